@@ -1,0 +1,55 @@
+import type { Labels } from '../policy/model.ts';
+import type { NamedPort } from '../policy/evaluate.ts';
+
+/** A pod as far as its neighbours need to know it. */
+export interface Pod {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly serviceAccount: string;
+  readonly labels: Labels;
+  readonly addresses: readonly string[];
+  readonly nodeName: string | undefined;
+  readonly ports: readonly NamedPort[];
+  /** Ports that kubelet probes: of the pod's probes and lifecycle hooks. */
+  readonly probePorts: readonly number[];
+  /** Speaks the preamble. */
+  readonly enrolled: boolean;
+  /** hostNetwork, finished and terminating pods have no address of their own. */
+  readonly hostNetwork: boolean;
+}
+
+/** Who has an address. `unknown`: inside the pod network, and nobody is known to own it. */
+export type AddressOwner =
+  | { readonly kind: 'pod'; readonly pod: Pod }
+  | { readonly kind: 'node'; readonly name: string }
+  | { readonly kind: 'external' }
+  | { readonly kind: 'unknown' };
+
+/** A port of a Service and what answers behind it. */
+export interface ServicePort {
+  readonly namespace: string;
+  readonly service: string;
+  readonly endpoints: readonly ServiceEndpoint[];
+}
+
+export interface ServiceEndpoint {
+  readonly address: string;
+  /** The target port: the one that policy is about. */
+  readonly port: number;
+  readonly ready: boolean;
+}
+
+/** Questions about addresses. Answers are of one snapshot; nothing here waits. */
+export interface Directory {
+  owner(address: string): AddressOwner;
+  /** The Service that has this address (cluster IP, external IP, load balancer) with that TCP port. */
+  service(address: string, port: number): ServicePort | undefined;
+  pod(namespace: string, name: string): Pod | undefined;
+  namespaceLabels(namespace: string): Labels;
+  /** Addresses and ports by which a pod's port may be meant: those of Services that have the pod as an endpoint there. */
+  destinationsOf(
+    podAddress: string,
+    port: number,
+  ): readonly { readonly address: string; readonly port: number }[];
+}

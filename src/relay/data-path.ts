@@ -1,0 +1,120 @@
+import type { Endpoint } from '../lib/address.ts';
+
+/**
+ * The seam between the brain (TypeScript, decides) and the pump (native thread, moves bytes). The brain never touches an
+ * application byte; the pump never interprets a preamble beyond its fixed header.
+ *
+ * A connection has two sides: `client`, the accepted one, and `upstream`, the one dialled for it. Both die together. Every
+ * accepted connection starts silent: nothing is read and nothing is dialled until the brain says so. Calls on an id that
+ * is gone are ignored, since its `closed` event may be on the way; after `closed` nothing more is reported of an id.
+ *
+ * `test/support/data-path-compliance.ts` is the contract in executable form.
+ */
+export interface DataPath {
+  /** Starts to accept. Rejects with an error that names address and port when they cannot be had. */
+  listen(options: ListenOptions): Promise<Listener>;
+
+  /**
+   * Reads exactly one preamble frame from a side: {@link FrameFormat} says where its length stands. Reports `frame`; or
+   * `notFrame` at the first byte that differs from the magic; or `frameTooLarge` from the header alone. Bytes behind the frame
+   * stay unread. At end of file in the middle of a frame, `notFrame` with what there was.
+   */
+  readFrame(id: ConnectionId, side: Side, maxBytes: number): void;
+
+  /** Sends bytes of the brain's own (preamble frames) on a side, before the relay starts. The bytes are copied. */
+  send(id: ConnectionId, side: Side, bytes: Uint8Array): void;
+
+  /**
+   * Dials the upstream side. Reports `dialled`. A second dial, before the relay, drops the first upstream without a trace to the
+   * client: the redial of a handshake that was not understood.
+   */
+  dial(id: ConnectionId, target: Endpoint, options: DialOptions): void;
+
+  /**
+   * Pumps both ways until both ends are finished, half-close and resets included. What `notFrame` showed is forwarded first. With
+   * `guard`, the client's first bytes are held as long as they could still become the magic: if they do, `preamble` is reported
+   * and nothing of them is forwarded; if not, they are forwarded and the guard is over.
+   */
+  relay(id: ConnectionId, options: { guard: boolean }): void;
+
+  /** Drops the upstream side alone, so that a handshake can start on a guarded connection: the answer to `preamble`. */
+  dropUpstream(id: ConnectionId): void;
+
+  /** Ends the connection with a reset on both sides. What was sent just before (a refusal) is delivered first, the reset after it. */
+  reset(id: ConnectionId): void;
+
+  /** Bytes relayed so far; undefined when the id is gone. */
+  progress(id: ConnectionId): { bytesIn: number; bytesOut: number } | undefined;
+
+  /** Resets what is left, closes the listeners and ends the thread. */
+  close(): Promise<void>;
+}
+
+/** Names a connection of one data path. Never used again for another one. */
+export type ConnectionId = number;
+
+export type Side = 'client' | 'upstream';
+
+export interface ListenOptions {
+  /** Handed back with each connection that this listener accepts. */
+  readonly role: 'inbound' | 'outbound';
+  readonly address: string;
+  /** 0: any free one. */
+  readonly port: number;
+}
+
+export interface Listener {
+  readonly endpoint: Endpoint;
+  /** Stops accepting; accepted connections live on. */
+  close(): void;
+}
+
+export interface DialOptions {
+  /** Marks the SYN with the Fast Open option, the hint that a preamble follows (design: inbound reads the SYN). */
+  readonly fastOpen: boolean;
+  /** Sent at once: in the SYN where Fast Open allows, else when connected. */
+  readonly first?: Uint8Array;
+}
+
+export interface Accepted {
+  readonly role: 'inbound' | 'outbound';
+  readonly peer: Endpoint;
+  /** The address that the connection reached: the listener's own, after redirection. */
+  readonly local: Endpoint;
+  /** SO_ORIGINAL_DST; undefined when conntrack has no entry, so that the connection was not redirected. */
+  readonly original: Endpoint | undefined;
+  /**
+   * The client's SYN as TCP_SAVED_SYN gives it (network header first). Empty under SYN cookies, and where the kernel saved none: a
+   * hint that may be missing, never a proof.
+   */
+  readonly syn: Uint8Array;
+}
+
+export interface Closed {
+  /** Bytes from the client towards the upstream side, and the other way; preambles do not count. */
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** `end`: both directions finished. `reset`: by the brain. The others: who broke it. */
+  readonly cause: 'end' | 'reset' | 'client-reset' | 'upstream-reset' | 'client-closed' | 'upstream-closed';
+}
+
+/** What the pump reports. All calls come on the main thread, in order per connection. */
+export interface DataPathEvents {
+  accepted(id: ConnectionId, accepted: Accepted): void;
+  frame(id: ConnectionId, side: Side, frame: Uint8Array): void;
+  notFrame(id: ConnectionId, side: Side, bytes: Uint8Array, endOfFile: boolean): void;
+  frameTooLarge(id: ConnectionId, side: Side, announced: number): void;
+  /** `error` is the system's name of it (ECONNREFUSED); undefined when connected. */
+  dialled(id: ConnectionId, error: string | undefined, local: Endpoint | undefined): void;
+  preamble(id: ConnectionId, upstreamSpoke: boolean): void;
+  closed(id: ConnectionId, closed: Closed): void;
+}
+
+/** The fixed header of every preamble frame, all that a data path knows of the protocol. `docs/protocol.md` section 2. */
+export const FrameFormat = {
+  /** First bytes of every frame. No common protocol starts so: the first byte is a control character outside of TLS's range. */
+  magic: Uint8Array.of(0x9c, 0x43, 0x54, 0x53, 0x47, 0x4e, 0x0d, 0x0a),
+  headerBytes: 12,
+  /** Offset of the 16-bit big-endian length of the body. */
+  lengthOffset: 10,
+} as const;

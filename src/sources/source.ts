@@ -1,0 +1,42 @@
+import type { Directory, Pod } from '../peers/directory.ts';
+import type { Labels, NetworkPolicy } from '../policy/model.ts';
+
+/**
+ * The seam to whatever knows the cluster: a folder of YAML, the Kubernetes API, the authority. Each yields one versioned
+ * snapshot and its changes. `test/support/source-compliance.ts` is the contract.
+ */
+export interface Source {
+  /** Resolves at the first whole snapshot; until then {@link Source.snapshot} is undefined and everything is denied. */
+  start(): Promise<void>;
+  /** The last good one. A source that fails keeps it: staleness never widens anything. */
+  readonly snapshot: Snapshot | undefined;
+  /** What is wrong at the moment; empty when all is well. */
+  readonly problems: readonly SourceProblem[];
+  /** Called after every change of snapshot or problems. Returns the way to stop that. */
+  subscribe(listener: () => void): () => void;
+  close(): Promise<void>;
+}
+
+export interface Snapshot {
+  /** Grows with every change. */
+  readonly version: number;
+  /** When it was taken, milliseconds since the epoch. */
+  readonly takenAt: number;
+  /** The pod that this proxy stands in. */
+  readonly self: Pod;
+  readonly selfNamespaceLabels: Labels;
+  readonly mode: EnforcementMode;
+  readonly policies: readonly NetworkPolicy[];
+  readonly directory: Directory;
+}
+
+export type EnforcementMode = 'enforce' | 'audit';
+
+/** Something in the source that does not count, and where it stands. */
+export interface SourceProblem {
+  readonly file?: string;
+  readonly line?: number;
+  /** `networkpolicy/shop/db-allow`. */
+  readonly object?: string;
+  readonly reason: string;
+}

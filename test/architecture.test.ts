@@ -1,0 +1,112 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize, relative } from 'node:path';
+import t from 'tap';
+
+const root = join(import.meta.dirname, '..');
+
+/** Files that take values and `now` and return values. */
+const PURE = [
+  /^src\/lib\//,
+  /^src\/policy\//,
+  /^src\/peers\//,
+  /^src\/identity\/(claims|compact|verify|issue)\.ts$/,
+  /^src\/handshake\/(?!run\b)/,
+  /^src\/redirect\/plan/,
+  /^src\/sources\/(objects|source)/,
+  /^src\/observe\/(reasons|record)\.ts$/,
+];
+const EFFECTS =
+  /^node:(net|fs|http|https|child_process|timers|dgram|tls|worker_threads|os|process|dns)(\/|$)|^(pino|prom-client|undici)$/;
+const PURE_MAY = new Set(['src/lib/address.ts node:net']); // isIPv4 and isIPv6 only read text
+
+interface Import {
+  from: string;
+  to: string;
+  typeOnly: boolean;
+}
+
+function sources(folder: string): string[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => join(folder, name));
+}
+
+function importsOf(file: string): Import[] {
+  const text = readFileSync(join(root, file), 'utf8');
+  const pattern =
+    /^(?:import|export)\s+(type\s)?[^'";]*?from\s+'([^']+)'|^import\s+'([^']+)'|\bimport\('([^']+)'\)/gm;
+  return [...text.matchAll(pattern)].map((match) => {
+    const specifier = match[2] ?? match[3] ?? match[4] ?? '';
+    const to = specifier.startsWith('.') ? normalize(join(dirname(file), specifier)) : specifier;
+    return { from: file, to, typeOnly: match[1] !== undefined };
+  });
+}
+
+const files = sources('src');
+const imports = files.flatMap(importsOf);
+const isPure = (file: string): boolean => PURE.some((pattern) => pattern.test(file));
+
+t.test('architecture: the import reader sees the imports', (t) => {
+  t.ok(files.length > 5);
+  t.ok(imports.some((one) => one.from === 'src/main.ts' && one.to === 'src/program.ts'));
+  t.end();
+});
+
+t.test('architecture: a pure file imports nothing that has effects', (t) => {
+  const broken = imports.filter(
+    (one) => isPure(one.from) && EFFECTS.test(one.to) && !PURE_MAY.has(`${one.from} ${one.to}`),
+  );
+  t.strictSame(broken, []);
+  t.end();
+});
+
+t.test('architecture: a pure file imports values only from pure files', (t) => {
+  const broken = imports.filter(
+    (one) =>
+      isPure(one.from) &&
+      one.to.startsWith('src/') &&
+      !one.typeOnly &&
+      !isPure(one.to) &&
+      one.to !== 'src/errors.ts',
+  );
+  t.strictSame(broken, []);
+  t.end();
+});
+
+t.test('architecture: only src/native.ts loads the addon', (t) => {
+  const broken = files.filter(
+    (file) =>
+      file !== 'src/native.ts' && /\.node['"]|createRequire/.test(readFileSync(join(root, file), 'utf8')),
+  );
+  t.strictSame(broken, []);
+  t.end();
+});
+
+t.test('architecture: commands are composition roots, nobody imports them but the program', (t) => {
+  const broken = imports.filter(
+    (one) => one.to.startsWith('src/commands/') && !/^src\/(commands\/|program\.ts|main\.ts)/.test(one.from),
+  );
+  t.strictSame(broken, []);
+  t.end();
+});
+
+t.test(
+  'architecture: only the configuration reads the environment, and no file is a drawer for anything',
+  (t) => {
+    for (const file of files) {
+      const text = readFileSync(join(root, file), 'utf8');
+      if (file !== 'src/config.ts') t.notMatch(text, /process\.env/, `${file} reads process.env`);
+      t.notMatch(file, /(utils?|helpers?|index)\.ts$/, `${file} is a drawer`);
+      t.notMatch(text, /^export default/m, `${file} has a default export`);
+    }
+    t.end();
+  },
+);
+
+t.test('architecture: imports carry no path out of the project', (t) => {
+  const broken = imports.filter(
+    (one) => one.to.startsWith('..') || relative(root, join(root, one.to)).startsWith('..'),
+  );
+  t.strictSame(broken, []);
+  t.end();
+});

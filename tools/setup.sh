@@ -1,0 +1,71 @@
+#!/bin/sh
+# Brings a fresh machine to the point where the program and its tests run. Every step is skipped when its result is
+# already there, so it costs nothing to call it again.
+#   setup.sh node      Node.js 24: the machine's own, else the one in tools/node
+#   setup.sh packages  npm packages, exactly as locked, without install scripts
+#   setup.sh system    Debian packages that the demo and the system tests use (root)
+set -eu
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+state=$root/.setup
+mkdir -p "$state"
+
+say() { echo "setup: $*"; }
+fail() {
+	echo "setup: $*" >&2
+	exit 1
+}
+
+setup_node() {
+	if [ -x "$state/node" ] && "$state/node" -e 'process.exit(+process.versions.node.split(".")[0] < 24)' 2>/dev/null; then
+		return
+	fi
+	command -v npm >/dev/null 2>&1 || fail "npm is not installed: install Node.js (any version from 20) with npm, then run this again"
+	own=$(command -v node || true)
+	if [ -n "$own" ] && "$own" -e 'process.exit(+process.versions.node.split(".")[0] < 24)'; then
+		ln -sfn "$own" "$state/node"
+	else
+		say "this machine's Node.js is $("$own" --version 2>/dev/null || echo absent), fetching Node.js 24"
+		(cd "$root/tools/node" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
+		for arch in x64 arm64; do
+			found=$root/tools/node/node_modules/node-linux-$arch/bin/node
+			[ -x "$found" ] && ln -sfn "$found" "$state/node"
+		done
+	fi
+	[ -x "$state/node" ] || fail "no Node.js 24 for $(uname -s) $(uname -m): install it yourself, then run this again"
+}
+
+setup_packages() {
+	setup_node
+	if [ -f "$state/packages" ] && cmp -s "$root/package-lock.json" "$state/packages" && [ -d "$root/node_modules" ]; then
+		return
+	fi
+	say "npm packages"
+	(cd "$root" && PATH=$state:$PATH npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
+	cp "$root/package-lock.json" "$state/packages"
+}
+
+setup_system() {
+	missing=
+	need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
+	need ip iproute2
+	need nft nftables
+	need iptables iptables
+	need setpriv util-linux
+	need curl curl
+	need tcpdump tcpdump
+	[ -z "$missing" ] && return
+	[ "$(id -u)" = 0 ] || fail "these packages are missing and installing them needs root:$missing"
+	command -v apt-get >/dev/null 2>&1 || fail "install these by hand, there is no apt-get here:$missing"
+	say "Debian packages:$missing"
+	log=$state/apt.log
+	# shellcheck disable=SC2086
+	{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1 ||
+		fail "apt-get did not succeed; its output is in $log"
+}
+
+case ${1:-} in
+node) setup_node ;;
+packages) setup_packages ;;
+system) setup_system ;;
+*) fail "usage: setup.sh node|packages|system" ;;
+esac
