@@ -1,11 +1,12 @@
 # Every target does its own set-up. Everything but `make test` is for people who change Countersign.
 export PATH := $(CURDIR)/.setup:$(PATH)
 
-.PHONY: help setup demo test test-unit test-system sabotage check bench soak clean
+.PHONY: help setup test check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
+setup: ## Node.js, npm packages, Debian packages
 	@tools/setup.sh packages
 	@tools/setup.sh system
 
