@@ -16,12 +16,12 @@ fail() {
 }
 
 setup_node() {
-	if [ -x "$state/node" ] && "$state/node" -e 'process.exit(+process.versions.node.split(".")[0] < 24)' 2>/dev/null; then
+	if [ -x "$state/node" ] && "$state/node" -e 'process.exit(Number(process.versions.node.split(".")[0]) < 24 ? 1 : 0)' 2>/dev/null; then
 		return
 	fi
 	command -v npm >/dev/null 2>&1 || fail "npm is not installed: install Node.js (any version from 20) with npm, then run this again"
 	own=$(command -v node || true)
-	if [ -n "$own" ] && "$own" -e 'process.exit(+process.versions.node.split(".")[0] < 24)'; then
+	if [ -n "$own" ] && "$own" -e 'process.exit(Number(process.versions.node.split(".")[0]) < 24 ? 1 : 0)'; then
 		ln -sfn "$own" "$state/node"
 	else
 		say "this machine's Node.js is $("$own" --version 2>/dev/null || echo absent), fetching Node.js 24"

@@ -110,11 +110,4 @@ export interface DataPathEvents {
   closed(id: ConnectionId, closed: Closed): void;
 }
 
-/** The fixed header of every preamble frame, all that a data path knows of the protocol. `docs/protocol.md` section 2. */
-export const FrameFormat = {
-  /** First bytes of every frame. No common protocol starts so: the first byte is a control character outside of TLS's range. */
-  magic: Uint8Array.of(0x9c, 0x43, 0x54, 0x53, 0x47, 0x4e, 0x0d, 0x0a),
-  headerBytes: 12,
-  /** Offset of the 16-bit big-endian length of the body. */
-  lengthOffset: 10,
-} as const;
+export { FrameFormat } from '../handshake/format.ts';

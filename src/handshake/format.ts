@@ -1,0 +1,11 @@
+/** The fixed header of every preamble frame: all that a data path knows of the protocol. `docs/protocol.md` section 2. */
+export const FrameFormat = {
+  /**
+   * First bytes of every frame. The first is no start of text and no TLS record type; the last two notice a carrier that converts line
+   * ends, as PNG's signature does.
+   */
+  magic: Uint8Array.of(0x9c, 0x43, 0x54, 0x53, 0x47, 0x4e, 0x0d, 0x0a),
+  headerBytes: 12,
+  /** Offset of the 16-bit big-endian length of the body. */
+  lengthOffset: 10,
+} as const;

@@ -1,0 +1,91 @@
+import {
+  createHash,
+  createHmac,
+  diffieHellman,
+  hkdfSync,
+  type KeyObject,
+  timingSafeEqual,
+} from 'node:crypto';
+import { concat, MAC_BYTES, SESSION_ID_BYTES } from './frames.ts';
+
+/**
+ * Keys and MACs of handshake v1. `docs/protocol.md` section 5 is the same in words, with vectors. Everything here is a
+ * function of its arguments.
+ */
+
+/** What signatures and MACs are made for. No two roles and no two messages share one, so nothing can be reflected or moved. */
+export const CONTEXT = {
+  serverProof: 'countersign/1 server proof',
+  clientProof: 'countersign/1 client proof',
+  proofMac: 'countersign/1 proof mac',
+  verdict: 'countersign/1 verdict',
+  binder: 'countersign/1 resumption binder',
+  resumed: 'countersign/1 resumed reply',
+  clientRefusal: 'countersign/1 client refusal',
+  serverRefusal: 'countersign/1 server refusal',
+  admission: 'countersign/1 admission',
+} as const;
+
+/** Keys that both sides of one full handshake derive, all 32 bytes but the session id. */
+export interface HandshakeKeys {
+  readonly sessionId: Uint8Array;
+  /** MACs of this handshake, one key per sender. */
+  readonly clientMac: Uint8Array;
+  readonly serverMac: Uint8Array;
+  /** MACs of the connections that resume it, one key per sender. */
+  readonly clientResume: Uint8Array;
+  readonly serverResume: Uint8Array;
+}
+
+/**
+ * X25519 (RFC 7748), then HKDF-SHA-256 (RFC 5869) over the transcript so far.
+ * @param transcript the whole Hello and the Reply without its signature
+ * @returns undefined when the peer's ephemeral key is one that forces an all-zero secret (RFC 7748 section 6.1)
+ */
+export function deriveKeys(
+  ownEphemeral: KeyObject,
+  peerEphemeral: KeyObject,
+  transcript: readonly Uint8Array[],
+): HandshakeKeys | undefined {
+  let secret: Uint8Array;
+  try {
+    secret = diffieHellman({ privateKey: ownEphemeral, publicKey: peerEphemeral });
+  } catch {
+    return undefined; // OpenSSL refuses the small-order points itself
+  }
+  if (secret.every((byte) => byte === 0)) return undefined;
+  const info = concat([Buffer.from('countersign/1 keys'), sha256(transcript)]);
+  const okm = new Uint8Array(hkdfSync('sha256', secret, 'countersign/1', info, SESSION_ID_BYTES + 4 * 32));
+  const key = (index: number): Uint8Array =>
+    okm.slice(SESSION_ID_BYTES + index * 32, SESSION_ID_BYTES + (index + 1) * 32);
+  return {
+    sessionId: okm.slice(0, SESSION_ID_BYTES),
+    clientMac: key(0),
+    serverMac: key(1),
+    clientResume: key(2),
+    serverResume: key(3),
+  };
+}
+
+/** HMAC-SHA-256 over context, a zero byte, and the parts; cut to 16 bytes. */
+export function mac(key: Uint8Array, context: string, parts: readonly Uint8Array[]): Uint8Array {
+  const hmac = createHmac('sha256', key).update(context).update('\0');
+  for (const part of parts) hmac.update(part);
+  return hmac.digest().subarray(0, MAC_BYTES);
+}
+
+/** Compares in constant time. */
+export function macEquals(expected: Uint8Array, given: Uint8Array): boolean {
+  return expected.length === given.length && timingSafeEqual(expected, given);
+}
+
+/** What a proof of possession signs: context, a zero byte, and the hash of the transcript. */
+export function signatureInput(context: string, transcript: readonly Uint8Array[]): Uint8Array {
+  return concat([Buffer.from(`${context}\0`), sha256(transcript)]);
+}
+
+function sha256(parts: readonly Uint8Array[]): Uint8Array {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return hash.digest();
+}
