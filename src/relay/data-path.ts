@@ -34,8 +34,15 @@ export interface DataPath {
    * Pumps both ways until both ends are finished, half-close and resets included. What `notFrame` showed is forwarded first. With
    * `guard`, the client's first bytes are held as long as they could still become the magic: if they do, `preamble` is reported
    * and nothing of them is forwarded; if not, they are forwarded and the guard is over.
+   *
+   * With `verdictFrame` (the most bytes it may have), the upstream side's next bytes are one more preamble frame, reported as by
+   * {@link readFrame}; what follows it is held until {@link release}. The client's bytes go to the upstream side meanwhile: that is
+   * what keeps a full handshake at one added round trip.
    */
-  relay(id: ConnectionId, options: { guard: boolean }): void;
+  relay(id: ConnectionId, options: RelayOptions): void;
+
+  /** Lets a relay with `verdictFrame` pump towards the client. */
+  release(id: ConnectionId): void;
 
   /** Drops the upstream side alone, so that a handshake can start on a guarded connection: the answer to `preamble`. */
   dropUpstream(id: ConnectionId): void;
@@ -74,6 +81,11 @@ export interface DialOptions {
   readonly fastOpen: boolean;
   /** Sent at once: in the SYN where Fast Open allows, else when connected. */
   readonly first?: Uint8Array;
+}
+
+export interface RelayOptions {
+  readonly guard: boolean;
+  readonly verdictFrame?: number;
 }
 
 export interface Accepted {

@@ -1,0 +1,121 @@
+import { LRUCache } from 'lru-cache';
+import type { PeerIdentity } from './credentials.ts';
+import { MAX_OFFERS } from './frames.ts';
+import type { HandshakeKeys } from './key-schedule.ts';
+import { ReplayWindow } from './replay-window.ts';
+
+/** A session may be resumed for this long, and never past the end of either token. Milliseconds. */
+export const SESSION_LIFETIME_MS = 10 * 60_000;
+
+const MAX_SERVER_SESSIONS = 16_384;
+const MAX_CLIENT_DESTINATIONS = 4_096;
+
+/** One full handshake's result, kept in memory alone so that later connections cost a MAC. */
+export interface Session<I extends PeerIdentity> {
+  readonly id: Uint8Array;
+  readonly clientKey: Uint8Array;
+  readonly serverKey: Uint8Array;
+  readonly peer: I;
+  /** The peer's token as it came over the wire; a Hello with another one does not resume this session. */
+  readonly peerToken: Uint8Array;
+  /** Monotonic milliseconds. */
+  readonly expiresAt: number;
+}
+
+/** Makes a session of the keys of a full handshake. Times: `monotonic` in milliseconds, the rest in seconds since the epoch. */
+export function sessionOf<I extends PeerIdentity>(
+  keys: HandshakeKeys,
+  peer: I,
+  peerToken: Uint8Array,
+  clock: { monotonic: number; epochSeconds: number },
+  ownExpiresAt: number,
+): Session<I> {
+  const untilExpiry = (Math.min(peer.expiresAt, ownExpiresAt) - clock.epochSeconds) * 1000;
+  return {
+    id: keys.sessionId,
+    clientKey: keys.clientResume,
+    serverKey: keys.serverResume,
+    peer,
+    // A copy: the token is a view of a frame that should not stay alive for ten minutes.
+    peerToken: peerToken.slice(),
+    expiresAt: clock.monotonic + Math.min(SESSION_LIFETIME_MS, untilExpiry),
+  };
+}
+
+/** The sessions that this side accepts, by their id. Bounded; the least recently used goes first. */
+export class ServerSessions<I extends PeerIdentity> {
+  readonly #byId = new LRUCache<string, { session: Session<I>; window: ReplayWindow }>({ max: MAX_SERVER_SESSIONS });
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  add(session: Session<I>): void {
+    this.#byId.set(keyOf(session.id), { session, window: new ReplayWindow() });
+  }
+
+  /** The live session of this id with the window of its counters. */
+  find(id: Uint8Array, monotonic: number): { session: Session<I>; window: ReplayWindow } | undefined {
+    const found = this.#byId.get(keyOf(id));
+    if (found === undefined) return undefined;
+    if (found.session.expiresAt > monotonic) return found;
+    this.#byId.delete(keyOf(id));
+    return undefined;
+  }
+
+  /** Forgets the sessions of peers of which `gone` is true. */
+  dropPeers(gone: (peer: I) => boolean): void {
+    for (const [key, { session }] of this.#byId) if (gone(session.peer)) this.#byId.delete(key);
+  }
+
+  /** When the own identity changes: sessions are bound to both tokens. */
+  clear(): void {
+    this.#byId.clear();
+  }
+}
+
+/** The sessions that this side can offer, by the address dialled: behind a Service address stand several servers. */
+export class ClientSessions<I extends PeerIdentity> {
+  readonly #byDestination = new LRUCache<string, { session: Session<I>; counter: bigint }[]>({
+    max: MAX_CLIENT_DESTINATIONS,
+  });
+
+  get size(): number {
+    let size = 0;
+    for (const sessions of this.#byDestination.values()) size += sessions.length;
+    return size;
+  }
+
+  /** Keeps the newest eight of a destination, one per peer. */
+  add(destination: string, session: Session<I>): void {
+    const others = (this.#byDestination.get(destination) ?? []).filter(
+      (other) => other.session.peer.podUid !== session.peer.podUid,
+    );
+    this.#byDestination.set(destination, [{ session, counter: 0n }, ...others].slice(0, MAX_OFFERS));
+  }
+
+  /** The sessions to offer there now. Each offer takes the next counter of its session: a counter is never offered twice. */
+  offer(destination: string, monotonic: number): { session: Session<I>; counter: bigint }[] {
+    const kept = this.#byDestination.get(destination)?.filter((entry) => entry.session.expiresAt > monotonic);
+    if (kept === undefined) return [];
+    if (kept.length === 0) this.#byDestination.delete(destination);
+    else this.#byDestination.set(destination, kept);
+    return kept.map((entry) => ({ session: entry.session, counter: entry.counter++ }));
+  }
+
+  dropPeers(gone: (peer: I) => boolean): void {
+    for (const [destination, sessions] of this.#byDestination) {
+      const kept = sessions.filter((entry) => !gone(entry.session.peer));
+      if (kept.length === 0) this.#byDestination.delete(destination);
+      else if (kept.length < sessions.length) this.#byDestination.set(destination, kept);
+    }
+  }
+
+  clear(): void {
+    this.#byDestination.clear();
+  }
+}
+
+function keyOf(id: Uint8Array): string {
+  return Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString('latin1');
+}
