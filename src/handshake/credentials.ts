@@ -22,11 +22,7 @@ export interface PeerIdentity {
 /** Why a token is not accepted. */
 export interface TokenRefusal {
   readonly reason:
-    | 'token-malformed'
-    | 'token-untrusted'
-    | 'token-expired'
-    | 'token-not-yet-valid'
-    | 'foreign-domain';
+    'token-malformed' | 'token-untrusted' | 'token-expired' | 'token-not-yet-valid' | 'foreign-domain';
   readonly detail: string;
 }
 

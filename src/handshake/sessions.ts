@@ -44,7 +44,9 @@ export function sessionOf<I extends PeerIdentity>(
 
 /** The sessions that this side accepts, by their id. Bounded; the least recently used goes first. */
 export class ServerSessions<I extends PeerIdentity> {
-  readonly #byId = new LRUCache<string, { session: Session<I>; window: ReplayWindow }>({ max: MAX_SERVER_SESSIONS });
+  readonly #byId = new LRUCache<string, { session: Session<I>; window: ReplayWindow }>({
+    max: MAX_SERVER_SESSIONS,
+  });
 
   get size(): number {
     return this.#byId.size;
