@@ -15,7 +15,7 @@ export const REASONS = {
   // Denied by policy.
   'policy-denied': {
     verdict: 'deny',
-    text: 'policies select this pod and no rule of theirs allows the proven peer',
+    text: 'policies select this pod and no rule of theirs allows the peer',
   },
   'unproven-denied': {
     verdict: 'deny',
@@ -75,6 +75,10 @@ export const REASONS = {
   },
   'refused-by-peer': { verdict: 'deny', text: 'the other side refused; its own log says why' },
   'encryption-unavailable': { verdict: 'deny', text: 'encryption is required and this build offers none' },
+  'preamble-late': {
+    verdict: 'deny',
+    text: 'a preamble came when the application had spoken already: reset, so that the dialler starts again',
+  },
   overloaded: { verdict: 'deny', text: 'too many unfinished handshakes, from this source or in all' },
 
   // The connection is not one to judge.
