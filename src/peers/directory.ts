@@ -46,6 +46,8 @@ export interface Directory {
   /** The Service that has this address (cluster IP, external IP, load balancer) with that TCP port. */
   service(address: string, port: number): ServicePort | undefined;
   pod(namespace: string, name: string): Pod | undefined;
+  /** Every pod that the source knows. */
+  pods(): Iterable<Pod>;
   namespaceLabels(namespace: string): Labels;
   /** Addresses and ports by which a pod's port may be meant: those of Services that have the pod as an endpoint there. */
   destinationsOf(

@@ -1,0 +1,101 @@
+import type { HandshakeKind } from '../handshake/outcome.ts';
+import type { Endpoint } from '../lib/address.ts';
+import type { Closed } from '../relay/data-path.ts';
+import type { Connection } from './connection.ts';
+import type { Judgement } from './judgement.ts';
+
+/** What kind of other side it was: `node` and `external` go by address, `unproven` is everybody else who proved nothing. */
+export type PeerKind = 'proven' | 'unproven' | 'external' | 'node';
+
+/** One end of a flow, as far as it is known. */
+export interface FlowEnd extends Endpoint {
+  readonly namespace?: string;
+  readonly pod?: string;
+}
+
+/** Everything that is said about a connection, but for its end. */
+export interface FlowFacts {
+  readonly direction: 'inbound' | 'outbound';
+  readonly peer: PeerKind;
+  readonly handshake: HandshakeKind | 'none';
+  readonly source: FlowEnd;
+  readonly destination: FlowEnd;
+}
+
+/** Where flows are reported: counters at each verdict, one record at the end. */
+export interface FlowSink {
+  counted(facts: FlowFacts, judgement: Judgement): void;
+  ended(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void;
+}
+
+export interface FlowEnding {
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly durationMs: number;
+}
+
+/**
+ * What is reported of one connection. A verdict is counted when it falls; a later one, of a connection that is cut, is counted
+ * again; the record is written once: at once for a denial, else at the end, with the verdict that held last.
+ */
+export class Flow {
+  readonly #sink: FlowSink;
+  readonly #connection: Connection;
+  #facts: FlowFacts;
+  #judgement: Judgement | undefined;
+  #recorded = false;
+  /** Who the other side proved to be, or is believed to be, and what it may: asked again whenever anything changes. */
+  rejudge: (() => Judgement) | undefined;
+
+  constructor(sink: FlowSink, connection: Connection, facts: FlowFacts) {
+    this.#sink = sink;
+    this.#connection = connection;
+    this.#facts = facts;
+  }
+
+  get facts(): FlowFacts {
+    return this.#facts;
+  }
+
+  get judgement(): Judgement | undefined {
+    return this.#judgement;
+  }
+
+  get connection(): Connection {
+    return this.#connection;
+  }
+
+  /** What became known in the meantime. */
+  learn(facts: Partial<FlowFacts>): void {
+    this.#facts = { ...this.#facts, ...facts };
+  }
+
+  /** The verdict has fallen: counts it. */
+  judge(judgement: Judgement): void {
+    this.#judgement = judgement;
+    this.#sink.counted(this.#facts, judgement);
+  }
+
+  /** Denied, before or after it was allowed: counts, resets both sides, and writes the record. */
+  deny(judgement: Judgement): void {
+    if (this.#recorded) return;
+    this.judge(judgement);
+    this.#record(this.#connection.progress());
+    this.#connection.reset();
+  }
+
+  /** The connection is over. */
+  end(closed: Closed): void {
+    this.#record(closed);
+  }
+
+  #record(bytes: { bytesIn: number; bytesOut: number } | undefined): void {
+    if (this.#recorded || this.#judgement === undefined) return;
+    this.#recorded = true;
+    this.#sink.ended(this.#facts, this.#judgement, {
+      bytesIn: bytes?.bytesIn ?? 0,
+      bytesOut: bytes?.bytesOut ?? 0,
+      durationMs: performance.now() - this.#connection.startedAt,
+    });
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * Counts what strangers may hold open before they have proven anything: so many in all, so many from one source. When a limit is reached
+ * the oldest of that source (or of all) has to go: an honest peer is through in milliseconds, so what is old is idle. A resumption is
+ * decided on its first frame and never waits here.
+ */
+export class HalfOpen {
+  readonly #perSource: number;
+  readonly #total: number;
+  readonly #bySource = new Map<string, Set<Waiting>>();
+  readonly #all = new Set<Waiting>();
+
+  constructor(limits: { perSource: number; total: number }) {
+    this.#perSource = limits.perSource;
+    this.#total = limits.total;
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /**
+   * Enters a waiting connection.
+   * @param evict called when it has to go because newer ones came
+   * @returns the way to leave; calling it twice does no harm
+   */
+  enter(source: string, evict: () => void): () => void {
+    const ofSource = this.#bySource.get(source) ?? new Set();
+    this.#bySource.set(source, ofSource);
+    if (ofSource.size >= this.#perSource) this.#evictOldest(ofSource);
+    if (this.#all.size >= this.#total) this.#evictOldest(this.#all);
+    const waiting: Waiting = { source, evict };
+    this.#bySource.set(source, ofSource.add(waiting));
+    this.#all.add(waiting);
+    return () => this.#leave(waiting);
+  }
+
+  #evictOldest(set: Set<Waiting>): void {
+    const oldest = set.values().next().value;
+    if (oldest === undefined) return;
+    this.#leave(oldest);
+    oldest.evict();
+  }
+
+  #leave(waiting: Waiting): void {
+    this.#all.delete(waiting);
+    const ofSource = this.#bySource.get(waiting.source);
+    ofSource?.delete(waiting);
+    if (ofSource?.size === 0) this.#bySource.delete(waiting.source);
+  }
+}
+
+interface Waiting {
+  readonly source: string;
+  readonly evict: () => void;
+}

@@ -1,0 +1,150 @@
+import type { ClientContext } from '../handshake/client.ts';
+import { startClient, stepClient } from '../handshake/client.ts';
+import { MAX_FRAME_BYTES } from '../handshake/frames.ts';
+import type { Clock, Denied, Effect, HandshakeEvent, HandshakeKind } from '../handshake/outcome.ts';
+import { type ServerContext, startServer, stepServer } from '../handshake/server.ts';
+import type { DenyReason } from '../observe/reasons.ts';
+import type { ProvenPeer } from './peer.ts';
+import type { Endpoint } from '../lib/address.ts';
+import type { Closed, Side } from '../relay/data-path.ts';
+import type { Connection, ConnectionEvent } from './connection.ts';
+import { eventReason } from './refusing.ts';
+
+/** How a handshake ended. `unanswered`: the server answered with something that is no preamble, or hung up. */
+export type HandshakeResult =
+  | { readonly kind: 'established'; readonly peer: ProvenPeer; readonly handshake: HandshakeKind }
+  | {
+      readonly kind: 'failed';
+      readonly reason: DenyReason;
+      readonly detail: string;
+      readonly peer?: ProvenPeer;
+    }
+  | { readonly kind: 'unanswered'; readonly detail: string }
+  | { readonly kind: 'closed'; readonly closed: Closed };
+
+/** The answer about a proven peer. May take a moment: the server dials its application before it says yes. */
+export type JudgePeer = (
+  peer: ProvenPeer,
+  handshake: HandshakeKind,
+) => Promise<{ readonly allow: true } | Denied>;
+
+/** Carries the server's machine over the client side of a connection, from the first frame to its end or the deadline. */
+export async function serverHandshake(
+  connection: Connection,
+  hello: Uint8Array,
+  context: ServerContext<ProvenPeer>,
+  judge: JudgePeer,
+  deadlineMs: number,
+): Promise<HandshakeResult> {
+  const until = performance.now() + deadlineMs;
+  let state = startServer<ProvenPeer>();
+  let event: HandshakeEvent = { kind: 'frame', bytes: hello };
+  for (;;) {
+    const next = stepServer(state, event, context, clock());
+    state = next.state;
+    const outcome = await perform(connection, 'client', next.effects, judge);
+    if (outcome.kind === 'judged') event = outcome;
+    else if (outcome.kind !== 'waiting') return outcome;
+    else {
+      connection.readFrame('client', MAX_FRAME_BYTES);
+      const happened = await connection.next(until - performance.now());
+      if (happened.kind !== 'frame') return broken(happened, 'client');
+      event = { kind: 'frame', bytes: happened.frame };
+    }
+  }
+}
+
+/**
+ * Dials `target` and carries the client's machine over the upstream side. When it returns `established` the relay runs already. A full
+ * handshake starts it with the Proof and reads the Verdict beside it, so that the client's bytes lose no round trip.
+ */
+export async function clientHandshake(
+  connection: Connection,
+  target: Endpoint,
+  context: ClientContext<ProvenPeer>,
+  judge: JudgePeer,
+  deadlineMs: number,
+): Promise<HandshakeResult> {
+  const started = startClient(context);
+  const hello = started.effects.find((effect) => effect.kind === 'send');
+  if (hello?.kind !== 'send') throw new Error('a client starts with a Hello');
+  connection.dial(target, { fastOpen: true, first: hello.bytes });
+  const dialled = await connection.next();
+  if (dialled.kind !== 'dialled') return broken(dialled, 'upstream');
+  if (dialled.error !== undefined) return dialFailed(target, dialled.error);
+
+  const until = performance.now() + deadlineMs;
+  let { state } = started;
+  connection.readFrame('upstream', MAX_FRAME_BYTES);
+  let happened = await connection.next(until - performance.now());
+  for (;;) {
+    if (happened.kind !== 'frame') {
+      const result = broken(happened, 'upstream');
+      // Once application bytes are on their way nobody may dial again for them.
+      return result.kind === 'unanswered' && state.at === 'awaiting-verdict'
+        ? { kind: 'failed', reason: 'handshake-aborted', detail: `instead of a verdict ${result.detail}` }
+        : result;
+    }
+    let event: HandshakeEvent = { kind: 'frame', bytes: happened.frame };
+    for (;;) {
+      const next = stepClient(state, event, context, clock());
+      state = next.state;
+      const outcome = await perform(connection, 'upstream', next.effects, judge);
+      if (outcome.kind === 'judged') event = outcome;
+      else if (outcome.kind !== 'waiting') return outcome;
+      else break;
+    }
+    happened = await connection.next(until - performance.now());
+  }
+}
+
+/** Does what a machine asks for. */
+async function perform(
+  connection: Connection,
+  side: Side,
+  effects: readonly Effect<ProvenPeer>[],
+  judge: JudgePeer,
+): Promise<HandshakeResult | { kind: 'waiting' } | (HandshakeEvent & { kind: 'judged' })> {
+  for (const [index, effect] of effects.entries()) {
+    switch (effect.kind) {
+      case 'send':
+        connection.send(side, effect.bytes);
+        break;
+      case 'forward':
+        if (side === 'upstream') {
+          const last = effects[index + 1]?.kind === 'established';
+          connection.relay(last ? { guard: false } : { guard: false, verdictFrame: MAX_FRAME_BYTES });
+        }
+        break;
+      case 'judge':
+        return { kind: 'judged', verdict: await judge(effect.peer, effect.handshake) };
+      case 'established':
+        if (side === 'client') connection.relay({ guard: false });
+        else if (effect.handshake === 'full') connection.release();
+        return effect;
+      case 'failed':
+        return effect;
+    }
+  }
+  return { kind: 'waiting' };
+}
+
+/** Anything but a frame where a frame was due. */
+function broken(happened: ConnectionEvent, side: Side): HandshakeResult {
+  if (happened.kind === 'closed') return happened;
+  if (happened.kind === 'notFrame' && side === 'upstream') {
+    return {
+      kind: 'unanswered',
+      detail: happened.endOfFile ? 'it closed' : 'it answered with something else',
+    };
+  }
+  return { kind: 'failed', ...eventReason(happened) };
+}
+
+function dialFailed(target: Endpoint, error: string): HandshakeResult & { kind: 'failed' } {
+  return { kind: 'failed', reason: 'dial-failed', detail: `${target.address} port ${target.port}: ${error}` };
+}
+
+function clock(): Clock {
+  return { monotonic: performance.now(), epochSeconds: Date.now() / 1000 };
+}

@@ -1,0 +1,202 @@
+import { drawRandomness } from '../handshake/ephemeral.ts';
+import { MAX_FRAME_BYTES } from '../handshake/frames.ts';
+import type { ServerContext } from '../handshake/server.ts';
+import type { ProvenPeer } from './peer.ts';
+import type { Endpoint } from '../lib/address.ts';
+import type { Connection, ConnectionEvent } from './connection.ts';
+import { Flow } from './flow.ts';
+import { type JudgePeer, serverHandshake } from './handshakes.ts';
+import { allowed, denied, type Judgement } from './judgement.ts';
+import { denial, eventReason, refuse, refuseEvent, refuseResult } from './refusing.ts';
+import { DEADLINE, type Surroundings } from './surroundings.ts';
+import { hasFastOpenOption } from './syn.ts';
+import { endOf, notReady, unprovenKind, type View } from './view.ts';
+
+/**
+ * The life of a connection that somebody made to this pod, from the accepted socket to its record.
+ *
+ * Who marks its SYN is expected to speak the preamble; everybody else is judged by address at once, and is still heard when a
+ * preamble comes after all, since networks lose marks. Nothing reaches the application before a verdict, and no preamble byte ever.
+ */
+export async function inbound(connection: Connection, around: Surroundings): Promise<void> {
+  const { peer, local, original, syn } = connection.accepted;
+  const destination = original ?? local;
+  const flow = new Flow(around.sink, connection, {
+    direction: 'inbound',
+    peer: 'unproven',
+    handshake: 'none',
+    source: endOf(around.view(), peer),
+    destination: endOf(around.view(), destination),
+  });
+
+  if (isOwnListener(original, local)) return refuse(flow, 'not-redirected');
+  if (!around.isLocalAddress(destination.address)) return refuse(flow, 'destination-not-local');
+  if (around.draining()) return refuse(flow, 'draining');
+  const view = around.view();
+  if (view === undefined) return flow.deny(notReady());
+  const owner = view.snapshot.directory.owner(peer.address);
+  flow.learn({ peer: unprovenKind(owner) });
+
+  const leave = around.halfOpen.enter(peer.address, () => connection.post({ kind: 'evicted' }));
+  try {
+    if (hasFastOpenOption(syn)) {
+      const first = await firstFrame(connection, DEADLINE.firstBytes);
+      if (first.kind === 'frame') return await proven(flow, first.frame, destination, around, leave);
+      if (first.kind !== 'notFrame' && first.kind !== 'timeout') return refuseEvent(flow, first);
+    }
+
+    const judgement = judgeUnproven(view, peer.address, destination.port, around);
+    if (judgement.verdict === 'deny') {
+      const patience = owner.kind === 'pod' && !owner.pod.enrolled ? 0 : DEADLINE.firstBytes;
+      const first = patience === 0 ? TIMEOUT : await firstFrame(connection, patience);
+      if (first.kind === 'frame') return await proven(flow, first.frame, destination, around, leave);
+      return first.kind === 'frameTooLarge' ? refuseEvent(flow, first) : flow.deny(judgement);
+    }
+
+    connection.dial(destination, { fastOpen: false });
+    const dialled = await connection.next();
+    if (dialled.kind !== 'dialled') return refuseEvent(flow, dialled);
+    if (dialled.error !== undefined) return refuse(flow, 'dial-failed', dialled.error);
+    leave();
+    flow.rejudge = () => judgeUnproven(around.view() ?? view, peer.address, destination.port, around);
+    connection.relay({ guard: true });
+    const late = await relayed(flow, around, judgement);
+    if (late === undefined) return;
+    if (late.upstreamSpoke) return refuse(flow, 'preamble-late');
+    connection.dropUpstream();
+    const first = await firstFrame(connection, DEADLINE.firstBytes);
+    if (first.kind !== 'frame') return refuseEvent(flow, first);
+    return await proven(flow, first.frame, destination, around, leave);
+  } finally {
+    leave();
+  }
+}
+
+const TIMEOUT: ConnectionEvent = { kind: 'timeout' };
+
+/** A connection whose first frame is here: proof, verdict, application, relay. */
+async function proven(
+  flow: Flow,
+  hello: Uint8Array,
+  destination: Endpoint,
+  around: Surroundings,
+  leave: () => void,
+): Promise<void> {
+  const { connection } = flow;
+  const context = serverContext(destination, around);
+  if (context === undefined) return refuse(flow, 'identity-unavailable');
+  let judged: Judgement | undefined;
+  const judge: JudgePeer = async (peer, handshake) => {
+    leave();
+    flow.learn({
+      peer: 'proven',
+      handshake,
+      source: { ...connection.accepted.peer, namespace: peer.namespace, pod: peer.podName },
+    });
+    judged = judgeProven(peer, flow, destination, around);
+    if (judged.verdict === 'deny') return denial(judged);
+    // The application is dialled before it is said that all is well: who is told yes is connected.
+    connection.dial(destination, { fastOpen: false });
+    const dialled = await connection.next();
+    if (dialled.kind !== 'dialled') return { allow: false, ...eventReason(dialled) };
+    if (dialled.error !== undefined) return { allow: false, reason: 'dial-failed', detail: dialled.error };
+    // Between question and answer something may have changed that cuts it now.
+    judged = judgeProven(peer, flow, destination, around);
+    if (judged.verdict === 'deny') return denial(judged);
+    flow.rejudge = () => judgeProven(peer, flow, destination, around);
+    flow.judge(judged);
+    return { allow: true };
+  };
+  const result = await serverHandshake(connection, hello, context, judge, DEADLINE.handshake);
+  if (result.kind !== 'established') return refuseResult(flow, result, judged);
+  await relayed(flow, around);
+}
+
+function serverContext(destination: Endpoint, around: Surroundings): ServerContext<ProvenPeer> | undefined {
+  const credentials = around.identity.credentials();
+  if (credentials === undefined) return undefined;
+  return {
+    credentials,
+    admissionKeys: around.identity.admissionKeys(),
+    randomness: drawRandomness(),
+    carrier: 'stream',
+    wishes: { encryption: 'none' },
+    verify: around.identity.verify,
+    explainUnadmitted: around.identity.explainUnadmitted,
+    ownsDestination: (meant) => ownsDestination(around.view(), meant, destination),
+    isOwnHello: (nonce) => around.pendingHellos.has(Buffer.from(nonce).toString('hex')),
+    sessions: around.sessions.server,
+    recentNonces: around.sessions.recentNonces,
+  };
+}
+
+/** The destination that a client meant is this pod's if it is the address reached, or a Service's that leads to the port reached. */
+function ownsDestination(view: View | undefined, meant: Endpoint, reached: Endpoint): boolean {
+  if (view === undefined) return false;
+  if (view.isSelf(meant.address)) return meant.port === reached.port;
+  return view.snapshot.self.addresses.some((address) =>
+    view.snapshot.directory
+      .destinationsOf(address, reached.port)
+      .some((one) => one.address === meant.address && one.port === meant.port),
+  );
+}
+
+function judgeProven(peer: ProvenPeer, flow: Flow, destination: Endpoint, around: Surroundings): Judgement {
+  const view = around.view();
+  if (view === undefined) return notReady();
+  if (view.isGone(peer.podUid)) return denied('identity-revoked', 'enforce');
+  if (peer.podUid === view.snapshot.self.uid) return allowed('self');
+  return view.inboundProven(peer, flow.connection.accepted.peer.address, destination.port);
+}
+
+function judgeUnproven(view: View, address: string, port: number, around: Surroundings): Judgement {
+  if (around.nodeTraffic !== 'none') {
+    const owner = view.snapshot.directory.owner(address);
+    const { self } = view.snapshot;
+    const ownNode = owner.kind === 'node' && owner.name === self.nodeName;
+    if (ownNode && (around.nodeTraffic === 'all' || self.probePorts.includes(port)))
+      return allowed('node-probe');
+  }
+  return view.inboundUnproven(address, port);
+}
+
+/** How long an unproven connection is not counted yet, because a preamble may still follow a SYN whose mark was lost. */
+const SETTLED_MS = 1_000;
+
+/**
+ * Waits while the relay runs; gives the preamble that came after all, or undefined when the connection is over.
+ * @param unsettled the verdict about an unproven peer, counted once no preamble followed
+ */
+async function relayed(
+  flow: Flow,
+  around: Surroundings,
+  unsettled?: Judgement,
+): Promise<{ upstreamSpoke: boolean } | undefined> {
+  around.open.add(flow);
+  try {
+    let event = await flow.connection.next(unsettled === undefined ? undefined : SETTLED_MS);
+    if (event.kind !== 'preamble' && unsettled !== undefined && flow.judgement === undefined) {
+      flow.judge(unsettled);
+    }
+    for (;;) {
+      if (event.kind === 'preamble') return event;
+      if (event.kind === 'closed') {
+        flow.end(event.closed);
+        return undefined;
+      }
+      event = await flow.connection.next();
+    }
+  } finally {
+    around.open.delete(flow);
+  }
+}
+
+async function firstFrame(connection: Connection, timeoutMs: number): Promise<ConnectionEvent> {
+  connection.readFrame('client', MAX_FRAME_BYTES);
+  return connection.next(timeoutMs);
+}
+
+/** REDIRECT leaves the original destination; where there is none, or it is the listener itself, somebody came straight to it. */
+function isOwnListener(original: Endpoint | undefined, local: Endpoint): boolean {
+  return original === undefined || (original.address === local.address && original.port === local.port);
+}

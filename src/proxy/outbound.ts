@@ -1,0 +1,237 @@
+import { drawRandomness } from '../handshake/ephemeral.ts';
+import type { ClientContext } from '../handshake/client.ts';
+import type { ProvenPeer } from './peer.ts';
+import type { Endpoint } from '../lib/address.ts';
+import type { Connection } from './connection.ts';
+import { Flow } from './flow.ts';
+import { clientHandshake, type HandshakeResult, type JudgePeer } from './handshakes.ts';
+import { allowed, denied, type Judgement } from './judgement.ts';
+import { denial, refuse, refuseEvent, refuseResult } from './refusing.ts';
+import { DEADLINE, type Surroundings } from './surroundings.ts';
+import { chooseTarget, type Target } from './target.ts';
+import { endOf, notReady, type View } from './view.ts';
+
+/**
+ * The life of a connection that this pod's application makes, from the accepted socket to its record.
+ *
+ * The source says whether the other side speaks the preamble; nobody probes. Where it does, both sides prove themselves before the
+ * first application byte goes; where it does not, the destination is judged by what the source knows of its address.
+ */
+export async function outbound(connection: Connection, around: Surroundings): Promise<void> {
+  const { peer, local, original } = connection.accepted;
+  const flow = new Flow(around.sink, connection, {
+    direction: 'outbound',
+    peer: 'unproven',
+    handshake: 'none',
+    source: ownEnd(around.view(), peer),
+    destination: endOf(around.view(), original ?? local),
+  });
+
+  if (original === undefined || (original.address === local.address && original.port === local.port)) {
+    return refuse(flow, 'not-redirected');
+  }
+  if (around.draining()) return refuse(flow, 'draining');
+  const target = await findTarget(connection, original, around);
+  const view = around.view();
+  if (target === undefined || view === undefined) {
+    return flow.deny(
+      view === undefined ? notReady() : denied('handshake-aborted', 'enforce', { detail: 'the client left' }),
+    );
+  }
+
+  switch (target.kind) {
+    case 'refused':
+      return flow.deny(target.judgement);
+    case 'unknown': {
+      const judgement = denied('address-unknown', view.mode);
+      return judgement.verdict === 'deny'
+        ? flow.deny(judgement)
+        : plain(flow, original, () => judgement, around);
+    }
+    case 'self':
+      flow.learn({ destination: ownEnd(view, target.endpoint) });
+      return await plain(flow, target.endpoint, () => allowed('self'), around);
+    case 'plain': {
+      flow.learn({ peer: target.peer, destination: endOf(view, target.endpoint) });
+      const again = (): Judgement => judgePlain(around.view() ?? view, original, target, around);
+      return target.judgement.verdict === 'deny'
+        ? flow.deny(target.judgement)
+        : await plain(flow, target.endpoint, again, around);
+    }
+    case 'enrolled':
+      flow.learn({ destination: endOf(view, target.endpoint) });
+      return target.judgement.verdict === 'deny'
+        ? flow.deny(target.judgement)
+        : await proven(flow, original, target, around);
+  }
+}
+
+/** Where the connection goes; an address that nobody knows is held for a moment, since the source may be about to learn it. */
+async function findTarget(
+  connection: Connection,
+  original: Endpoint,
+  around: Surroundings,
+): Promise<Target | undefined> {
+  const until = performance.now() + DEADLINE.unknownAddress;
+  for (;;) {
+    const view = around.view();
+    if (view === undefined || connection.isClosed) return undefined;
+    const target = chooseTarget(view, original, around.choose);
+    const left = until - performance.now();
+    if (target.kind !== 'unknown' || left <= 0) return target;
+    await around.changed(left);
+  }
+}
+
+/** Without a handshake: dial and relay, as long as the verdict stands. */
+async function plain(
+  flow: Flow,
+  endpoint: Endpoint,
+  judge: () => Judgement,
+  around: Surroundings,
+): Promise<void> {
+  const { connection } = flow;
+  connection.dial(endpoint, { fastOpen: false });
+  const dialled = await connection.next();
+  if (dialled.kind !== 'dialled') return refuseEvent(flow, dialled);
+  if (dialled.error !== undefined) return refuse(flow, 'dial-failed', dialled.error);
+  const judgement = judge();
+  if (judgement.verdict === 'deny') return flow.deny(judgement);
+  flow.rejudge = judge;
+  flow.judge(judgement);
+  connection.relay({ guard: false });
+  await relayed(flow, around);
+}
+
+/** A Service address that is dialled as it stands may be answered by any endpoint: all of them are judged again. */
+function judgePlain(
+  view: View,
+  original: Endpoint,
+  target: Target & { kind: 'plain' },
+  around: Surroundings,
+): Judgement {
+  if (target.endpoint.address !== original.address) return view.outboundUnproven(target.endpoint);
+  const now = chooseTarget(view, original, around.choose);
+  // What may be dialled differently from now on does not cut what is open; only a denial does.
+  if (now.kind === 'plain' || now.kind === 'enrolled' || now.kind === 'refused') return now.judgement;
+  return target.judgement;
+}
+
+/** With a handshake; once again if the server did not understand it, or if the source learnt who the server is meanwhile. */
+async function proven(
+  flow: Flow,
+  original: Endpoint,
+  first: Target & { kind: 'enrolled' },
+  around: Surroundings,
+): Promise<void> {
+  let target = first;
+  for (let attempt = 1; ; attempt++) {
+    const { endpoint } = target;
+    if (around.silentPeers.has(endpoint.address)) {
+      return refuse(flow, 'peer-silent', 'it did not answer a preamble a moment ago');
+    }
+    const { result, judged } = await handshake(flow, target, around);
+    if (result.kind === 'established') {
+      if (flow.judgement === undefined) flow.judge(judged ?? allowed('not-isolated'));
+      return await relayed(flow, around);
+    }
+    const again = result.kind === 'unanswered' || (result.kind === 'failed' && REDIAL.has(result.reason));
+    if (!again || attempt === 2) {
+      if (result.kind === 'unanswered') around.silentPeers.add(endpoint.address);
+      return refuseResult(flow, result, judged);
+    }
+    if (result.kind === 'failed' && result.reason === 'wrong-peer') {
+      await around.changed(DEADLINE.unknownAddress);
+    }
+    const next = await findTarget(flow.connection, original, around);
+    if (next?.kind !== 'enrolled' || next.judgement.verdict === 'deny')
+      return refuseResult(flow, result, judged);
+    target = next;
+    flow.learn({ destination: endOf(around.view(), target.endpoint) });
+  }
+}
+
+/** Failures that another try may mend: the pod behind the address has changed, or has just gone. */
+const REDIAL: ReadonlySet<string> = new Set(['wrong-peer', 'dial-failed']);
+
+async function handshake(
+  flow: Flow,
+  target: Target & { kind: 'enrolled' },
+  around: Surroundings,
+): Promise<{ result: HandshakeResult; judged: Judgement | undefined }> {
+  const { endpoint } = target;
+  const context = clientContext(endpoint, around);
+  if (context === undefined) {
+    return {
+      result: { kind: 'failed', reason: 'identity-unavailable', detail: 'no valid own token' },
+      judged: undefined,
+    };
+  }
+  const judge = (peer: ProvenPeer): Judgement => judgeProven(peer, endpoint, around);
+  let judged: Judgement | undefined;
+  const judgePeer: JudgePeer = (peer, kind) => {
+    flow.learn({
+      peer: 'proven',
+      handshake: kind,
+      destination: { ...endpoint, namespace: peer.namespace, pod: peer.podName },
+    });
+    judged = judge(peer);
+    if (judged.verdict === 'deny') return Promise.resolve(denial(judged));
+    flow.rejudge = () => judge(peer);
+    return Promise.resolve({ allow: true });
+  };
+  const nonce = Buffer.from(context.randomness.nonce).toString('hex');
+  around.pendingHellos.add(nonce);
+  try {
+    const result = await clientHandshake(flow.connection, endpoint, context, judgePeer, DEADLINE.handshake);
+    return { result, judged };
+  } finally {
+    around.pendingHellos.delete(nonce);
+  }
+}
+
+function clientContext(endpoint: Endpoint, around: Surroundings): ClientContext<ProvenPeer> | undefined {
+  const credentials = around.identity.credentials();
+  const admissionKey = around.identity.ownAdmissionKey();
+  if (credentials === undefined || admissionKey === undefined) return undefined;
+  const { client } = around.sessions;
+  return {
+    credentials,
+    admissionKey,
+    randomness: drawRandomness(),
+    carrier: 'stream',
+    wishes: { encryption: 'none' },
+    destination: endpoint,
+    toSelf: around.view()?.isSelf(endpoint.address) ?? false,
+    offers: client.offer(endpoint.address, performance.now()),
+    verify: around.identity.verify,
+    remember: (session) => client.add(endpoint.address, session),
+  };
+}
+
+/** Who proved itself must be who the source says is there, and policy must allow it. */
+function judgeProven(peer: ProvenPeer, endpoint: Endpoint, around: Surroundings): Judgement {
+  const view = around.view();
+  if (view === undefined) return notReady();
+  if (view.isGone(peer.podUid)) return denied('identity-revoked', 'enforce');
+  const owner = view.snapshot.directory.owner(endpoint.address);
+  if (owner.kind === 'pod' && owner.pod.uid !== peer.podUid) {
+    const detail = `${peer.namespace}/${peer.podName} answered for ${owner.pod.namespace}/${owner.pod.name}`;
+    return denied('wrong-peer', 'enforce', { detail });
+  }
+  return view.outboundProven(peer, endpoint);
+}
+
+async function relayed(flow: Flow, around: Surroundings): Promise<void> {
+  around.open.add(flow);
+  try {
+    flow.end(await flow.connection.ended());
+  } finally {
+    around.open.delete(flow);
+  }
+}
+
+function ownEnd(view: View | undefined, endpoint: Endpoint) {
+  const self = view?.snapshot.self;
+  return self === undefined ? endpoint : { ...endpoint, namespace: self.namespace, pod: self.name };
+}

@@ -1,0 +1,148 @@
+import { RecentNonces } from '../handshake/recent-nonces.ts';
+import { ClientSessions, ServerSessions } from '../handshake/sessions.ts';
+import type { ProvenPeer } from './peer.ts';
+import type { Endpoint } from '../lib/address.ts';
+import type { Accepted, DataPath, DataPathEvents, Listener } from '../relay/data-path.ts';
+import type { Source } from '../sources/source.ts';
+import { Connection, ConnectionTable } from './connection.ts';
+import type { FlowSink } from './flow.ts';
+import { HalfOpen } from './half-open.ts';
+import { inbound } from './inbound.ts';
+import { OpenFlows } from './open-flows.ts';
+import { outbound } from './outbound.ts';
+import { SilentPeerMemory } from './silent-peers.ts';
+import type { IdentityAccess, NodeTraffic, Surroundings } from './surroundings.ts';
+import type { ChooseEndpoint } from './target.ts';
+import type { View } from './view.ts';
+import { Views } from './views.ts';
+
+/** Places for strangers that have proven nothing yet. */
+const HALF_OPEN = { perSource: 256, total: 4_096 };
+
+export interface ProxyOptions {
+  readonly source: Source;
+  readonly identity: IdentityAccess;
+  readonly createDataPath: (events: DataPathEvents) => DataPath;
+  readonly sink: FlowSink;
+  readonly choose: ChooseEndpoint;
+  readonly isLocalAddress: (address: string) => boolean;
+  readonly nodeTraffic: NodeTraffic;
+  /** Tells whether a connection is the proxy's own test of the redirection; it ends there then. */
+  readonly isProbe?: (accepted: Accepted) => boolean;
+  /** Called after every change of policy, peers or labels. */
+  readonly onView?: (view: View) => void;
+  /** A life that threw: a defect, its connection is reset. */
+  readonly onDefect: (error: unknown) => void;
+}
+
+/** The sidecar: accepts what redirection brings, and gives each connection its life. */
+export class Proxy {
+  readonly open = new OpenFlows();
+  readonly #options: ProxyOptions;
+  readonly #views: Views;
+  readonly #dataPath: DataPath;
+  readonly #table: ConnectionTable;
+  readonly #around: Surroundings;
+  readonly #listeners: Listener[] = [];
+  #draining = false;
+
+  constructor(options: ProxyOptions) {
+    this.#options = options;
+    this.#views = new Views(options.source, (view) => this.#viewChanged(view));
+    this.#table = new ConnectionTable((id, accepted) => this.#accept(id, accepted));
+    this.#dataPath = options.createDataPath(this.#table);
+    this.#around = {
+      view: () => this.#views.current,
+      changed: (timeoutMs) => this.#views.changed(timeoutMs),
+      identity: options.identity,
+      sessions: {
+        client: new ClientSessions<ProvenPeer>(),
+        server: new ServerSessions<ProvenPeer>(),
+        recentNonces: new RecentNonces(),
+      },
+      open: this.open,
+      halfOpen: new HalfOpen(HALF_OPEN),
+      sink: options.sink,
+      choose: options.choose,
+      silentPeers: new SilentPeerMemory(),
+      pendingHellos: new Set(),
+      isLocalAddress: options.isLocalAddress,
+      nodeTraffic: options.nodeTraffic,
+      draining: () => this.#draining,
+    };
+  }
+
+  /** Connections accepted and not yet ended, judged or not. */
+  get connections(): number {
+    return this.#table.size;
+  }
+
+  /** Connections that have proven nothing yet. */
+  get halfOpen(): number {
+    return this.#around.halfOpen.size;
+  }
+
+  get view(): View | undefined {
+    return this.#views.current;
+  }
+
+  /** Starts to accept on an address. */
+  async listen(role: 'inbound' | 'outbound', endpoint: Endpoint): Promise<Endpoint> {
+    const listener = await this.#dataPath.listen({ role, ...endpoint });
+    this.#listeners.push(listener);
+    return listener.endpoint;
+  }
+
+  /** The own identity or the trust in others has changed: sessions are bound to both, and what is open is judged again. */
+  identityChanged(): void {
+    this.#around.sessions.client.clear();
+    this.#around.sessions.server.clear();
+    this.open.rejudge();
+  }
+
+  /** Refuses what is new and waits for what is open, for so many milliseconds at most. Gives how many were left then. */
+  async drain(graceMs: number): Promise<number> {
+    this.#draining = true;
+    const until = performance.now() + graceMs;
+    while (this.#table.size > 0 && performance.now() < until) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    return this.#table.size;
+  }
+
+  /** Resets what is left and ends. */
+  async close(): Promise<void> {
+    this.#draining = true;
+    this.#views.close();
+    for (const listener of this.#listeners) listener.close();
+    await this.#dataPath.close();
+  }
+
+  #accept(id: number, accepted: Accepted): Connection {
+    const connection = new Connection(this.#dataPath, id, accepted);
+    if (this.#options.isProbe?.(accepted) === true) connection.reset();
+    else void this.#live(connection);
+    return connection;
+  }
+
+  async #live(connection: Connection): Promise<void> {
+    try {
+      const live = connection.accepted.role === 'inbound' ? inbound : outbound;
+      await live(connection, this.#around);
+    } catch (error) {
+      connection.reset();
+      this.#options.onDefect(error);
+    }
+  }
+
+  #viewChanged(view: View): void {
+    // The first view comes while the constructor still runs; nothing is open then.
+    if (this.#around !== undefined) {
+      const gone = (peer: ProvenPeer): boolean => view.isGone(peer.podUid);
+      this.#around.sessions.client.dropPeers(gone);
+      this.#around.sessions.server.dropPeers(gone);
+      this.open.rejudge();
+    }
+    this.#options.onView?.(view);
+  }
+}

@@ -1,0 +1,82 @@
+import type { Endpoint } from '../lib/address.ts';
+import type { Pod, ServiceEndpoint, ServicePort } from '../peers/directory.ts';
+import type { PeerKind } from './flow.ts';
+import { denied, type Judgement } from './judgement.ts';
+import { unprovenKind, type View } from './view.ts';
+
+/** Where an outbound connection goes, and how. `unknown`: inside the pod network and nobody knows it, so ask again in a moment. */
+export type Target =
+  | { readonly kind: 'self'; readonly endpoint: Endpoint }
+  | {
+      readonly kind: 'enrolled';
+      readonly endpoint: Endpoint;
+      readonly pod: Pod;
+      readonly judgement: Judgement;
+    }
+  | {
+      readonly kind: 'plain';
+      readonly endpoint: Endpoint;
+      readonly peer: PeerKind;
+      readonly pod: Pod | undefined;
+      readonly judgement: Judgement;
+    }
+  | { readonly kind: 'refused'; readonly judgement: Judgement }
+  | { readonly kind: 'unknown' };
+
+/** Picks one of several endpoints of a Service, by readiness, locality and affinity. */
+export type ChooseEndpoint = (
+  service: ServicePort,
+  among: readonly ServiceEndpoint[],
+) => ServiceEndpoint | undefined;
+
+/**
+ * Decides where a call to `original` goes. A Service address is resolved here and not by the network as soon as one endpoint speaks the
+ * preamble: session, policy (target ports!) and proof are about a pod. Otherwise the address is dialled as it stands, if every
+ * endpoint that the network could pick may be reached.
+ */
+export function chooseTarget(view: View, original: Endpoint, choose: ChooseEndpoint): Target {
+  const service = view.snapshot.directory.service(original.address, original.port);
+  return service === undefined ? targetAt(view, original) : serviceTarget(view, original, service, choose);
+}
+
+function serviceTarget(view: View, original: Endpoint, service: ServicePort, choose: ChooseEndpoint): Target {
+  const targets = new Map(
+    service.endpoints.map((endpoint) => [
+      endpoint,
+      targetAt(view, { address: endpoint.address, port: endpoint.port }),
+    ]),
+  );
+  const reachable = service.endpoints.filter((endpoint) => isAllowed(targets.get(endpoint)!));
+  const mixed = [...targets.values()].some((target) => target.kind === 'enrolled' || target.kind === 'self');
+  if (!mixed && reachable.length === service.endpoints.length) {
+    const any = choose(service, reachable);
+    const target = any && targets.get(any);
+    if (target?.kind === 'plain') return { ...target, endpoint: original };
+  }
+  const chosen = choose(service, reachable) ?? choose(service, service.endpoints);
+  if (chosen !== undefined) return targets.get(chosen)!;
+  const name = `${service.namespace}/${service.service}`;
+  return { kind: 'refused', judgement: denied('no-endpoint', 'enforce', { detail: `Service ${name}` }) };
+}
+
+function isAllowed(target: Target): boolean {
+  if (target.kind === 'self') return true;
+  return (target.kind === 'enrolled' || target.kind === 'plain') && target.judgement.verdict !== 'deny';
+}
+
+function targetAt(view: View, endpoint: Endpoint): Target {
+  if (view.isSelf(endpoint.address)) return { kind: 'self', endpoint };
+  const owner = view.snapshot.directory.owner(endpoint.address);
+  if (owner.kind === 'unknown') return { kind: 'unknown' };
+  const judgement = view.outboundUnproven(endpoint);
+  if (owner.kind === 'pod' && owner.pod.enrolled) {
+    return { kind: 'enrolled', endpoint, pod: owner.pod, judgement };
+  }
+  return {
+    kind: 'plain',
+    endpoint,
+    peer: unprovenKind(owner),
+    pod: owner.kind === 'pod' ? owner.pod : undefined,
+    judgement,
+  };
+}

@@ -1,0 +1,124 @@
+import type { Evaluate, PolicyPeerFacts } from '../policy/evaluate.ts';
+import type { AddressOwner, Pod } from '../peers/directory.ts';
+import type { EnforcementMode, Snapshot } from '../sources/source.ts';
+import type { Endpoint } from '../lib/address.ts';
+import { denied, type Judgement, judgementOf } from './judgement.ts';
+import type { ProvenPeer } from './peer.ts';
+import type { FlowEnd, PeerKind } from './flow.ts';
+
+/** One snapshot with its policy compiled: everything that a verdict depends on, unchanging. */
+export class View {
+  readonly snapshot: Snapshot;
+  readonly #policy: Evaluate;
+  readonly #gone: (uid: string) => boolean;
+
+  /** @param gone whether the source knew the pod of a uid once and knows it no more */
+  constructor(snapshot: Snapshot, policy: Evaluate, gone: (uid: string) => boolean) {
+    this.snapshot = snapshot;
+    this.#policy = policy;
+    this.#gone = gone;
+  }
+
+  /** Whether a pod has left the source: its identity proves somebody who is no more. */
+  isGone(podUid: string): boolean {
+    return this.#gone(podUid);
+  }
+
+  get mode(): EnforcementMode {
+    return this.snapshot.mode;
+  }
+
+  isSelf(address: string): boolean {
+    return this.snapshot.self.addresses.includes(address);
+  }
+
+  /** The verdict about somebody who reached `port` of this pod and proved nothing: only its address counts. */
+  inboundUnproven(address: string, port: number): Judgement {
+    return this.#inbound({ kind: 'address', address }, port, false);
+  }
+
+  /** The verdict about a proven peer that reached `port` of this pod. */
+  inboundProven(peer: ProvenPeer, address: string, port: number): Judgement {
+    return this.#inbound(this.#facts(peer, address), port, true);
+  }
+
+  /** The verdict about a call of this pod to a pod that proved itself. */
+  outboundProven(peer: ProvenPeer, destination: Endpoint): Judgement {
+    const pod = this.snapshot.directory.pod(peer.namespace, peer.podName);
+    return this.#outbound(this.#facts(peer, destination.address), destination.port, pod, true);
+  }
+
+  /** The verdict about a call to somebody who will prove nothing: by what the source says about the address. */
+  outboundUnproven(destination: Endpoint): Judgement {
+    const owner = this.snapshot.directory.owner(destination.address);
+    if (owner.kind !== 'pod') {
+      return this.#outbound(
+        { kind: 'address', address: destination.address },
+        destination.port,
+        undefined,
+        false,
+      );
+    }
+    const { pod } = owner;
+    const facts: PolicyPeerFacts = {
+      kind: 'pod',
+      address: destination.address,
+      namespace: pod.namespace,
+      labels: pod.labels,
+      namespaceLabels: this.snapshot.directory.namespaceLabels(pod.namespace),
+    };
+    return this.#outbound(facts, destination.port, pod, true);
+  }
+
+  /**
+   * The labels of a proven peer: those that its source has for this very pod now, where it knows the pod; else those of its token.
+   * The issuer takes them from the same place, only earlier.
+   */
+  #facts(peer: ProvenPeer, address: string): PolicyPeerFacts {
+    const { directory } = this.snapshot;
+    const known = directory.pod(peer.namespace, peer.podName);
+    const current = known?.uid === peer.podUid ? known : undefined;
+    return {
+      kind: 'proven',
+      address,
+      namespace: peer.namespace,
+      labels: current?.labels ?? peer.labels,
+      namespaceLabels:
+        current === undefined ? peer.namespaceLabels : directory.namespaceLabels(peer.namespace),
+    };
+  }
+
+  #inbound(peer: PolicyPeerFacts, port: number, proven: boolean): Judgement {
+    const decision = this.#policy.evaluate({ direction: 'inbound', peer, protocol: 'TCP', port });
+    return judgementOf(decision, proven, this.mode);
+  }
+
+  #outbound(peer: PolicyPeerFacts, port: number, pod: Pod | undefined, named: boolean): Judgement {
+    const decision = this.#policy.evaluate({
+      direction: 'outbound',
+      peer,
+      protocol: 'TCP',
+      port,
+      ...(pod === undefined ? {} : { namedPorts: pod.ports }),
+    });
+    return judgementOf(decision, named, this.mode);
+  }
+}
+
+/** How an address that proved nothing is called in records. */
+export function unprovenKind(owner: AddressOwner): PeerKind {
+  return owner.kind === 'node' || owner.kind === 'external' ? owner.kind : 'unproven';
+}
+
+/** The name of an end, where the source knows it. */
+export function endOf(view: View | undefined, endpoint: Endpoint): FlowEnd {
+  const owner = view?.snapshot.directory.owner(endpoint.address);
+  return owner?.kind === 'pod'
+    ? { ...endpoint, namespace: owner.pod.namespace, pod: owner.pod.name }
+    : endpoint;
+}
+
+/** The denial of something that came before there was a view. */
+export function notReady(): Judgement {
+  return denied('not-ready', 'enforce');
+}

@@ -1,0 +1,263 @@
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import type { Endpoint } from '../../src/lib/address.ts';
+import type { AddressOwner, Directory, Pod, ServicePort } from '../../src/peers/directory.ts';
+import type { Labels, NetworkPolicy } from '../../src/policy/model.ts';
+import type { FlowEnding, FlowFacts, FlowSink } from '../../src/proxy/flow.ts';
+import type { Judgement } from '../../src/proxy/judgement.ts';
+import type { ProvenPeer } from '../../src/proxy/peer.ts';
+import { Proxy } from '../../src/proxy/proxy.ts';
+import type { IdentityAccess, NodeTraffic } from '../../src/proxy/surroundings.ts';
+import { SimulatedDataPath } from './simulated-data-path.ts';
+import { End } from './simulated-socket.ts';
+import type { EnforcementMode, Snapshot, Source } from '../../src/sources/source.ts';
+
+/**
+ * A network in memory: pods with and without a sidecar, whose sidecars are the real ones on a data path that only moves messages. For the life of
+ * a connection as a table of cases; that sockets do the same is the business of the system tests.
+ */
+export class Simulation {
+  readonly pods = new Map<string, SimulatedPod>();
+  readonly services: { address: string; port: number; service: ServicePort }[] = [];
+  policies: NetworkPolicy[] = [];
+  mode: EnforcementMode = 'enforce';
+  /** Whether a marked SYN keeps its mark on the way. */
+  marksSurvive = true;
+  readonly #tokens = new Map<string, ProvenPeer>();
+  readonly admissionKey = randomBytes(32);
+  version = 0;
+  #nextAddress = 1;
+
+  pod(name: string, labels: Labels, options: PodOptions = {}): SimulatedPod {
+    const address = options.address ?? `10.0.0.${this.#nextAddress++}`;
+    const pod: Pod = {
+      namespace: 'demo',
+      name,
+      uid: `uid-${name}`,
+      serviceAccount: 'default',
+      labels,
+      addresses: [address],
+      nodeName: 'node-1',
+      ports: [],
+      probePorts: options.probePorts ?? [],
+      enrolled: options.sidecar !== false,
+      hostNetwork: false,
+    };
+    const simulated = new SimulatedPod(this, pod, options);
+    this.pods.set(address, simulated);
+    return simulated;
+  }
+
+  /** A key, and a token that every verifier of this network knows. */
+  credentialsFor(pod: Pod): ReturnType<IdentityAccess['credentials']> {
+    const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const token = randomBytes(200);
+    const expiresAt = Date.now() / 1000 + 3600;
+    this.#tokens.set(token.toString('hex'), {
+      publicKey,
+      expiresAt,
+      podUid: pod.uid,
+      namespace: pod.namespace,
+      podName: pod.name,
+      labels: pod.labels,
+      namespaceLabels: {},
+    });
+    return { token, privateKey, expiresAt, podUid: pod.uid };
+  }
+
+  verify(token: Uint8Array) {
+    const identity = this.#tokens.get(Buffer.from(token).toString('hex'));
+    return identity === undefined
+      ? { refusal: { reason: 'token-untrusted', detail: 'unknown' } as const }
+      : { identity };
+  }
+
+  /** Makes what was changed known to every sidecar. */
+  publish(): void {
+    this.version++;
+    for (const pod of this.pods.values()) pod.source.publish(this.snapshotFor(pod));
+  }
+
+  snapshotFor(self: SimulatedPod): Snapshot {
+    return {
+      version: this.version,
+      takenAt: Date.now(),
+      self: self.pod,
+      selfNamespaceLabels: {},
+      mode: this.mode,
+      policies: this.policies,
+      directory: this.#directory(),
+    };
+  }
+
+  #directory(): Directory {
+    const believed = new Map([...this.pods].map(([address, { believed: pod }]) => [address, pod]));
+    return {
+      owner: (address): AddressOwner => {
+        const pod = believed.get(address);
+        if (pod !== undefined) return { kind: 'pod', pod };
+        if (address === NODE_ADDRESS) return { kind: 'node', name: 'node-1' };
+        return address.startsWith('10.0.') ? { kind: 'unknown' } : { kind: 'external' };
+      },
+      service: (address, port) =>
+        this.services.find((one) => one.address === address && one.port === port)?.service,
+      pod: (_namespace, name) =>
+        [...believed.values()].find((pod): pod is Pod => pod !== undefined && pod.name === name),
+      pods: () => [...believed.values()].filter((pod): pod is Pod => pod !== undefined),
+      namespaceLabels: () => ({}),
+      destinationsOf: (podAddress, port) =>
+        this.services.filter((one) =>
+          one.service.endpoints.some((end) => end.address === podAddress && end.port === port),
+        ),
+    };
+  }
+
+  /**
+   * A connection reaches an address from the network.
+   * @returns the system's error if nobody is there
+   */
+  arrive(source: Endpoint, target: Endpoint, far: End, marked: boolean): string | undefined {
+    const pod = this.pods.get(target.address);
+    if (pod === undefined) return 'EHOSTUNREACH';
+    if (pod.dataPath !== undefined) {
+      pod.dataPath.accept(
+        'inbound',
+        source,
+        target,
+        far,
+        marked && this.marksSurvive ? MARKED_SYN : PLAIN_SYN,
+      );
+      return undefined;
+    }
+    if (!pod.listening) return 'ECONNREFUSED';
+    pod.acceptLocally(far);
+    return undefined;
+  }
+
+  /** Lets everything that is on its way arrive. */
+  async settle(milliseconds = 20): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+  }
+}
+
+const IP = [0x45, ...Array.from({ length: 19 }, () => 0)];
+const TCP = (words: number): number[] => [
+  ...Array.from({ length: 12 }, () => 0),
+  words << 4,
+  ...Array.from({ length: 7 }, () => 0),
+];
+const PLAIN_SYN = Uint8Array.of(...IP, ...TCP(5));
+const MARKED_SYN = Uint8Array.of(...IP, ...TCP(6), 34, 2, 1, 1);
+
+export const NODE_ADDRESS = '192.168.1.1';
+
+interface PodOptions {
+  readonly sidecar?: boolean;
+  readonly probePorts?: readonly number[];
+  readonly address?: string;
+  readonly nodeTraffic?: NodeTraffic;
+  /** What its application says as soon as somebody connects. */
+  readonly greeting?: string;
+}
+
+export class SimulatedPod implements FlowSink {
+  pod: Pod;
+  /** What the directory says is at this address; undefined: nothing yet. */
+  believed: Pod | undefined;
+  readonly source: SimulatedSource;
+  readonly proxy: Proxy | undefined;
+  readonly dataPath: SimulatedDataPath | undefined;
+  /** Connections that its application accepted. */
+  readonly accepted: End[] = [];
+  /** Every verdict that was counted: direction, verdict, reason, peer, handshake. */
+  readonly counts: string[] = [];
+  readonly records: { facts: FlowFacts; judgement: Judgement; ending: FlowEnding }[] = [];
+  readonly defects: unknown[] = [];
+  credentials: ReturnType<IdentityAccess['credentials']>;
+  greeting: string | undefined;
+  listening = true;
+  readonly #simulation: Simulation;
+
+  constructor(simulation: Simulation, pod: Pod, options: PodOptions) {
+    this.#simulation = simulation;
+    this.pod = pod;
+    this.believed = pod;
+    this.greeting = options.greeting;
+    this.source = new SimulatedSource();
+    if (options.sidecar === false) return;
+    this.credentials = simulation.credentialsFor(pod);
+    let dataPath: SimulatedDataPath | undefined;
+    this.proxy = new Proxy({
+      source: this.source,
+      identity: {
+        credentials: () => this.credentials,
+        ownAdmissionKey: () => simulation.admissionKey,
+        admissionKeys: () => [simulation.admissionKey],
+        verify: (token) => simulation.verify(token),
+        explainUnadmitted: () => ({ reason: 'token-untrusted', detail: 'not admitted' }),
+      },
+      createDataPath: (events) => {
+        dataPath = new SimulatedDataPath(simulation, this, events);
+        return dataPath;
+      },
+      sink: this,
+      choose: (_service, among) => among.find((one) => one.ready),
+      isLocalAddress: (address) => this.pod.addresses.includes(address),
+      nodeTraffic: options.nodeTraffic ?? 'probes',
+      onDefect: (error) => this.defects.push(error),
+    });
+    this.dataPath = dataPath;
+  }
+
+  get address(): string {
+    return this.pod.addresses[0]!;
+  }
+
+  /** Its application connects to somebody, through its sidecar if it has one. */
+  connect(to: string, port = 80): End {
+    const [app, far] = End.pair();
+    const source = { address: this.address, port: 40_000 };
+    const target = { address: to, port };
+    if (this.dataPath === undefined) this.#simulation.arrive(source, target, far, false);
+    else this.dataPath.accept('outbound', source, target, far, new Uint8Array(0));
+    return app;
+  }
+
+  /** Its application accepts. */
+  acceptLocally(end: End): void {
+    this.accepted.push(end);
+    if (this.greeting !== undefined) end.write(Buffer.from(this.greeting));
+  }
+
+  counted(facts: FlowFacts, judgement: Judgement): void {
+    const { direction, peer, handshake } = facts;
+    this.counts.push(`${direction} ${judgement.verdict} ${judgement.reason} ${peer} ${handshake}`);
+  }
+
+  ended(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void {
+    this.records.push({ facts, judgement, ending });
+  }
+}
+
+class SimulatedSource implements Source {
+  snapshot: Snapshot | undefined;
+  readonly problems = [];
+  readonly #listeners = new Set<() => void>();
+
+  start(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  publish(snapshot: Snapshot): void {
+    this.snapshot = snapshot;
+    for (const listener of this.#listeners) listener();
+  }
+
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
