@@ -1,17 +1,9 @@
 import { parseAddress } from '../lib/address.ts';
-import {
-  callAddresses,
-  type Explanation,
-  judge,
-  type Party,
-  type PodParty,
-  type Question,
-} from './explain.ts';
+import { PolicySet } from './compile.ts';
+import { callAddresses, type Judgement, judge, type Party, type PodParty, type Question } from './judge.ts';
 import type { Labels, NetworkPolicy, PolicyPeer, PolicyRule } from './model.ts';
 import { closestMiss } from './nearest-miss.ts';
-import { PolicySet } from './compile.ts';
-import type { CompiledRequirement } from './selector.ts';
-import { NAMESPACE_NAME_LABEL } from './selector.ts';
+import { type CompiledRequirement, NAMESPACE_NAME_LABEL } from './selector.ts';
 
 /** A change of what the user has written. Applied alone to the question's input it allows the call. */
 export type Change =
@@ -58,7 +50,7 @@ export function applyChange(question: Question, change: Change): Question {
 }
 
 /** The changes that allow a denied call, the smallest first. Each was applied and judged again before it is proposed. */
-export function proposeChanges(question: Question, denied: Omit<Explanation, 'changes'>): readonly Change[] {
+export function proposeChanges(question: Question, denied: Judgement): readonly Change[] {
   const candidates: Change[] = [];
   for (const [side, direction] of [
     ['egress', 'outbound'],
@@ -106,7 +98,7 @@ function satisfying({ operator, values }: CompiledRequirement): string | undefin
 
 function addedRule(
   question: Question,
-  denied: Omit<Explanation, 'changes'>,
+  denied: Judgement,
   direction: 'ingress' | 'egress',
 ): readonly AddedRule[] {
   const side = denied[direction];
@@ -127,7 +119,10 @@ function peerFor(other: Party, own: Party): PolicyPeer | undefined {
     if (family === undefined) return undefined;
     return { kind: 'block', cidr: `${other.address}/${family === 4 ? 32 : 128}`, except: [] };
   }
-  const podSelector = { matchLabels: identifying(other), matchExpressions: [] };
+  const matchLabels = identifying(other);
+  // A selector of nothing would let the whole namespace in: not what was asked for.
+  if (Object.keys(matchLabels).length === 0) return undefined;
+  const podSelector = { matchLabels, matchExpressions: [] };
   const sameNamespace = own.kind === 'pod' && own.namespace === other.namespace;
   const namespaceSelector = sameNamespace
     ? undefined

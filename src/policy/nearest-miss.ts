@@ -31,15 +31,18 @@ export interface Miss {
   readonly unmet: readonly Unmet[];
 }
 
-/** How hard each thing is to change, to find the rule that came closest. An address cannot be changed at will. */
-const WEIGHT: Record<Unmet['kind'], number> = {
+/**
+ * How hard each thing is to change, to find the rule that came closest: a namespace's labels are many pods', and an address
+ * cannot be changed at will.
+ */
+const WEIGHT: Record<Exclude<Unmet['kind'], 'label'>, number> = {
   proof: 1,
-  label: 2,
   port: 2,
   namespace: 3,
   pod: 4,
   address: 5,
 };
+const LABEL_WEIGHT = { pod: 2, namespace: 3 };
 
 /** The nearest miss as the seam gives it; undefined when there is no rule at all. */
 export function nearestMiss(
@@ -93,7 +96,7 @@ class Obstacles {
   }
 
   add(unmet: Unmet): void {
-    this.weight += WEIGHT[unmet.kind];
+    this.weight += unmet.kind === 'label' ? LABEL_WEIGHT[unmet.of] : WEIGHT[unmet.kind];
     this.unmet.push(unmet);
   }
 }
