@@ -6,9 +6,10 @@ export PATH := $(CURDIR)/.setup:$(PATH)
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-setup: ## Node.js, npm packages, Debian packages
+setup: ## Node.js, npm packages, Debian packages, native addon
 	@tools/setup.sh packages
 	@tools/setup.sh system
+	@tools/setup.sh native
 
 test: setup ## checks, unit tests, system tests in network namespaces (root)
 	@npm run --silent check

@@ -3,6 +3,7 @@
 # already there, so it costs nothing to call it again.
 #   setup.sh node      Node.js 24: the machine's own, else the one in tools/node
 #   setup.sh packages  npm packages, exactly as locked, without install scripts
+#   setup.sh native    the native addon, with the C compiler that is there
 #   setup.sh system    Debian packages that the demo and the system tests use (root)
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -44,6 +45,18 @@ setup_packages() {
 	cp "$root/package-lock.json" "$state/packages"
 }
 
+setup_native() {
+	setup_packages
+	if ! command -v cc >/dev/null 2>&1 || ! command -v make >/dev/null 2>&1; then
+		fail "no C compiler: install gcc and make (Debian: apt-get install build-essential), then run this again"
+	fi
+	log=$state/native.log
+	make -C "$root/native" >"$log" 2>&1 || {
+		cat "$log" >&2
+		fail "the native addon does not build"
+	}
+}
+
 setup_system() {
 	missing=
 	need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
@@ -66,6 +79,7 @@ setup_system() {
 case ${1:-} in
 node) setup_node ;;
 packages) setup_packages ;;
+native) setup_native ;;
 system) setup_system ;;
-*) fail "usage: setup.sh node|packages|system" ;;
+*) fail "usage: setup.sh node|packages|native|system" ;;
 esac

@@ -17,7 +17,8 @@ export interface DataPath {
   /**
    * Reads exactly one preamble frame from a side: {@link FrameFormat} says where its length stands. Reports `frame`; or
    * `notFrame` at the first byte that differs from the magic; or `frameTooLarge` from the header alone. Bytes behind the frame
-   * stay unread. At end of file in the middle of a frame, `notFrame` with what there was.
+   * stay unread, and so do those that `notFrame` shows. When the side ends or is reset in the middle of a frame, `notFrame` with
+   * what there was; an upstream side that was reset leaves the connection alive, so that it can be dialled again.
    */
   readFrame(id: ConnectionId, side: Side, maxBytes: number): void;
 
@@ -31,7 +32,7 @@ export interface DataPath {
   dial(id: ConnectionId, target: Endpoint, options: DialOptions): void;
 
   /**
-   * Pumps both ways until both ends are finished, half-close and resets included. What `notFrame` showed is forwarded first. With
+   * Pumps both ways until both ends are finished, half-close and resets included. With
    * `guard`, the client's first bytes are held as long as they could still become the magic: if they do, `preamble` is reported
    * and nothing of them is forwarded; if not, they are forwarded and the guard is over.
    *
@@ -107,7 +108,7 @@ export interface Closed {
   readonly bytesIn: number;
   readonly bytesOut: number;
   /** `end`: both directions finished. `reset`: by the brain. The others: who broke it. */
-  readonly cause: 'end' | 'reset' | 'client-reset' | 'upstream-reset' | 'client-closed' | 'upstream-closed';
+  readonly cause: 'end' | 'reset' | 'client-reset' | 'upstream-reset';
 }
 
 /** What the pump reports. All calls come on the main thread, in order per connection. */

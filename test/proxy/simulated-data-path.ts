@@ -159,7 +159,7 @@ export class SimulatedDataPath implements DataPath {
     }
     if (entry.relay !== undefined && upstream !== undefined) this.#move(entry, entry.relay, upstream);
     else if (client.gone === 'end' && client.unread.length === 0 && entry.reading === undefined) {
-      this.#close(entry, 'client-closed');
+      this.#close(entry, 'client-reset');
     }
   }
 

@@ -1,0 +1,89 @@
+/* The data thread: moves bytes, decides nothing. What its calls mean is written in src/relay/data-path.ts. */
+#ifndef COUNTERSIGN_DATA_PATH_H
+#define COUNTERSIGN_DATA_PATH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+enum side { CLIENT = 0, UPSTREAM = 1 };
+
+enum event_type {
+  EVENT_ACCEPTED,
+  EVENT_FRAME,
+  EVENT_NOT_FRAME,
+  EVENT_TOO_LARGE,
+  EVENT_DIALLED,
+  EVENT_PREAMBLE,
+  EVENT_CLOSED,
+  EVENT_STOPPED,
+};
+
+enum close_cause { CAUSE_END, CAUSE_RESET, CAUSE_CLIENT_RESET, CAUSE_UPSTREAM_RESET };
+
+/* What the thread tells. `bytes` belongs to the event and is freed with it. */
+struct event {
+  struct event *next;
+  enum event_type type;
+  uint64_t id;
+  int role;
+  enum side side;
+  bool flag; /* NOT_FRAME: end of file; PREAMBLE: the upstream side spoke */
+  int number; /* DIALLED: errno; CLOSED: cause */
+  uint32_t announced;
+  uint64_t bytes_in, bytes_out;
+  struct sockaddr_storage peer, local, original; /* family 0: none */
+  size_t length;
+  uint8_t *bytes;
+};
+
+enum command_type {
+  COMMAND_LISTEN,
+  COMMAND_UNLISTEN,
+  COMMAND_READ_FRAME,
+  COMMAND_SEND,
+  COMMAND_DIAL,
+  COMMAND_RELAY,
+  COMMAND_RELEASE,
+  COMMAND_DROP_UPSTREAM,
+  COMMAND_RESET,
+  COMMAND_STOP,
+};
+
+/* What the thread is told. `bytes` belongs to the command and is freed with it. */
+struct command {
+  enum command_type type;
+  uint64_t id;
+  enum side side;
+  bool flag; /* DIAL: fast open; RELAY: guard */
+  int fd; /* LISTEN */
+  int role; /* LISTEN */
+  uint32_t max_bytes; /* READ_FRAME; RELAY: 0, or the most that a verdict frame may have */
+  struct sockaddr_storage target; /* DIAL */
+  size_t length;
+  uint8_t *bytes;
+};
+
+struct data_path;
+
+/* Called on the data thread when there are events and none were before. */
+typedef void (*wake_function)(void *context);
+
+/* NULL with errno set when threads or descriptors cannot be had. */
+struct data_path *data_path_start(wake_function wake, void *context);
+
+/* Takes over the command's bytes. False when there is no memory for it; nothing has happened then. */
+bool data_path_command(struct data_path *path, const struct command *command);
+
+/* All events so far, oldest first; the caller frees each with data_path_free_event. */
+struct event *data_path_take_events(struct data_path *path);
+void data_path_free_event(struct event *event);
+
+/* Bytes relayed by a connection; false when it is gone. */
+bool data_path_progress(struct data_path *path, uint64_t id, uint64_t *bytes_in, uint64_t *bytes_out);
+
+/* After EVENT_STOPPED: waits for the thread and frees everything. */
+void data_path_join(struct data_path *path);
+
+#endif

@@ -1,0 +1,108 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { EXIT, messageOf, UserError } from './errors.ts';
+
+/** An address in its text form and a port, as the addon hands it over. */
+export type RawEndpoint = readonly [address: string, port: number];
+
+/** Handle of a running data thread. */
+export interface NativeDataPath {
+  readonly brand: unique symbol;
+}
+
+/** Numbers of native/data_path.h. */
+export const COMMAND = {
+  unlisten: 1,
+  readFrame: 2,
+  send: 3,
+  relay: 5,
+  release: 6,
+  dropUpstream: 7,
+  reset: 8,
+  stop: 9,
+} as const;
+
+export const EVENT = {
+  accepted: 0,
+  frame: 1,
+  notFrame: 2,
+  tooLarge: 3,
+  dialled: 4,
+  preamble: 5,
+  closed: 6,
+  stopped: 7,
+} as const;
+
+/** Numbers of sides, roles and causes of an end, in the order of native/data_path.h. */
+export const SIDES = ['client', 'upstream'] as const;
+export const ROLES = ['inbound', 'outbound'] as const;
+export const CAUSES = ['end', 'reset', 'client-reset', 'upstream-reset'] as const;
+
+export type NativeEvent =
+  | readonly [
+      type: typeof EVENT.accepted,
+      id: number,
+      role: number,
+      peer: RawEndpoint | undefined,
+      local: RawEndpoint | undefined,
+      original: RawEndpoint | undefined,
+      syn: Uint8Array,
+    ]
+  | readonly [
+      type: typeof EVENT.frame | typeof EVENT.notFrame,
+      id: number,
+      side: number,
+      bytes: Uint8Array,
+      endOfFile: boolean,
+    ]
+  | readonly [type: typeof EVENT.tooLarge, id: number, side: number, announced: number]
+  | readonly [
+      type: typeof EVENT.dialled,
+      id: number,
+      error: string | undefined,
+      local: RawEndpoint | undefined,
+    ]
+  | readonly [type: typeof EVENT.preamble, id: number, upstreamSpoke: boolean]
+  | readonly [type: typeof EVENT.closed, id: number, cause: number, bytesIn: number, bytesOut: number]
+  | readonly [type: typeof EVENT.stopped, id: number];
+
+/** What native/addon.c exports. Errors carry the system's name in `code`. */
+export interface NativeAddon {
+  start(onEvents: (batch: readonly NativeEvent[]) => void): NativeDataPath;
+  listen(path: NativeDataPath, address: string, port: number, role: number): [listener: number, port: number];
+  dial(
+    path: NativeDataPath,
+    id: number,
+    address: string,
+    port: number,
+    fastOpen: boolean,
+    first: Uint8Array | undefined,
+  ): void;
+  command(
+    path: NativeDataPath,
+    type: (typeof COMMAND)[keyof typeof COMMAND],
+    id: number,
+    side: number,
+    flag: boolean,
+    maxBytes: number,
+    bytes: Uint8Array | undefined,
+  ): void;
+  progress(path: NativeDataPath, id: number): [bytesIn: number, bytesOut: number] | undefined;
+}
+
+/** Loads the addon that `make setup` builds. The only place that does. */
+export function loadAddon(): NativeAddon {
+  const file = fileURLToPath(new URL('../native/build/countersign.node', import.meta.url));
+  if (!existsSync(file)) {
+    throw new UserError(`the native addon is not built: run 'make setup' (looked for ${file})`, {
+      exitCode: EXIT.failure,
+    });
+  }
+  try {
+    return createRequire(import.meta.url)(file) as NativeAddon;
+  } catch (error) {
+    const message = `the native addon does not load: run 'make clean setup' (${messageOf(error)})`;
+    throw new UserError(message, { exitCode: EXIT.failure, cause: error });
+  }
+}

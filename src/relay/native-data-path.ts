@@ -1,0 +1,163 @@
+import { EXIT, UserError } from '../errors.ts';
+import { canonicalAddress, type Endpoint, formatEndpoint } from '../lib/address.ts';
+import {
+  CAUSES,
+  COMMAND,
+  EVENT,
+  type NativeAddon,
+  type NativeDataPath as Handle,
+  type NativeEvent,
+  type RawEndpoint,
+  ROLES,
+  SIDES,
+} from '../native.ts';
+import type {
+  ConnectionId,
+  DataPath,
+  DataPathEvents,
+  DialOptions,
+  Listener,
+  ListenOptions,
+  RelayOptions,
+  Side,
+} from './data-path.ts';
+
+/** The data path of native/: one thread that moves bytes with recv, send and splice. */
+export class NativeDataPath implements DataPath {
+  readonly #addon: NativeAddon;
+  readonly #events: DataPathEvents;
+  readonly #handle: Handle;
+  readonly #stopped: Promise<void>;
+  #onStopped: () => void = () => {};
+  #closing = false;
+
+  constructor(addon: NativeAddon, events: DataPathEvents) {
+    this.#addon = addon;
+    this.#events = events;
+    this.#stopped = new Promise((resolve) => {
+      this.#onStopped = resolve;
+    });
+    this.#handle = addon.start((batch) => {
+      for (const event of batch) this.#report(event);
+    });
+  }
+
+  // eslint-disable-next-line typescript/require-await -- a failure has to reject, not to throw
+  async listen(options: ListenOptions): Promise<Listener> {
+    const { address, port, role } = options;
+    try {
+      const [listener, bound] = this.#addon.listen(this.#handle, address, port, ROLES.indexOf(role));
+      return {
+        endpoint: { address, port: bound },
+        close: () => this.#command(COMMAND.unlisten, listener),
+      };
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+      throw new UserError(`cannot listen on ${formatEndpoint({ address, port })}: ${code}`, {
+        exitCode: EXIT.failure,
+        cause: error,
+      });
+    }
+  }
+
+  readFrame(id: ConnectionId, side: Side, maxBytes: number): void {
+    this.#command(COMMAND.readFrame, id, side, false, maxBytes);
+  }
+
+  send(id: ConnectionId, side: Side, bytes: Uint8Array): void {
+    this.#command(COMMAND.send, id, side, false, 0, bytes);
+  }
+
+  dial(id: ConnectionId, target: Endpoint, options: DialOptions): void {
+    if (this.#closing) return;
+    this.#addon.dial(this.#handle, id, target.address, target.port, options.fastOpen, options.first);
+  }
+
+  relay(id: ConnectionId, options: RelayOptions): void {
+    this.#command(COMMAND.relay, id, 'client', options.guard, options.verdictFrame ?? 0);
+  }
+
+  release(id: ConnectionId): void {
+    this.#command(COMMAND.release, id);
+  }
+
+  dropUpstream(id: ConnectionId): void {
+    this.#command(COMMAND.dropUpstream, id);
+  }
+
+  reset(id: ConnectionId): void {
+    this.#command(COMMAND.reset, id);
+  }
+
+  progress(id: ConnectionId): { bytesIn: number; bytesOut: number } | undefined {
+    if (this.#closing) return undefined;
+    const bytes = this.#addon.progress(this.#handle, id);
+    return bytes && { bytesIn: bytes[0], bytesOut: bytes[1] };
+  }
+
+  close(): Promise<void> {
+    if (!this.#closing) this.#command(COMMAND.stop, 0);
+    this.#closing = true;
+    return this.#stopped;
+  }
+
+  #command(
+    type: (typeof COMMAND)[keyof typeof COMMAND],
+    id: number,
+    side: Side = 'client',
+    flag = false,
+    maxBytes = 0,
+    bytes?: Uint8Array,
+  ): void {
+    if (this.#closing) return;
+    this.#addon.command(this.#handle, type, id, SIDES.indexOf(side), flag, maxBytes, bytes);
+  }
+
+  #report(event: NativeEvent): void {
+    switch (event[0]) {
+      case EVENT.accepted: {
+        const [, id, role, peer, local, original, syn] = event;
+        this.#events.accepted(id, {
+          role: ROLES[role]!,
+          peer: endpointOf(peer) ?? NOWHERE,
+          local: endpointOf(local) ?? NOWHERE,
+          original: endpointOf(original),
+          syn,
+        });
+        return;
+      }
+      case EVENT.frame:
+        this.#events.frame(event[1], SIDES[event[2]]!, event[3]);
+        return;
+      case EVENT.notFrame:
+        this.#events.notFrame(event[1], SIDES[event[2]]!, event[3], event[4]);
+        return;
+      case EVENT.tooLarge:
+        this.#events.frameTooLarge(event[1], SIDES[event[2]]!, event[3]);
+        return;
+      case EVENT.dialled:
+        this.#events.dialled(event[1], event[2], endpointOf(event[3]));
+        return;
+      case EVENT.preamble:
+        this.#events.preamble(event[1], event[2]);
+        return;
+      case EVENT.closed:
+        this.#events.closed(event[1], {
+          cause: CAUSES[event[2]]!,
+          bytesIn: event[3],
+          bytesOut: event[4],
+        });
+        return;
+      case EVENT.stopped:
+        this.#onStopped();
+    }
+  }
+}
+
+/** Of a connection that was gone before it could be asked for its ends. */
+const NOWHERE: Endpoint = { address: '0.0.0.0', port: 0 };
+
+function endpointOf(raw: RawEndpoint | undefined): Endpoint | undefined {
+  const address = raw && canonicalAddress(raw[0]);
+  return address === undefined ? undefined : { address, port: raw![1] };
+}
