@@ -1,5 +1,8 @@
 import { Command } from 'commander';
 import { EXIT } from './errors.ts';
+import { identityCommand } from './commands/identity.ts';
+import { proxyCommand } from './commands/proxy.ts';
+import { redirectCommand } from './commands/redirect.ts';
 import { versionCommand } from './commands/version.ts';
 
 /**
@@ -13,7 +16,9 @@ export function buildProgram(): Command {
     )
     .showHelpAfterError('(countersign help COMMAND lists its flags)')
     .configureHelp({ sortSubcommands: true, showGlobalOptions: false });
-  for (const command of [versionCommand()]) program.addCommand(command);
+  for (const command of [identityCommand(), proxyCommand(), redirectCommand(), versionCommand()]) {
+    program.addCommand(command);
+  }
   exitWithUsageStatus(program);
   return program;
 }

@@ -30,6 +30,10 @@ export type AddressOwner =
 export interface ServicePort {
   readonly namespace: string;
   readonly service: string;
+  /** `sessionAffinity: ClientIP`. */
+  readonly clientIpAffinity: boolean;
+  /** `internalTrafficPolicy: Local`. */
+  readonly localTraffic: boolean;
   readonly endpoints: readonly ServiceEndpoint[];
 }
 
@@ -38,6 +42,9 @@ export interface ServiceEndpoint {
   /** The target port: the one that policy is about. */
   readonly port: number;
   readonly ready: boolean;
+  /** It ends, but answers still: better than nobody. */
+  readonly servingWhileTerminating: boolean;
+  readonly nodeName: string | undefined;
 }
 
 /** Questions about addresses. Answers are of one snapshot; nothing here waits. */

@@ -24,7 +24,8 @@ export interface FlowFacts {
 
 /** Where flows are reported: counters at each verdict, one record at the end. */
 export interface FlowSink {
-  counted(facts: FlowFacts, judgement: Judgement): void;
+  /** @param elapsedMs since the connection was accepted */
+  counted(facts: FlowFacts, judgement: Judgement, elapsedMs: number): void;
   ended(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void;
 }
 
@@ -73,7 +74,7 @@ export class Flow {
   /** The verdict has fallen: counts it. */
   judge(judgement: Judgement): void {
     this.#judgement = judgement;
-    this.#sink.counted(this.#facts, judgement);
+    this.#sink.counted(this.#facts, judgement, performance.now() - this.#connection.startedAt);
   }
 
   /** Denied, before or after it was allowed: counts, resets both sides, and writes the record. */

@@ -204,7 +204,7 @@ function clientContext(endpoint: Endpoint, around: Surroundings): ClientContext<
     destination: endpoint,
     toSelf: around.view()?.isSelf(endpoint.address) ?? false,
     offers: client.offer(endpoint.address, performance.now()),
-    verify: around.identity.verify,
+    verify: (token) => around.identity.verify(token),
     remember: (session) => client.add(endpoint.address, session),
   };
 }

@@ -357,8 +357,14 @@ t.test('life: another pod answering at an address is refused, however valid its 
 
 t.test('life: a Service address leads to an endpoint, and a Service without one is refused', async (t) => {
   const { world, beer, approved } = beerWorld();
-  const endpoint = { address: beer.address, port: 8080, ready: true };
-  const service = { namespace: 'demo', service: 'beer' };
+  const endpoint = {
+    address: beer.address,
+    port: 8080,
+    ready: true,
+    servingWhileTerminating: false,
+    nodeName: undefined,
+  };
+  const service = { namespace: 'demo', service: 'beer', clientIpAffinity: false, localTraffic: false };
   world.services.push(
     { address: '10.96.0.1', port: 80, service: { ...service, endpoints: [endpoint] } },
     { address: '10.96.0.2', port: 80, service: { ...service, endpoints: [] } },
@@ -379,8 +385,14 @@ t.test(
   async (t) => {
     const { world, beer, plain } = beerWorld({ policies: [onlyApproved('Egress')] });
     const forbidden = world.pod('forbidden', {}, { sidecar: false });
-    const service = { namespace: 'demo', service: 'plain' };
-    const end = (address: string) => ({ address, port: 80, ready: true });
+    const service = { namespace: 'demo', service: 'plain', clientIpAffinity: false, localTraffic: false };
+    const end = (address: string) => ({
+      address,
+      port: 80,
+      ready: true,
+      servingWhileTerminating: false,
+      nodeName: undefined,
+    });
     world.services.push(
       { address: '10.96.0.1', port: 80, service: { ...service, endpoints: [end(plain.address)] } },
       {

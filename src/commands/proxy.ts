@@ -1,0 +1,73 @@
+import { Command } from 'commander';
+import { setting } from '../config.ts';
+import { UserError } from '../errors.ts';
+import { METRICS_PORT } from '../redirect/ports.ts';
+import type { SidecarFlags } from '../proxy/sidecar.ts';
+
+/** `countersign proxy`: the sidecar. */
+export function proxyCommand(): Command {
+  return new Command('proxy')
+    .description(
+      "run the sidecar of a pod: proves and polices its connections, which 'countersign redirect apply' leads here",
+    )
+    .addOption(
+      setting('--source <kind>', 'where pods and policies come from')
+        .choices(['files', 'kubernetes', 'authority'])
+        .default('files'),
+    )
+    .addOption(
+      setting('--manifests <dir>', 'files: folder of YAML or JSON as kubectl get prints it, followed'),
+    )
+    .addOption(setting('--pod <namespace/name>', 'the pod that this is the sidecar of').makeOptionMandatory())
+    .addOption(
+      setting('--identity <kind>', 'token: signed by an issuer; psk: a pre-shared secret')
+        .choices(['token', 'psk'])
+        .default('token'),
+    )
+    .addOption(setting('--token <file>', 'token: the identity, read again when it changes'))
+    .addOption(setting('--key <file>', 'token: the private key that the token names'))
+    .addOption(setting('--trust <file>', 'token: trust bundle with the issuer keys to accept'))
+    .addOption(setting('--psk <file>', "psk: the secret, from 'countersign identity psk'"))
+    .addOption(
+      setting('--mode <mode>', 'how identity travels').choices(['redirect', 'nfqueue']).default('redirect'),
+    )
+    .addOption(
+      setting('--enforcement <mode>', 'enforce: refuse what policy denies; audit: record it as would_deny')
+        .choices(['enforce', 'audit'])
+        .default('enforce'),
+    )
+    .addOption(
+      setting('--node-traffic <which>', 'what the own node may reach unproven')
+        .choices(['probes', 'all', 'none'])
+        .default('probes'),
+    )
+    .addOption(
+      setting('--metrics <host:port>', 'where /metrics, /healthz and /readyz are served').default(
+        `0.0.0.0:${METRICS_PORT}`,
+      ),
+    )
+    .addOption(
+      setting('--admin-socket <path>', 'unix socket for status and log level; by default there is none'),
+    )
+    .addOption(setting('--flow-log <file>', 'flow records, one JSON line each; - is standard output'))
+    .addOption(
+      setting('--log-level <level>', 'debug, info, warn or error')
+        .choices(['debug', 'info', 'warn', 'error'])
+        .default('info'),
+    )
+    .addOption(setting('--drain <seconds>', 'how long open connections may last after SIGTERM').default('25'))
+    .addOption(
+      setting(
+        '--redirect-probe-interval <seconds>',
+        'how often it is tested that redirection is in force',
+      ).default('10'),
+    )
+    .action(async (flags: SidecarFlags) => {
+      if (flags.mode !== 'redirect')
+        throw new UserError(`--mode ${flags.mode} is not built yet; --mode redirect is`);
+      if (flags.source !== 'files')
+        throw new UserError(`--source ${flags.source} is not built yet; --source files is`);
+      const { runSidecar } = await import('../proxy/sidecar.ts');
+      await runSidecar(flags);
+    });
+}

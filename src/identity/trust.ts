@@ -1,0 +1,122 @@
+import {
+  createPublicKey,
+  createSecretKey,
+  hkdfSync,
+  createHash,
+  type JsonWebKey,
+  type KeyObject,
+} from 'node:crypto';
+import { UserError } from '../errors.ts';
+import { isTrustDomain } from './claims.ts';
+
+/** What one trust domain accepts: keys of one kind, each for one algorithm. The key decides the algorithm, never a token. */
+export interface TrustBundle {
+  readonly trustDomain: string;
+  readonly algorithm: 'ES256' | 'HS256';
+  /** By key id: the RFC 7638 thumbprint. */
+  readonly keys: ReadonlyMap<string, KeyObject>;
+}
+
+/** Shortest pre-shared secret, bytes: tokens on the wire let everybody guess short ones offline. */
+export const MIN_SECRET_BYTES = 32;
+
+/**
+ * Reads a trust bundle: a JWK set (RFC 7517) with `trust_domain` beside `keys`.
+ * @param name the file's name, for errors
+ */
+export function parseTrustBundle(text: string, name: string): TrustBundle {
+  const set = parseObject(text, name);
+  const trustDomain = trustDomainOf(set, name);
+  const listed: unknown = set['keys'];
+  if (!Array.isArray(listed) || listed.length === 0)
+    throw bad(name, 'keys', 'has to be a list with a key in it');
+  const keys = new Map<string, KeyObject>();
+  for (const [index, entry] of listed.entries()) {
+    const jwk = entry as JsonWebKey;
+    const field = `keys[${index}]`;
+    if (jwk?.kty !== 'EC' || jwk.crv !== 'P-256') throw bad(name, field, 'has to be a P-256 key');
+    if (jwk.d !== undefined) throw bad(name, field, 'holds a private key: a trust bundle must not');
+    keys.set(thumbprint(jwk), importKey(jwk, name, field));
+  }
+  return { trustDomain, algorithm: 'ES256', keys };
+}
+
+/** Reads a pre-shared secret: a JWK of kind `oct` with `trust_domain` beside it. */
+export function parseSharedSecret(text: string, name: string): TrustBundle & { readonly keyId: string } {
+  const jwk = parseObject(text, name);
+  const trustDomain = trustDomainOf(jwk, name);
+  const encoded: unknown = jwk['k'];
+  if (jwk['kty'] !== 'oct' || typeof encoded !== 'string') {
+    throw bad(
+      name,
+      'kty and k',
+      "have to be those of a shared secret: make one with 'countersign identity psk'",
+    );
+  }
+  const secret = Buffer.from(encoded, 'base64url');
+  if (secret.length < MIN_SECRET_BYTES) {
+    throw bad(name, 'k', `has ${secret.length} bytes; at least ${MIN_SECRET_BYTES} random ones are needed`);
+  }
+  const keyId = createHash('sha256')
+    .update(`{"k":"${secret.toString('base64url')}","kty":"oct"}`)
+    .digest('base64url')
+    // A thumbprint of a secret is a way to test guesses (RFC 7638 section 7); this much only tells keys apart.
+    .slice(0, 8);
+  return { trustDomain, algorithm: 'HS256', keys: new Map([[keyId, createSecretKey(secret)]]), keyId };
+}
+
+/**
+ * The keys under which Hellos of this domain are admitted (docs/protocol.md section 6). A filter before anything dear, no proof: of an issuer
+ * key everybody knows it who knows the bundle.
+ */
+export function admissionKey(bundle: TrustBundle, keyId: string): Uint8Array | undefined {
+  const key = bundle.keys.get(keyId);
+  if (key === undefined) return undefined;
+  if (bundle.algorithm === 'HS256') {
+    return new Uint8Array(hkdfSync('sha256', key.export(), 'countersign/1', 'countersign/1 admission', 32));
+  }
+  return createHash('sha256').update('countersign/1 admission').update(keyId).digest();
+}
+
+/** RFC 7638 thumbprint of a P-256 key. */
+export function thumbprint(jwk: JsonWebKey): string {
+  const canonical = `{"crv":"P-256","kty":"EC","x":${JSON.stringify(jwk.x)},"y":${JSON.stringify(jwk.y)}}`;
+  return createHash('sha256').update(canonical).digest('base64url');
+}
+
+export function parseObject(text: string, name: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new UserError(`${name}: no JSON`);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new UserError(`${name}: no JSON object`);
+  }
+  return value as Record<string, unknown>;
+}
+
+export function trustDomainOf(value: Record<string, unknown>, name: string): string {
+  const domain = value['trust_domain'];
+  if (typeof domain !== 'string' || !isTrustDomain(domain)) {
+    throw bad(
+      name,
+      'trust_domain',
+      'has to be a name like cluster.local: lower case letters, digits, dots, dashes',
+    );
+  }
+  return domain;
+}
+
+function importKey(jwk: JsonWebKey, name: string, field: string): KeyObject {
+  try {
+    return createPublicKey({ key: jwk, format: 'jwk' });
+  } catch {
+    throw bad(name, field, 'is no valid point of the curve');
+  }
+}
+
+function bad(name: string, field: string, what: string): UserError {
+  return new UserError(`${name}: ${field} ${what}`);
+}

@@ -1,0 +1,111 @@
+import { createHmac, createPublicKey, type KeyObject, timingSafeEqual, verify } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import type { PeerIdentity, TokenRefusal } from '../handshake/credentials.ts';
+import { type Claims, decodeClaims, TOKEN_TYPE } from './claims.ts';
+import { fromCompact, type TokenParts } from './compact.ts';
+import type { TrustBundle } from './trust.ts';
+
+/** How far two clocks may differ, seconds. Never added to `exp`: nothing is accepted past its end. */
+export const CLOCK_SKEW = 30;
+
+const CACHED_TOKENS = 4096;
+
+/** A verified token. */
+export interface ProvenIdentity extends Claims, PeerIdentity {}
+
+export type Verification = { readonly identity: ProvenIdentity } | { readonly refusal: TokenRefusal };
+
+/**
+ * Verifies tokens of one trust domain: signature, claims, times. A token that was verified is remembered by its exact bytes, so that a
+ * second handshake costs no signature; its times are looked at every time. Never throws, whatever the bytes.
+ */
+export class TokenVerifier {
+  readonly #bundle: TrustBundle;
+  readonly #verified = new LRUCache<string, ProvenIdentity>({ max: CACHED_TOKENS });
+
+  constructor(bundle: TrustBundle) {
+    this.#bundle = bundle;
+  }
+
+  /** @param nowSeconds since the epoch */
+  verify(token: Uint8Array, nowSeconds: number): Verification {
+    const key = Buffer.from(token.buffer, token.byteOffset, token.byteLength).toString('latin1');
+    const known = this.#verified.get(key);
+    const checked = known === undefined ? this.#check(token) : { identity: known };
+    if ('refusal' in checked) return checked;
+    const { identity } = checked;
+    if (nowSeconds >= identity.expiresAt)
+      return refuse('token-expired', `ended at ${when(identity.expiresAt)}`);
+    const begins = Math.max(identity.notBefore, identity.issuedAt);
+    if (nowSeconds + CLOCK_SKEW < begins) return refuse('token-not-yet-valid', `begins at ${when(begins)}`);
+    if (known === undefined) this.#verified.set(key, identity);
+    return checked;
+  }
+
+  #check(token: Uint8Array): Verification {
+    const parts = fromCompact(token);
+    if (parts === undefined) return refuse('token-malformed', 'no compact token');
+    const header = parseCanonical(parts.header);
+    const payload = parseCanonical(parts.payload);
+    if (header === undefined || payload === undefined)
+      return refuse('token-malformed', 'header or payload is no JSON');
+    const keyId = keyIdOf(header, this.#bundle.algorithm);
+    const claims = decodeClaims(payload);
+    if (typeof claims === 'string') return refuse('token-malformed', claims);
+    if (claims.trustDomain !== this.#bundle.trustDomain) {
+      return refuse(
+        'foreign-domain',
+        `of ${claims.trustDomain}, accepted here is ${this.#bundle.trustDomain}`,
+      );
+    }
+    if (keyId === undefined) return refuse('token-untrusted', 'header of another kind of token or algorithm');
+    const key = this.#bundle.keys.get(keyId);
+    if (key === undefined) return refuse('token-untrusted', 'signed by a key that is not trusted');
+    if (!isSigned(parts, key, this.#bundle.algorithm))
+      return refuse('token-untrusted', 'the signature is wrong');
+    const { x, y } = claims.key;
+    try {
+      const publicKey = createPublicKey({ key: { kty: 'EC', crv: 'P-256', x, y }, format: 'jwk' });
+      return { identity: { ...claims, publicKey } };
+    } catch {
+      return refuse('token-malformed', 'cnf.jwk is no point of the curve');
+    }
+  }
+}
+
+/** The header has exactly these members; anything else (`crit`, `jku`, `jwk`, `x5u`) wants something that is not done here. */
+function keyIdOf(header: Record<string, unknown>, algorithm: string): string | undefined {
+  const { alg, typ, kid } = header as { alg?: unknown; typ?: unknown; kid?: unknown };
+  if (alg !== algorithm || typ !== TOKEN_TYPE || Object.keys(header).length !== 3) return undefined;
+  return typeof kid === 'string' ? kid : undefined;
+}
+
+function isSigned(parts: TokenParts, key: KeyObject, algorithm: TrustBundle['algorithm']): boolean {
+  if (algorithm === 'HS256') {
+    const expected = createHmac('sha256', key).update(parts.signed).digest();
+    return expected.length === parts.signature.length && timingSafeEqual(expected, parts.signature);
+  }
+  return (
+    parts.signature.length === 64 &&
+    verify('sha256', parts.signed, { key, dsaEncoding: 'ieee-p1363' }, parts.signature)
+  );
+}
+
+/** JSON that can be read in one way alone: written as `JSON.stringify` does, so without doubled members or blanks. */
+function parseCanonical(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
+    return JSON.stringify(value) === text ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function refuse(reason: TokenRefusal['reason'], detail: string): { refusal: TokenRefusal } {
+  return { refusal: { reason, detail } };
+}
+
+function when(seconds: number): string {
+  return new Date(Math.min(seconds, 253_402_300_799) * 1000).toISOString();
+}

@@ -1,0 +1,34 @@
+/** What a sidecar has to have before it is ready, in the order in which it is told. */
+export const CONDITIONS = ['listeners', 'source', 'identity', 'redirect', 'serving'] as const;
+export type Condition = (typeof CONDITIONS)[number];
+
+/** Which conditions hold, and for those that do not the reason, for people. */
+export class Readiness {
+  readonly #missing = new Map<Condition, string>(CONDITIONS.map((condition) => [condition, 'not yet']));
+  readonly #onChange: (ready: boolean) => void;
+
+  constructor(onChange: (ready: boolean) => void = () => {}) {
+    this.#onChange = onChange;
+  }
+
+  get ready(): boolean {
+    return this.#missing.size === 0;
+  }
+
+  /** @param problem undefined: the condition holds */
+  set(condition: Condition, problem: string | undefined): void {
+    const before = this.ready;
+    if (problem === undefined) this.#missing.delete(condition);
+    else this.#missing.set(condition, problem);
+    if (this.ready !== before) this.#onChange(this.ready);
+  }
+
+  /** `ready`, or a line for each condition that does not hold. */
+  get text(): string {
+    if (this.ready) return 'ready';
+    return CONDITIONS.flatMap((condition) => {
+      const problem = this.#missing.get(condition);
+      return problem === undefined ? [] : [`${condition}: ${problem}`];
+    }).join('\n');
+  }
+}

@@ -1,0 +1,262 @@
+import { AdminServer, json, type Routes, text } from '../observe/admin-server.ts';
+import { FlowLog } from '../observe/flow-log.ts';
+import { FlowReporter } from '../observe/flow-reporter.ts';
+import { createLog, isLogLevel, type LogLevel } from '../observe/log.ts';
+import { Metrics } from '../observe/metrics.ts';
+import { Readiness } from '../observe/readiness.ts';
+import { programVersion } from '../commands/version.ts';
+import { EXIT, messageOf, UserError } from '../errors.ts';
+import { FileIdentity } from '../identity/file-identity.ts';
+import { SharedSecretIdentity } from '../identity/shared-secret-identity.ts';
+import { canonicalAddress, type Endpoint } from '../lib/address.ts';
+import { loadAddon } from '../native.ts';
+import { chooseEndpoint } from '../peers/endpoint-choice.ts';
+import { INBOUND_PORT, OUTBOUND_PORT } from '../redirect/ports.ts';
+import { isProbe } from '../redirect/probe.ts';
+import { NativeDataPath } from '../relay/native-data-path.ts';
+import { FilesSource } from '../sources/files-source.ts';
+import { problemText } from '../sources/manifest-folder.ts';
+import type { EnforcementMode } from '../sources/source.ts';
+import { LocalAddresses } from './local-addresses.ts';
+import { Proxy } from './proxy.ts';
+import { RedirectWatch } from './redirect-watch.ts';
+import type { NodeTraffic } from './surroundings.ts';
+
+/** The flags of `countersign proxy`, as commander gives them. */
+export interface SidecarFlags {
+  readonly source: string;
+  readonly manifests?: string;
+  readonly pod: string;
+  readonly identity: string;
+  readonly token?: string;
+  readonly key?: string;
+  readonly trust?: string;
+  readonly psk?: string;
+  readonly mode: string;
+  readonly enforcement: EnforcementMode;
+  readonly nodeTraffic: NodeTraffic;
+  readonly metrics: string;
+  readonly adminSocket?: string;
+  readonly flowLog?: string;
+  readonly logLevel: LogLevel;
+  readonly drain: string;
+  readonly redirectProbeInterval: string;
+}
+
+/**
+ * Puts a sidecar together and runs it until a signal ends it. Health is served first and tells what is still missing; whatever cannot be had
+ * for good is thrown, whatever may come later is waited for.
+ */
+export async function runSidecar(flags: SidecarFlags): Promise<void> {
+  const settings = settingsOf(flags);
+  const log = createLog(flags.logLevel);
+  const readiness = new Readiness((ready) => log.info(ready ? 'ready' : `not ready: ${readiness.text}`));
+  const source = new FilesSource({ folder: settings.manifests, pod: flags.pod, mode: flags.enforcement });
+  const identity = settings.makeIdentity();
+  const watch = new RedirectWatch(readiness, log, settings.probeIntervalMs);
+
+  const metrics = new Metrics(programVersion(), () => ({
+    openInbound: proxy.open.count('inbound'),
+    openOutbound: proxy.open.count('outbound'),
+    halfOpen: proxy.halfOpen,
+    identityExpiresAt: identity.expiresAt,
+    snapshotTakenAt: source.snapshot?.takenAt,
+    snapshotVersion: source.snapshot?.version ?? 0,
+    sourceProblems: source.problems.length,
+    audit: proxy.view?.mode === 'audit',
+    ready: readiness.ready,
+    redirect: watch.results,
+  }));
+  const flowLog =
+    flags.flowLog === undefined
+      ? undefined
+      : new FlowLog(flags.flowLog, (count) => metrics.droppedRecords(count));
+  const local = new LocalAddresses();
+  const random = Math.random();
+  const proxy = new Proxy({
+    source,
+    identity,
+    createDataPath: (events) => new NativeDataPath(loadAddon(), events),
+    sink: new FlowReporter(metrics, log, flowLog),
+    choose: (service, among) =>
+      chooseEndpoint(
+        service,
+        among,
+        source.snapshot?.self.nodeName,
+        service.clientIpAffinity ? random : Math.random(),
+      ),
+    isLocalAddress: (address) => local.has(address),
+    nodeTraffic: flags.nodeTraffic,
+    isProbe: ({ original }) => isProbe(original),
+    onView: ({ snapshot }) => {
+      log.info(
+        { version: snapshot.version, policies: snapshot.policies.length, mode: snapshot.mode },
+        'policy in force',
+      );
+      if (identity instanceof SharedSecretIdentity) {
+        void identity.describe({ pod: snapshot.self, namespaceLabels: snapshot.selfNamespaceLabels });
+      }
+    },
+    onDefect: (error) => log.error({ err: error }, 'a connection was reset because of a defect'),
+  });
+
+  let problems = '';
+  const tellProblems = (): void => {
+    const told = source.problems.map(problemText);
+    const joined = told.join('\n');
+    if (joined !== problems) for (const problem of told) log.warn({ problem }, 'problem in the source');
+    problems = joined;
+    const first = told[0];
+    readiness.set('source', source.snapshot === undefined ? (first ?? 'not read yet') : undefined);
+  };
+  const tellIdentity = (): void => {
+    const usable = identity.credentials() !== undefined;
+    readiness.set('identity', usable ? undefined : (identity.problem ?? 'the own identity has ended'));
+  };
+  source.subscribe(tellProblems);
+  identity.subscribe(() => {
+    log.info({ expires: new Date((identity.expiresAt ?? 0) * 1000).toISOString() }, 'identity in force');
+    proxy.identityChanged();
+    tellIdentity();
+  });
+  const identityTimer = setInterval(tellIdentity, 1_000);
+  identityTimer.unref();
+
+  const routes: Routes = {
+    'GET /metrics': async () => ({ status: 200, ...(await metrics.text()) }),
+    'GET /healthz': () => text(200, 'ok\n'),
+    'GET /readyz': () => text(readiness.ready ? 200 : 503, `${readiness.text}\n`),
+  };
+  const health = new AdminServer(routes);
+  await health.listen(settings.metrics);
+  const admin = new AdminServer({
+    ...routes,
+    'GET /status': () =>
+      json(200, {
+        version: programVersion(),
+        pod: flags.pod,
+        ready: readiness.ready,
+        conditions: readiness.text,
+        mode: proxy.view?.mode ?? null,
+        policies:
+          source.snapshot?.policies.map(({ namespace, name }) => `networkpolicy/${namespace}/${name}`) ??
+          null,
+        problems: source.problems.map(problemText),
+        identity: { expires: identity.expiresAt ?? null, problem: identity.problem ?? null },
+        connections: proxy.connections,
+        redirect: watch.results,
+      }),
+    'GET /log-level': () => text(200, `${log.level}\n`),
+    'PUT /log-level': (body) => {
+      const level = body.trim();
+      if (!isLogLevel(level)) return text(400, 'debug, info, warn or error\n');
+      log.level = level;
+      return text(200, `${level}\n`);
+    },
+  });
+  if (flags.adminSocket !== undefined) await admin.listenUnix(flags.adminSocket);
+
+  const families = await listenEverywhere(proxy, (message) => log.warn(message));
+  readiness.set('listeners', undefined);
+  readiness.set('serving', undefined);
+  tellProblems();
+  const stopped = untilSignal(flowLog);
+  void source.start();
+  await identity.start?.();
+  tellIdentity();
+  if (identity.problem !== undefined) log.warn({ problem: identity.problem }, 'problem with the identity');
+  watch.start(families);
+
+  const signal = await stopped;
+  log.info(`${signal}: draining for at most ${flags.drain} s`);
+  readiness.set('serving', 'shutting down');
+  const left = await proxy.drain(settings.drainMs);
+  log.info(left === 0 ? 'drained' : `${left} connections are cut`);
+  watch.close();
+  clearInterval(identityTimer);
+  await source.close();
+  identity.close();
+  await proxy.close();
+  await Promise.all([health.close(), flags.adminSocket === undefined ? undefined : admin.close()]);
+  await flowLog?.close();
+}
+
+interface Settings {
+  readonly manifests: string;
+  readonly makeIdentity: () => (FileIdentity | SharedSecretIdentity) & { start?: () => Promise<void> };
+  readonly metrics: Endpoint;
+  readonly drainMs: number;
+  readonly probeIntervalMs: number;
+}
+
+/** Checks what commander cannot: which flags belong together, and what numbers mean. */
+function settingsOf(flags: SidecarFlags): Settings {
+  const { manifests, token, key, trust, psk } = flags;
+  if (manifests === undefined) throw new UserError('--source files needs --manifests');
+  if (!/^[^/]+\/[^/]+$/.test(flags.pod)) throw new UserError(`--pod ${flags.pod}: write NAMESPACE/NAME`);
+  let makeIdentity: Settings['makeIdentity'];
+  if (flags.identity === 'psk') {
+    if (psk === undefined) throw new UserError('--identity psk needs --psk');
+    makeIdentity = () => new SharedSecretIdentity(psk);
+  } else {
+    if (token === undefined || key === undefined || trust === undefined) {
+      throw new UserError('--identity token needs --token, --key and --trust');
+    }
+    makeIdentity = () => new FileIdentity({ token, key, trust });
+  }
+  return {
+    manifests,
+    makeIdentity,
+    metrics: endpointOf(flags.metrics),
+    drainMs: seconds('--drain', flags.drain) * 1000,
+    probeIntervalMs: seconds('--redirect-probe-interval', flags.redirectProbeInterval) * 1000,
+  };
+}
+
+function seconds(flag: string, value: string): number {
+  const number = Number(value);
+  if (value === '' || !Number.isFinite(number) || number < 0 || number > 86_400) {
+    throw new UserError(`${flag} ${value}: has to be a number of seconds`);
+  }
+  return number;
+}
+
+/** `0.0.0.0:14020`, `[::]:14020`. */
+function endpointOf(value: string): Endpoint {
+  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(value);
+  const address = canonicalAddress(match?.[1] ?? match?.[2] ?? '');
+  const port = Number(match?.[3]);
+  if (address === undefined || port > 65_535) {
+    throw new UserError(`--metrics ${value}: write ADDRESS:PORT, for instance 0.0.0.0:14020 or [::]:14020`);
+  }
+  return { address, port };
+}
+
+/** The four listeners; where there is no IPv6 the two of it are left out. @returns the families that are there */
+async function listenEverywhere(proxy: Proxy, warn: (message: string) => void): Promise<(4 | 6)[]> {
+  await proxy.listen('outbound', { address: '127.0.0.1', port: OUTBOUND_PORT });
+  await proxy.listen('inbound', { address: '0.0.0.0', port: INBOUND_PORT });
+  try {
+    await proxy.listen('outbound', { address: '::1', port: OUTBOUND_PORT });
+    await proxy.listen('inbound', { address: '::', port: INBOUND_PORT });
+    return [4, 6];
+  } catch (error) {
+    if (!/EADDRNOTAVAIL|EAFNOSUPPORT/.test(messageOf(error))) throw error;
+    warn('no IPv6 here; IPv4 alone is served');
+    return [4];
+  }
+}
+
+function untilSignal(flowLog: FlowLog | undefined): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    process.on('SIGHUP', () => flowLog?.reopen());
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      let first = true;
+      process.on(signal, () => {
+        if (!first) process.exit(EXIT.failure); // who asks twice will not wait
+        first = false;
+        resolve(signal);
+      });
+    }
+  });
+}

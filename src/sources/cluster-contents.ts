@@ -1,0 +1,51 @@
+import type { NetworkPolicy } from '../policy/model.ts';
+import type {
+  ClusterObject,
+  EndpointSliceObject,
+  NamespaceObject,
+  NodeObject,
+  PodObject,
+  ServiceObject,
+} from './objects.ts';
+
+/** Objects by kind, each named once. */
+export interface ClusterContents {
+  readonly namespaces: readonly NamespaceObject[];
+  readonly pods: readonly PodObject[];
+  readonly nodes: readonly NodeObject[];
+  readonly services: readonly ServiceObject[];
+  readonly slices: readonly EndpointSliceObject[];
+  readonly policies: readonly NetworkPolicy[];
+  /** Objects that were there under the same name before: the first one counts. */
+  readonly duplicates: readonly string[];
+}
+
+/** Sorts objects by kind. Of two with one name the first counts. Pure. */
+export function contentsOf(objects: readonly ClusterObject[]): ClusterContents {
+  const seen = new Set<string>();
+  const duplicates: string[] = [];
+  const unique = objects.filter((object) => {
+    const name = objectName(object);
+    if (!seen.has(name)) return Boolean(seen.add(name));
+    duplicates.push(name);
+    return false;
+  });
+  const of = <K extends ClusterObject['kind']>(kind: K) =>
+    unique.filter((object): object is Extract<ClusterObject, { kind: K }> => object.kind === kind);
+  return {
+    namespaces: of('Namespace'),
+    pods: of('Pod'),
+    nodes: of('Node'),
+    services: of('Service'),
+    slices: of('EndpointSlice'),
+    policies: of('NetworkPolicy').map((object) => object.policy),
+    duplicates,
+  };
+}
+
+function objectName(object: ClusterObject): string {
+  const kind = object.kind.toLowerCase();
+  if (object.kind === 'NetworkPolicy') return `${kind}/${object.policy.namespace}/${object.policy.name}`;
+  if (object.kind === 'Pod') return `${kind}/${object.pod.namespace}/${object.pod.name}`;
+  return 'namespace' in object ? `${kind}/${object.namespace}/${object.name}` : `${kind}/${object.name}`;
+}
