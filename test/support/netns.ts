@@ -1,0 +1,126 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import type { Test } from 'tap';
+
+/** Why system tests cannot run here; false when they can. With COUNTERSIGN_TEST_NO_SKIP that is an error. */
+export function cannotNetns(): string | false {
+  let problem: string | false = false;
+  if (process.getuid?.() !== 0) problem = 'needs root';
+  else {
+    try {
+      execFileSync('ip', ['netns', 'list'], { stdio: 'ignore' });
+      execFileSync('unshare', ['--net', 'true'], { stdio: 'ignore' });
+    } catch {
+      problem = 'needs iproute2 and network namespaces';
+    }
+  }
+  if (problem !== false && process.env['COUNTERSIGN_TEST_NO_SKIP'] === '1') {
+    throw new Error(`this system test must not be skipped, but ${problem}`);
+  }
+  return problem;
+}
+
+let networks = 0;
+
+/** A switched network of namespaces, which ends with the test. Nothing of it touches the network that the test runs in. */
+export class TestNetwork {
+  readonly #prefix = `cst${process.pid}-${networks++}-`;
+  readonly #children = new Set<ChildProcess>();
+  readonly #namespaces: string[] = [];
+  #hosts = 0;
+
+  constructor(t: Test) {
+    t.teardown(() => this.close());
+    this.#add('switch');
+    ip('-n', this.name('switch'), 'link', 'add', 'br0', 'type', 'bridge');
+    ip('-n', this.name('switch'), 'addr', 'add', '10.99.255.254/16', 'dev', 'br0');
+    ip('-n', this.name('switch'), 'addr', 'add', 'fd99::fffe/64', 'dev', 'br0', 'nodad');
+    ip('-n', this.name('switch'), 'link', 'set', 'br0', 'up');
+  }
+
+  name(host: string): string {
+    return `${this.#prefix}${host}`;
+  }
+
+  /** Adds a host. @returns its addresses */
+  host(host: string): { four: string; six: string } {
+    const number = ++this.#hosts;
+    const [four, six] = [`10.99.0.${number}`, `fd99::${number}`];
+    const name = this.#add(host);
+    const port = `v${number}`;
+    ip('-n', name, 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', port, 'netns', this.name('switch'));
+    ip('-n', this.name('switch'), 'link', 'set', port, 'master', 'br0', 'up');
+    ip('-n', name, 'addr', 'add', `${four}/16`, 'dev', 'eth0');
+    ip('-n', name, 'addr', 'add', `${six}/64`, 'dev', 'eth0', 'nodad');
+    ip('-n', name, 'link', 'set', 'eth0', 'up');
+    ip('-n', name, 'route', 'add', 'default', 'via', '10.99.255.254');
+    ip('-n', name, '-6', 'route', 'add', 'default', 'via', 'fd99::fffe');
+    return { four, six };
+  }
+
+  /** Runs a program to its end. */
+  run(
+    host: string,
+    command: readonly string[],
+    options: { input?: string; timeoutMs?: number } = {},
+  ): Promise<Ran> {
+    const child = this.start(host, command);
+    let [out, complaint] = ['', ''];
+    child.stdout!.on('data', (chunk: Buffer) => (out += chunk.toString('latin1')));
+    child.stderr!.on('data', (chunk: Buffer) => (complaint += chunk.toString('latin1')));
+    child.stdin!.on('error', () => {});
+    child.stdin!.end(options.input ?? '');
+    const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 10_000);
+    return new Promise((resolve) => {
+      child.on('close', (status) => {
+        clearTimeout(timer);
+        resolve({ status, out, complaint });
+      });
+    });
+  }
+
+  /** Starts a program; it is killed with the network. */
+  start(host: string, command: readonly string[], uid?: number): ChildProcess {
+    const as =
+      uid === undefined
+        ? []
+        : ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--no-new-privs'];
+    const child = spawn('ip', ['netns', 'exec', this.name(host), ...as, ...command], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    this.#children.add(child);
+    child.on('close', () => this.#children.delete(child));
+    return child;
+  }
+
+  close(): void {
+    for (const child of this.#children) child.kill('SIGKILL');
+    for (const name of this.#namespaces) {
+      try {
+        const pids = execFileSync('ip', ['netns', 'pids', name], { encoding: 'utf8' });
+        for (const pid of pids.split('\n').filter(Boolean)) process.kill(Number(pid), 'SIGKILL');
+      } catch {
+        // Whoever is gone already is gone.
+      }
+      execFileSync('ip', ['netns', 'del', name], { stdio: 'ignore' });
+    }
+    this.#namespaces.length = 0;
+  }
+
+  #add(host: string): string {
+    const name = this.name(host);
+    ip('netns', 'add', name);
+    this.#namespaces.push(name);
+    ip('-n', name, 'link', 'set', 'lo', 'up');
+    return name;
+  }
+}
+
+export interface Ran {
+  readonly status: number | null;
+  readonly out: string;
+  readonly complaint: string;
+}
+
+function ip(...command: string[]): void {
+  execFileSync('ip', command, { stdio: ['ignore', 'ignore', 'pipe'] });
+}
