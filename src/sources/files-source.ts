@@ -84,7 +84,6 @@ export class FilesSource implements Source {
     clearTimeout(this.#timer);
     if (this.#closed) return;
     this.#timer = setTimeout(() => void this.#look().then(() => this.#schedule(POLL_MS)), milliseconds);
-    this.#timer.unref();
   }
 
   async #look(): Promise<void> {
