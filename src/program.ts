@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { EXIT } from './errors.ts';
+import { demoCommand } from './commands/demo.ts';
 import { identityCommand } from './commands/identity.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { redirectCommand } from './commands/redirect.ts';
@@ -16,7 +17,13 @@ export function buildProgram(): Command {
     )
     .showHelpAfterError('(countersign help COMMAND lists its flags)')
     .configureHelp({ sortSubcommands: true, showGlobalOptions: false });
-  for (const command of [identityCommand(), proxyCommand(), redirectCommand(), versionCommand()]) {
+  for (const command of [
+    demoCommand(),
+    identityCommand(),
+    proxyCommand(),
+    redirectCommand(),
+    versionCommand(),
+  ]) {
     program.addCommand(command);
   }
   exitWithUsageStatus(program);

@@ -1,0 +1,28 @@
+import { Command, Option } from 'commander';
+import { UserError } from '../errors.ts';
+
+/** `countersign demo`. */
+export function demoCommand(): Command {
+  return new Command('demo')
+    .description(
+      'play the whole thing on this machine, in network namespaces (root); takes half a minute and leaves nothing behind',
+    )
+    .addOption(
+      new Option('--mode <mode>', 'how identity travels')
+        .choices(['redirect', 'nfqueue'])
+        .default('redirect'),
+    )
+    .addOption(
+      new Option('--output <format>', 'text, or json: one object per step')
+        .choices(['text', 'json'])
+        .default('text'),
+    )
+    .option('--manifests <dir>', "play with an own copy of the checkout's manifests/demo")
+    .option('--keep', 'leave the pods up until Ctrl-C', false)
+    .action(async (flags: { mode: string; output: 'text' | 'json'; manifests?: string; keep: boolean }) => {
+      if (flags.mode !== 'redirect')
+        throw new UserError(`--mode ${flags.mode} is not built yet; --mode redirect is`);
+      const { playDemo } = await import('../demo/demo.ts');
+      await playDemo(flags);
+    });
+}

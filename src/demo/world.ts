@@ -1,0 +1,198 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { EXIT, messageOf, UserError } from '../errors.ts';
+
+const PREFIX = 'countersign-demo-';
+/** Everything that the demo writes. */
+export const STATE = '/run/countersign-demo';
+const SWITCH = 'net';
+const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
+
+/** What came of a program that ran to its end. */
+export interface Ran {
+  readonly status: number | null;
+  readonly out: string;
+  readonly complaint: string;
+}
+
+/**
+ * The machine room of the demo: pods as network namespaces behind one bridge, which stands in a namespace of its own, so that the machine's
+ * own network sees nothing of it. {@link World.close} takes everything away; what a killed demo left, the next one does.
+ */
+export class World {
+  readonly #children = new Set<ChildProcess>();
+
+  private constructor() {}
+
+  /** Takes over from a demo that died, or refuses while one runs. */
+  static open(): World {
+    if (process.getuid?.() !== 0) {
+      throw new UserError('the demo makes network namespaces and netfilter rules: run it as root', {
+        exitCode: EXIT.failure,
+      });
+    }
+    const running = runningDemo();
+    if (running !== undefined) {
+      throw new UserError(`another demo is running (process ${running}); wait for it or end it first`, {
+        exitCode: EXIT.failure,
+      });
+    }
+    const world = new World();
+    world.close();
+    mkdirSync(STATE, { recursive: true });
+    chmodSync(STATE, 0o755);
+    mkdirSync(join(STATE, 'checkout'));
+    writeFileSync(join(STATE, 'pid'), `${process.pid} ${startTime(process.pid) ?? ''}`);
+    try {
+      world.#add(SWITCH);
+    } catch (error) {
+      throw new UserError(`network namespaces cannot be made here: ${messageOf(error)}`, {
+        exitCode: EXIT.failure,
+      });
+    }
+    inNamespace(SWITCH, 'link', 'add', 'br0', 'type', 'bridge');
+    inNamespace(SWITCH, 'addr', 'add', '10.244.255.254/16', 'dev', 'br0');
+    inNamespace(SWITCH, 'addr', 'add', 'fd00:10:244::fffe/64', 'dev', 'br0', 'nodad');
+    inNamespace(SWITCH, 'link', 'set', 'br0', 'up');
+    return world;
+  }
+
+  /** Adds a pod with its addresses. */
+  addPod(name: string, addresses: readonly string[]): void {
+    this.#add(name);
+    // An interface's name has room for 15 characters.
+    const port = `v-${name}`.slice(0, 15);
+    inNamespace(name, 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', port, 'netns', PREFIX + SWITCH);
+    inNamespace(SWITCH, 'link', 'set', port, 'master', 'br0', 'up');
+    for (const address of addresses) {
+      const six = address.includes(':');
+      inNamespace(
+        name,
+        'addr',
+        'add',
+        `${address}/${six ? 64 : 16}`,
+        'dev',
+        'eth0',
+        ...(six ? ['nodad'] : []),
+      );
+    }
+    inNamespace(name, 'link', 'set', 'eth0', 'up');
+    inNamespace(name, 'route', 'add', 'default', 'via', '10.244.255.254');
+    inNamespace(name, '-6', 'route', 'add', 'default', 'via', 'fd00:10:244::fffe');
+  }
+
+  /** Runs a program in a pod to its end. */
+  async run(pod: string, command: readonly string[], options: { timeoutMs?: number } = {}): Promise<Ran> {
+    const child = this.start(pod, command);
+    let [out, complaint] = ['', ''];
+    child.stdout!.on('data', (chunk: Buffer) => (out += chunk.toString()));
+    child.stderr!.on('data', (chunk: Buffer) => (complaint += chunk.toString()));
+    const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 10_000);
+    return new Promise((resolve) => {
+      child.on('close', (status) => {
+        clearTimeout(timer);
+        resolve({ status, out, complaint });
+      });
+    });
+  }
+
+  /** Starts a program in a pod. It dies with the demo, however the demo dies. */
+  start(pod: string, command: readonly string[], uid?: number): ChildProcess {
+    const user =
+      uid === undefined ? [] : [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--no-new-privs'];
+    // ip netns exec gives a mount namespace of its own: there the checkout appears where every user may read it.
+    const script = `mount --bind "$0" ${STATE}/checkout && exec setpriv --pdeathsig=KILL "$@"`;
+    const child = spawn(
+      'ip',
+      ['netns', 'exec', PREFIX + pod, 'sh', '-c', script, CHECKOUT, ...user, '--', ...command],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    );
+    this.#children.add(child);
+    child.on('error', () => this.#children.delete(child));
+    child.on('close', () => this.#children.delete(child));
+    return child;
+  }
+
+  /** Ends everything and removes everything. */
+  close(): void {
+    for (const child of this.#children) child.kill('SIGKILL');
+    for (const name of namespaces()) {
+      for (const pid of lines('ip', 'netns', 'pids', name)) {
+        try {
+          process.kill(Number(pid), 'SIGKILL');
+        } catch {
+          // It has ended by itself.
+        }
+      }
+      lines('ip', 'netns', 'del', name);
+    }
+    rmSync(STATE, { recursive: true, force: true });
+  }
+
+  #add(name: string): void {
+    execFileSync('ip', ['netns', 'add', PREFIX + name], { stdio: ['ignore', 'ignore', 'pipe'] });
+    inNamespace(name, 'link', 'set', 'lo', 'up');
+  }
+}
+
+/** The command line of the program itself, for a user that may not be able to enter the checkout. */
+export function countersign(...command: string[]): string[] {
+  return [...node(), '--disable-sigusr1', `${STATE}/checkout/src/main.ts`, ...command];
+}
+
+/** Node.js, for every user. */
+export function node(): string[] {
+  const real = realpathSync(process.execPath);
+  return [real.startsWith(`${CHECKOUT}/`) ? `${STATE}/checkout${real.slice(CHECKOUT.length)}` : real];
+}
+
+/** A file of the program, for every user. */
+export function programFile(path: string): string {
+  return `${STATE}/checkout/${path}`;
+}
+
+/** How to run something in a pod by hand. */
+export function byHand(pod: string): string {
+  return `ip netns exec ${PREFIX}${pod}`;
+}
+
+function namespaces(): string[] {
+  return lines('ip', 'netns', 'list')
+    .map((line) => line.split(' ', 1)[0]!)
+    .filter((name) => name.startsWith(PREFIX));
+}
+
+/** The process of a demo that is alive; a number that somebody else has by now is none. */
+function runningDemo(): number | undefined {
+  if (!existsSync(join(STATE, 'pid'))) return undefined;
+  const [pid = '', since = ''] = readFileSync(join(STATE, 'pid'), 'utf8').split(' ');
+  return pid !== '' && since !== '' && startTime(Number(pid)) === since ? Number(pid) : undefined;
+}
+
+/** When a process was started, in the kernel's ticks; undefined when there is none. proc(5), stat, field 22. */
+function startTime(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  } catch {
+    return undefined;
+  }
+}
+
+function inNamespace(pod: string, ...command: string[]): void {
+  execFileSync('ip', ['-n', PREFIX + pod, ...command], { stdio: ['ignore', 'ignore', 'pipe'] });
+}
+
+function lines(...command: string[]): string[] {
+  try {
+    const text = execFileSync(command[0]!, command.slice(1), {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    return text.split('\n').filter((line) => line !== '');
+  } catch {
+    return [];
+  }
+}
