@@ -11,9 +11,11 @@ const PURE = [
   /^src\/peers\//,
   /^src\/identity\/(claims|compact|verify|issue)\.ts$/,
   /^src\/handshake\/(?!run\b)/,
-  /^src\/redirect\/plan/,
-  /^src\/sources\/(objects|source)/,
-  /^src\/observe\/(reasons|record)\.ts$/,
+  /^src\/redirect\/(plan|ports)/,
+  /^src\/sources\/(objects|pod-object|source|manifest-text|manifest-file|cluster-contents|enforcement)\.ts$/,
+  /^src\/observe\/(reasons|record|readiness|metric-list)\.ts$/,
+  /^src\/proxy\/(syn|judgement|half-open|target|view)\.ts$/,
+  /^src\/demo\/(capture|totals)\.ts$/,
 ];
 const EFFECTS =
   /^node:(net|fs|http|https|child_process|timers|dgram|tls|worker_threads|os|process|dns)(\/|$)|^(pino|prom-client|undici)$/;

@@ -4,7 +4,7 @@ import { FlowReporter } from '../observe/flow-reporter.ts';
 import { createLog, isLogLevel, type LogLevel } from '../observe/log.ts';
 import { Metrics } from '../observe/metrics.ts';
 import { Readiness } from '../observe/readiness.ts';
-import { programVersion } from '../commands/version.ts';
+import { programVersion } from '../version.ts';
 import { EXIT, messageOf, UserError } from '../errors.ts';
 import { FileIdentity } from '../identity/file-identity.ts';
 import { SharedSecretIdentity } from '../identity/shared-secret-identity.ts';

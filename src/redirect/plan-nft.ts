@@ -45,7 +45,7 @@ export function nftPlan(options: RedirectOptions): string {
     `    tcp dport ${set(inbound)} accept`,
     `    ct state invalid drop`,
     `    ct status dnat ct direction original accept`,
-    `    ${marked} ct direction reply accept`,
+    `    tcp flags & (syn | ack) != syn ${marked} ct direction reply accept`,
     ...excludedReplies(options).map((match) => `    ${match} ct direction reply accept`),
     `    reject with tcp reset`,
     `  }`,

@@ -1,4 +1,3 @@
-import { isIP } from 'node:net';
 import { UserError } from '../errors.ts';
 import { parseCidr } from '../lib/cidr.ts';
 
@@ -36,5 +35,5 @@ export function checkOptions(options: RedirectOptions): void {
 
 /** The networks of one family. */
 export function ofFamily(cidrs: readonly string[], family: 4 | 6): string[] {
-  return cidrs.filter((cidr) => isIP(cidr.split('/', 1)[0]!) === family);
+  return cidrs.filter((cidr) => parseCidr(cidr)?.family === family);
 }
