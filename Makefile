@@ -1,7 +1,7 @@
-# Every target does its own set-up. Everything but `make test` is for people who change Countersign.
+# Every target does its own set-up. `make demo` and `make test` are for everybody, the rest is for people who change Countersign.
 export PATH := $(CURDIR)/.setup:$(PATH)
 
-.PHONY: help setup test check clean
+.PHONY: help setup demo test check sabotage soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -11,11 +11,22 @@ setup: ## Node.js, npm packages, Debian packages, native addon
 	@tools/setup.sh system
 	@tools/setup.sh native
 
-test: setup ## checks, unit tests, system tests in network namespaces (root)
+demo: setup ## the product at work: pods as network namespaces on this machine (root)
+	@bin/countersign demo
+
+test: setup ## checks, unit tests, system tests in network namespaces (root), sabotage
 	@npm run --silent check
-	@npm run --silent test -- test
+	@node tools/test.ts $(if $(COUNTERSIGN_TEST_NO_SKIP),--no-skip)
+	@node tools/sabotage.ts
 
 check: setup ## format, lint, types, generated docs
 	@npm run --silent check
 
+sabotage: setup ## breaks the product in many ways and demands that a test notices each
+	@node tools/sabotage.ts
+
+soak: setup ## the tests with fifty times the search in handshake properties
+	@COUNTERSIGN_SOAK=1 node tools/test.ts --timeout=3600
+
 clean: ## remove what setup and build made
+	@rm -rf native/build node_modules tools/node/node_modules .setup .tap

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { decodeFrame, encodeFrame } from '../../src/handshake/frames.ts';
+import { runs } from '../support/effort.ts';
 import { ALLOW, ClientEnd, converse, established, failure, forwards, ServerEnd, World } from './parties.ts';
 
 const DENY = { allow: false, reason: 'policy-denied', detail: 'no rule' } as const;
@@ -209,7 +210,7 @@ t.test('handshake: no bytes bring a machine to establish or to throw', (t) => {
       }
       return established(client) === undefined && established(server) === undefined && !forwards(client);
     }),
-    { numRuns: 300 },
+    { numRuns: runs(300) },
   );
   t.end();
 });

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { REPLAY_WINDOW, ReplayWindow } from '../../src/handshake/replay-window.ts';
+import { runs } from '../support/effort.ts';
 
 t.test('replay window: agrees with a plain set of counters, however they arrive', (t) => {
   const counter = fc.oneof(
@@ -21,7 +22,7 @@ t.test('replay window: agrees with a plain set of counters, however they arrive'
       }
       return true;
     }),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
   t.end();
 });

@@ -1,0 +1,183 @@
+/**
+ * Breaks the product on purpose: applies each patch of `test/sabotage/` alone to a copy of the tree and demands that the tests which it names
+ * fail by their assertions. A patch that survives is a property without a test. Arguments: parts of patch names, to run only those.
+ */
+import { execFileSync, spawn } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { applyTo, type Patch, parsePatch } from './sabotage-patch.ts';
+
+const WORKERS = 2;
+const TEST_TIMEOUT_MS = 60_000;
+/** Big, the same for every patch, and nothing that a patch changes. */
+const LINKED = ['node_modules', '.setup', 'native/build'];
+/** A patch that makes code which cannot run breaks nothing that a test would have to notice. */
+const NOT_AN_ASSERTION =
+  /SyntaxError|ReferenceError|ERR_MODULE_NOT_FOUND|ERR_UNSUPPORTED_TYPESCRIPT|ERR_INVALID_TYPESCRIPT/;
+
+const root = join(import.meta.dirname, '..');
+const started = performance.now();
+
+interface TestRun {
+  readonly failed: boolean;
+  /** What failed first. */
+  readonly by: string | undefined;
+  /** Why the result says nothing. */
+  readonly defect: string | undefined;
+}
+
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(wanted: readonly string[]): Promise<number> {
+  const patches = readPatches().filter(
+    ({ name }) => wanted.length === 0 || wanted.some((part) => name.includes(part)),
+  );
+  if (patches.length === 0) {
+    say('no such patch in test/sabotage');
+    return 1;
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'countersign-sabotage-'));
+  const remove = (): void => rmSync(folder, { recursive: true, force: true });
+  process.once('SIGINT', () => process.exit(130));
+  process.once('exit', remove);
+  const trees = Array.from({ length: WORKERS }, (_, index) => copyTree(join(folder, String(index))));
+
+  const tests = Map.groupBy(
+    patches.flatMap(({ red }) => red),
+    ({ file }) => file,
+  );
+  const control: string[] = [];
+  await share(trees, [...tests], async (tree, [file, red]) => {
+    const run = await runTest(
+      tree,
+      file,
+      red.map(({ test }) => test),
+    );
+    if (run.failed || run.defect !== undefined)
+      control.push(`${file} fails already without a patch: ${run.defect ?? run.by}`);
+  });
+  for (const line of control) say(line);
+  if (control.length > 0) return 1;
+  say(`the tests named in ${tests.size} files pass untouched, ${patches.length} patches to go`);
+
+  const survivors: string[] = [];
+  await share(trees, patches, async (tree, patch) => {
+    const from = performance.now();
+    const { killed, text } = await sabotage(tree, patch);
+    if (!killed) survivors.push(patch.name);
+    say(`${killed ? 'killed  ' : 'SURVIVED'}  ${patch.name}  ${seconds(from)}  ${text}`);
+  });
+  say(
+    `${patches.length - survivors.length} killed, ${survivors.length} survived, ${seconds(started)}` +
+      (survivors.length === 0 ? '' : `: ${survivors.toSorted().join(', ')}`),
+  );
+  return survivors.length === 0 ? 0 : 1;
+}
+
+async function sabotage(tree: string, patch: Patch): Promise<{ killed: boolean; text: string }> {
+  const original = new Map(
+    patch.changes.map(({ file }) => [file, readFileSync(join(tree, file), 'utf8')] as const),
+  );
+  try {
+    for (const change of patch.changes) {
+      const applied = applyTo(original.get(change.file)!, change);
+      if ('problem' in applied) return { killed: false, text: `${change.file}: ${applied.problem}` };
+      writeFileSync(join(tree, change.file), applied.text);
+    }
+    for (const { file, test } of patch.red) {
+      const run = await runTest(tree, file, [test]);
+      if (run.defect !== undefined) return { killed: false, text: `${file}: ${run.defect}` };
+      if (!run.failed) return { killed: false, text: `'${test}' passes, although: ${patch.breaks}` };
+    }
+    return { killed: true, text: patch.red.map(({ test }) => test).join('; ') };
+  } finally {
+    for (const [file, text] of original) writeFileSync(join(tree, file), text);
+  }
+}
+
+/** Runs of a test file those tests whose name holds one of `names`, up to the first that fails. */
+function runTest(tree: string, file: string, names: readonly string[]): Promise<TestRun> {
+  const pattern = names.map((name) => name.replaceAll(/[^\w ]/g, '\\$&')).join('|');
+  const child = spawn('env', [`TAP_GREP=/${pattern}/`, 'TAP_BAIL=1', process.execPath, file], {
+    cwd: tree,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (output += text));
+  const timer = setTimeout(() => child.kill('SIGKILL'), TEST_TIMEOUT_MS);
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code, signal) => {
+      clearTimeout(timer);
+      const by = /^ *not ok \d+ - (.{1,200})/m.exec(output)?.[1];
+      resolve({ failed: code !== 0, by, defect: defectOf(code, signal, output) });
+    });
+  });
+}
+
+function defectOf(code: number | null, signal: string | null, output: string): string | undefined {
+  if (signal !== null) return `ended by ${signal}, perhaps after ${TEST_TIMEOUT_MS / 1000} s`;
+  if (!/^ *(not )?ok \d+ (?!.* # SKIP filter)/m.test(output)) return 'has no test of this name';
+  if (code === 0) return undefined;
+  const nonsense = NOT_AN_ASSERTION.exec(output);
+  if (nonsense !== null) return `does not run: ${nonsense[0]}`;
+  return /^ *not ok \d/m.test(output)
+    ? undefined
+    : `fails without a failing assertion: ${output.slice(-200).trim()}`;
+}
+
+function readPatches(): Patch[] {
+  const folder = join(root, 'test', 'sabotage');
+  return readdirSync(folder)
+    .filter((name) => name.endsWith('.patch'))
+    .toSorted()
+    .map((name) => {
+      const patch = parsePatch(name.replace(/\.patch$/, ''), readFileSync(join(folder, name), 'utf8'));
+      const missing = [...patch.red, ...patch.changes].filter(({ file }) => !existsSync(join(root, file)));
+      if (missing.length > 0)
+        throw new Error(`test/sabotage/${name} names what is not there: ${missing[0]!.file}`);
+      return patch;
+    });
+}
+
+function copyTree(to: string): string {
+  const listed = execFileSync('git', ['ls-files', '-z', '-c', '-o', '--exclude-standard'], { cwd: root });
+  for (const file of new Set(listed.toString('utf8').split('\0'))) {
+    if (file !== '' && existsSync(join(root, file))) cpSync(join(root, file), join(to, file));
+  }
+  for (const name of LINKED) if (existsSync(join(root, name))) symlinkSync(join(root, name), join(to, name));
+  return to;
+}
+
+/** Hands out the jobs to the trees, one at a time each. */
+async function share<T>(
+  trees: readonly string[],
+  jobs: readonly T[],
+  work: (tree: string, job: T) => Promise<void>,
+): Promise<void> {
+  const queue = jobs.values();
+  await Promise.all(
+    trees.map(async (tree) => {
+      for (const job of queue) await work(tree, job);
+    }),
+  );
+}
+
+function seconds(from: number): string {
+  return `${((performance.now() - from) / 1000).toFixed(1)} s`;
+}
+
+function say(text: string): void {
+  process.stdout.write(`sabotage: ${text}\n`);
+}
