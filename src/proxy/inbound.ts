@@ -47,10 +47,13 @@ export async function inbound(connection: Connection, around: Surroundings): Pro
 
     const judgement = judgeUnproven(view, peer.address, destination.port, around);
     if (judgement.verdict === 'deny') {
-      const patience = owner.kind === 'pod' && !owner.pod.enrolled ? 0 : DEADLINE.firstBytes;
-      const first = patience === 0 ? TIMEOUT : await firstFrame(connection, patience);
+      const mayHaveSidecar = owner.kind === 'unknown' || (owner.kind === 'pod' && owner.pod.enrolled);
+      const patience = mayHaveSidecar ? DEADLINE.firstBytes : DEADLINE.firstBytesOfOthers;
+      const first = await firstFrame(connection, patience);
       if (first.kind === 'frame') return await proven(flow, first.frame, destination, around, leave);
-      return first.kind === 'frameTooLarge' ? refuseEvent(flow, first) : flow.deny(judgement);
+      return first.kind === 'frameTooLarge' || first.kind === 'evicted'
+        ? refuseEvent(flow, first)
+        : flow.deny(judgement);
     }
 
     connection.dial(destination, { fastOpen: false });
@@ -71,8 +74,6 @@ export async function inbound(connection: Connection, around: Surroundings): Pro
     leave();
   }
 }
-
-const TIMEOUT: ConnectionEvent = { kind: 'timeout' };
 
 /** A connection whose first frame is here: proof, verdict, application, relay. */
 async function proven(

@@ -58,6 +58,8 @@ export const DEADLINE = {
   handshake: 5_000,
   /** How long a SYN's promise of a preamble, or the hope for one, is waited for. */
   firstBytes: 3_000,
+  /** The same for a refused client that the source does not call enrolled: most send at once what tells them apart. */
+  firstBytesOfOthers: 500,
   /** How long an address that nobody knows is held for the source. */
   unknownAddress: 1_000,
 } as const;

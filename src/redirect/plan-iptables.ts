@@ -62,7 +62,6 @@ function rulesOf(family: 4 | 6, options: RedirectOptions): Record<ChainName, str
   const owner = `-m owner --uid-owner ${options.proxyUid}`;
   const mark = `${hex(MARK.value)}/${hex(MARK.mask)}`;
   const inbound = [METRICS_PORT, ...options.excludeInboundPorts];
-  const prohibited = family === 4 ? 'icmp-admin-prohibited' : 'icmp6-adm-prohibited';
   const excluded = (port: 'dport' | 'sport', address: 'd' | 's'): string[] => [
     ...options.excludeOutboundPorts.map((one) => `-p tcp --${port} ${one}`),
     ...ofFamily(options.excludeOutboundCidrs, family).map((cidr) => `-${address} ${cidr}`),
@@ -82,7 +81,7 @@ function rulesOf(family: 4 | 6, options: RedirectOptions): Record<ChainName, str
     ],
     COUNTERSIGN_MARK_OWN: [`! -o lo ${owner} -j CONNMARK --set-xmark ${mark}`],
     COUNTERSIGN_IN_FILTER: [
-      `-i lo -p tcp --dport ${FILTER_PROBE_PORT} -j REJECT --reject-with ${prohibited}`,
+      `-i lo -p tcp --dport ${FILTER_PROBE_PORT} -j DROP`,
       `-i lo -j RETURN`,
       ...inbound.map((port) => `-p tcp --dport ${port} -j RETURN`),
       `-m conntrack --ctstate INVALID -j DROP`,

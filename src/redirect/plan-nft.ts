@@ -40,7 +40,7 @@ export function nftPlan(options: RedirectOptions): string {
     `  chain inbound_filter {`,
     `    type filter hook input priority filter; policy accept;`,
     `    meta l4proto != tcp accept`,
-    `    iifname "lo" tcp dport ${FILTER_PROBE_PORT} reject with icmpx admin-prohibited`,
+    `    iifname "lo" tcp dport ${FILTER_PROBE_PORT} drop`,
     `    iifname "lo" accept`,
     `    tcp dport ${set(inbound)} accept`,
     `    ct state invalid drop`,

@@ -12,14 +12,16 @@ export interface ProbeResult {
 }
 
 const TIMEOUT_MS = 2_000;
+/** A port of loopback where nobody listens refuses before connect() has returned; after so long it was the filter that kept silent. */
+const SILENCE_MS = 60;
 const LOOPBACK = { 4: '127.0.0.1', 6: '::1' } as const;
 
 /**
  * Tests without any privilege that the rules are in force, by connections that behave otherwise when they are not.
  *
  * Outbound: a call to a port of loopback where nobody listens comes out of the last rule, the one that takes the pod's calls, and so
- * reaches the proxy's own listener. Inbound: the filter that drops what was not redirected answers on another port with an error of its
- * own. That the inbound redirection itself is there cannot be tried from inside: local calls do not pass it. Without it the filter
+ * reaches the proxy's own listener. Inbound: the filter that drops what was not redirected drops calls to another port of loopback, which would be
+ * refused without it. That the inbound redirection itself is there cannot be tried from inside: local calls do not pass it. Without it the filter
  * refuses everything, so nothing gets in unproven.
  */
 export async function probeRedirect(families: readonly (4 | 6)[]): Promise<ProbeResult[]> {
@@ -49,12 +51,12 @@ async function probeOutbound(family: 4 | 6): Promise<ProbeResult> {
 }
 
 async function probeInbound(family: 4 | 6): Promise<ProbeResult> {
-  const error = await tryConnect(LOOPBACK[family], FILTER_PROBE_PORT);
-  const inForce = error === 'EHOSTUNREACH' || error === 'EACCES';
+  const error = await tryConnect(LOOPBACK[family], FILTER_PROBE_PORT, SILENCE_MS);
+  const inForce = error === 'ETIMEDOUT';
   return { family, direction: 'inbound', inForce, detail: inForce ? 'filtered' : `not filtered: ${error}` };
 }
 
-function tryConnect(host: string, port: number): Promise<string> {
+function tryConnect(host: string, port: number, timeoutMs = TIMEOUT_MS): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect({ host, port });
     const done = (how: string): void => {
@@ -62,7 +64,7 @@ function tryConnect(host: string, port: number): Promise<string> {
       socket.destroy();
       resolve(how);
     };
-    const timer = setTimeout(() => done('ETIMEDOUT'), TIMEOUT_MS);
+    const timer = setTimeout(() => done('ETIMEDOUT'), timeoutMs);
     socket.once('connect', () => done('connected'));
     socket.once('error', (error: NodeJS.ErrnoException) => done(error.code ?? error.message));
   });

@@ -151,7 +151,7 @@ t.test(
     const { world, beer, approved } = beerWorld({ policies: [], greeting: '220 ready' });
     world.marksSurvive = false;
     const client = approved.connect(beer.address);
-    await world.settle(60);
+    await world.settle();
     t.equal(client.text, '220 ready');
     t.equal(beer.counts.at(-1), 'inbound allow not-isolated proven full');
     for (const app of beer.accepted) t.equal(app.text, '', 'no preamble byte reached it');
@@ -427,7 +427,7 @@ t.test(
     t.equal(client.gone, undefined);
     beer.believed = believed;
     world.publish();
-    await world.settle(50);
+    await world.settle();
     t.equal(beer.accepted[0]?.text, 'a');
 
     const lost = approved.connect('10.0.99.99');

@@ -11,7 +11,7 @@ import {
   type Side,
 } from '../../src/relay/data-path.ts';
 import type { SimulatedPod, Simulation } from './simulation.ts';
-import { End } from './simulated-socket.ts';
+import { activity, End } from './simulated-socket.ts';
 
 interface Entry {
   readonly id: ConnectionId;
@@ -61,7 +61,7 @@ export class SimulatedDataPath implements DataPath {
     this.#entries.set(id, entry);
     client.onChange = () => this.#pump(entry);
     const local = role === 'inbound' ? { ...original, port: 14_006 } : { address: '127.0.0.1', port: 14_001 };
-    setImmediate(() => this.#events.accepted(id, { role, peer, local, original, syn }));
+    later(() => this.#events.accepted(id, { role, peer, local, original, syn }));
   }
 
   listen(): Promise<Listener> {
@@ -98,7 +98,7 @@ export class SimulatedDataPath implements DataPath {
         near.onChange = () => this.#pump(entry);
         if (options.first !== undefined) near.write(options.first);
       }
-      setImmediate(() => {
+      later(() => {
         if (!entry.closed) this.#events.dialled(id, error, undefined);
       });
     });
@@ -145,7 +145,7 @@ export class SimulatedDataPath implements DataPath {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
     act(entry);
-    setImmediate(() => this.#pump(entry));
+    later(() => this.#pump(entry));
   }
 
   #pump(entry: Entry): void {
@@ -225,6 +225,14 @@ export class SimulatedDataPath implements DataPath {
       entry.upstream?.reset();
     }
     const { bytesIn, bytesOut } = entry;
-    setImmediate(() => this.#events.closed(entry.id, { bytesIn, bytesOut, cause }));
+    later(() => this.#events.closed(entry.id, { bytesIn, bytesOut, cause }));
   }
+}
+
+function later(act: () => void): void {
+  activity.count++;
+  setImmediate(() => {
+    activity.count++;
+    act();
+  });
 }

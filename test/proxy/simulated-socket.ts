@@ -1,3 +1,6 @@
+/** How much has happened so far: what a test waits for is that it stops growing. */
+export const activity = { count: 0 };
+
 /** One end of a connection in memory: bytes, end and reset arrive at the other end a moment later, in order. */
 export class End {
   #peer: End | undefined;
@@ -56,7 +59,9 @@ export class End {
 
   #later(change: (peer: End) => void): void {
     const peer = this.#peer!;
+    activity.count++;
     setImmediate(() => {
+      activity.count++;
       if (peer.gone === 'reset') return;
       change(peer);
       peer.onChange?.();

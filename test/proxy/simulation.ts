@@ -8,7 +8,7 @@ import type { ProvenPeer } from '../../src/proxy/peer.ts';
 import { Proxy } from '../../src/proxy/proxy.ts';
 import type { IdentityAccess, NodeTraffic } from '../../src/proxy/surroundings.ts';
 import { SimulatedDataPath } from './simulated-data-path.ts';
-import { End } from './simulated-socket.ts';
+import { activity, End } from './simulated-socket.ts';
 import type { EnforcementMode, Snapshot, Source } from '../../src/sources/source.ts';
 
 /**
@@ -133,9 +133,14 @@ export class Simulation {
     return undefined;
   }
 
-  /** Lets everything that is on its way arrive. */
-  async settle(milliseconds = 20): Promise<void> {
-    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+  /** Lets so much time pass, and then everything that is on its way arrive. */
+  async settle(milliseconds = 0): Promise<void> {
+    if (milliseconds > 0) await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    for (let idle = 0; idle < 20; idle++) {
+      const before = activity.count;
+      await new Promise((resolve) => setImmediate(resolve));
+      if (activity.count !== before) idle = 0;
+    }
   }
 }
 
