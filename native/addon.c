@@ -304,7 +304,12 @@ static void deliver(napi_env env, napi_value callback, void *context, void *unus
     handle->path = NULL;
   }
   napi_get_undefined(env, &undefined);
-  napi_call_function(env, undefined, callback, 1, &batch, NULL);
+  if (napi_call_function(env, undefined, callback, 1, &batch, NULL) == napi_pending_exception) {
+    /* Node.js would only warn (DEP0168), and the rest of the batch would be connections that nobody judges. */
+    napi_value error;
+    napi_get_and_clear_last_exception(env, &error);
+    napi_fatal_exception(env, error);
+  }
   if (stopped) napi_release_threadsafe_function(handle->deliver, napi_tsfn_release);
 }
 

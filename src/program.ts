@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { EXIT } from './errors.ts';
 import { demoCommand } from './commands/demo.ts';
 import { identityCommand } from './commands/identity.ts';
+import { policyCommand } from './commands/policy.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { redirectCommand } from './commands/redirect.ts';
 import { versionCommand } from './commands/version.ts';
@@ -20,6 +21,7 @@ export function buildProgram(): Command {
   for (const command of [
     demoCommand(),
     identityCommand(),
+    policyCommand(),
     proxyCommand(),
     redirectCommand(),
     versionCommand(),

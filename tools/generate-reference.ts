@@ -27,7 +27,7 @@ function reference(): string {
     '',
     '<!-- Generated from the source by `npm run docs`; `npm run check` fails when it is out of date. -->',
     '',
-    'Commands are typed as shown; every flag is also an environment variable, and the flag wins. [Observability](observability.md) says what to do with reasons, metrics and records.',
+    'A flag can also be given by the environment variable named beside it; the flag wins. [Observability](observability.md) says what to do with reasons, metrics and records.',
     '',
     '## Commands',
     ...buildProgram().commands.flatMap((command) => commandSection(command, 'countersign')),

@@ -1,4 +1,5 @@
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
+import { setting } from '../config.ts';
 import { UserError } from '../errors.ts';
 
 /** `countersign demo`. */
@@ -8,17 +9,15 @@ export function demoCommand(): Command {
       'play the whole thing on this machine, in network namespaces (root); takes half a minute and leaves nothing behind',
     )
     .addOption(
-      new Option('--mode <mode>', 'how identity travels')
-        .choices(['redirect', 'nfqueue'])
-        .default('redirect'),
+      setting('--mode <mode>', 'how identity travels').choices(['redirect', 'nfqueue']).default('redirect'),
     )
     .addOption(
-      new Option('--output <format>', 'text, or json: one object per step')
+      setting('--output <format>', 'text, or json: one object per step')
         .choices(['text', 'json'])
         .default('text'),
     )
-    .option('--manifests <dir>', "play with an own copy of the checkout's manifests/demo")
-    .option('--keep', 'leave the pods up until Ctrl-C', false)
+    .addOption(setting('--manifests <dir>', "play with an own copy of the checkout's manifests/demo"))
+    .addOption(setting('--keep', 'leave the pods up until Ctrl-C').default(false))
     .action(async (flags: { mode: string; output: 'text' | 'json'; manifests?: string; keep: boolean }) => {
       if (flags.mode !== 'redirect')
         throw new UserError(`--mode ${flags.mode} is not built yet; --mode redirect is`);

@@ -1,5 +1,6 @@
-import { Command } from 'commander';
-import { UserError } from '../errors.ts';
+import { Command, Option } from 'commander';
+import { setting } from '../config.ts';
+import { EXIT, UserError } from '../errors.ts';
 
 /** `countersign identity init|issue|psk|show`. */
 export function identityCommand(): Command {
@@ -9,8 +10,8 @@ export function identityCommand(): Command {
     .description(
       'make a trust domain: DIR/issuer.jwk (private, signs identities) and DIR/trust.jwks (for everybody)',
     )
-    .requiredOption('--trust-domain <name>', 'name of the trust domain, for instance cluster.local')
-    .requiredOption('--out <dir>', 'folder to write to; made if missing')
+    .addOption(trustDomain())
+    .addOption(required('--out <dir>', 'folder to write to; made if missing'))
     .option('--force', 'replace an issuer key that is there: every identity that it signed ends', false)
     .action(async (options: { trustDomain: string; out: string; force: boolean }) => {
       const { initTrustDomain } = await import('../identity/files.ts');
@@ -20,8 +21,8 @@ export function identityCommand(): Command {
   identity
     .command('psk')
     .description('make a pre-shared secret: whoever holds it is trusted with any label')
-    .requiredOption('--trust-domain <name>', 'name of the trust domain')
-    .requiredOption('--out <file>', 'file to write')
+    .addOption(trustDomain())
+    .addOption(required('--out <file>', 'file to write'))
     .option('--force', 'replace a file that is there', false)
     .action(async (options: { trustDomain: string; out: string; force: boolean }) => {
       const { writeSharedSecret } = await import('../identity/files.ts');
@@ -33,11 +34,13 @@ export function identityCommand(): Command {
     .description(
       "sign a pod's identity, with labels as the manifests have them: DIR/token.jwt and DIR/key.jwk",
     )
-    .requiredOption('--issuer-key <file>', "the issuer's private key, from identity init")
-    .requiredOption('--manifests <dir>', 'folder of YAML or JSON with the Pod and its Namespace')
-    .requiredOption('--pod <namespace/name>', 'the pod')
-    .option('--ttl <duration>', 'how long it is valid: 30s, 90m, 4h; at most 24h', '4h')
-    .requiredOption('--out <dir>', 'folder to write to; made if missing; a key.jwk that is there is kept')
+    .addOption(required('--issuer-key <file>', "the issuer's private key, from identity init"))
+    .addOption(required('--manifests <dir>', 'folder of YAML or JSON with the Pod and its Namespace'))
+    .addOption(required('--pod <namespace/name>', 'the pod'))
+    .addOption(setting('--ttl <duration>', 'how long it is valid: 30s, 90m, 4h; at most 24h').default('4h'))
+    .addOption(
+      required('--out <dir>', 'folder to write to; made if missing; a key.jwk that is there is kept'),
+    )
     .action(
       async (options: { issuerKey: string; manifests: string; pod: string; ttl: string; out: string }) => {
         const { issueIdentity } = await import('../identity/files.ts');
@@ -52,18 +55,23 @@ export function identityCommand(): Command {
     .command('show')
     .description('print what a token says; with --trust also whether it is accepted')
     .argument('<file>', 'the token')
-    .option('--trust <file>', 'trust bundle to verify it with')
-    .option('-o, --output <format>', 'text or json', 'text')
-    .action(async (file: string, options: { trust?: string; output: string }) => {
+    .addOption(setting('--trust <file>', 'trust bundle or pre-shared secret to verify it with'))
+    .addOption(new Option('-o, --output <format>', 'text or json').choices(['text', 'json']).default('text'))
+    .action(async (file: string, options: { trust?: string; output: 'text' | 'json' }) => {
       const { showIdentity } = await import('../identity/files.ts');
-      if (options.output !== 'text' && options.output !== 'json') {
-        throw new UserError(`--output ${options.output}: has to be text or json`);
-      }
       const { text, accepted } = showIdentity(file, options.trust, options.output);
       process.stdout.write(`${text}\n`);
-      if (!accepted) process.exitCode = 1;
+      if (!accepted) process.exitCode = EXIT.failure;
     });
   return identity;
+}
+
+function trustDomain(): Option {
+  return required('--trust-domain <name>', 'name of the trust domain, for instance cluster.local');
+}
+
+function required(flags: string, description: string): Option {
+  return setting(flags, description).makeOptionMandatory();
 }
 
 const UNITS: Record<string, number> = { s: 1, m: 60, h: 3600 };

@@ -92,6 +92,11 @@ export class Cast {
     return this.pods.filter((pod) => pod.enrolled && pod.name !== WITHOUT_SIDECAR);
   }
 
+  /** Labels of the demo's namespace. */
+  get namespaceLabels(): Readonly<Record<string, string>> {
+    return this.#contents!.namespaces.find(({ name }) => name === NAMESPACE)?.labels ?? {};
+  }
+
   address(name: string): string {
     return this.pod(name).addresses[0]!;
   }

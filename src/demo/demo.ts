@@ -15,12 +15,14 @@ export interface DemoOptions {
 export async function playDemo(options: DemoOptions): Promise<void> {
   const report = options.output === 'json' ? new JsonReport() : new TextReport(process.stdout.isTTY);
   const original = options.manifests ?? fileURLToPath(new URL('../../manifests/demo', import.meta.url));
-  const world = World.open();
+  let world: World | undefined;
+  // Before anything is made: a signal that comes meanwhile waits for its end.
   const onSignal = (signal: NodeJS.Signals): void => {
-    world.close();
+    world?.close();
     process.exit(signal === 'SIGINT' ? 130 : 143);
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal).on('SIGHUP', onSignal);
+  world = World.open();
   try {
     const cast = new Cast(world, original);
     report.note(

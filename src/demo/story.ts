@@ -6,6 +6,7 @@ import type { Attack } from './attacker.ts';
 import { firstConversation } from './capture.ts';
 import { BEER_PORT, type Cast, NAMESPACE } from './cast.ts';
 import type { Report } from './report.ts';
+import { drinkOutcome, tabOutcome } from './outcome.ts';
 import { totals } from './totals.ts';
 import { node, programFile, STATE } from './world.ts';
 
@@ -67,7 +68,7 @@ export class Story {
       `${this.#cast.policyFile} is copied into the folder that the sidecars watch. It lets in who carries a label, and labels are proven.`,
     );
     const tab = this.#openTab('unapproved');
-    await tab.opened;
+    const opened = await tab.opened;
     const known = this.#known('unapproved');
     await this.#cast.published(() => this.#publishPolicy());
     const mayStay = this.#cast.mayDrink('unapproved');
@@ -78,7 +79,7 @@ export class Story {
       'unapproved',
       'beer',
       mayStay ? 'open' : 'cut',
-      cut,
+      tabOutcome(opened, cut, flow?.reason),
       flow?.reason ?? '',
     );
     tab.end();
@@ -98,13 +99,29 @@ export class Story {
       '4. Audit mode',
       'The policy is back, and the namespace is annotated countersign.io/mode: audit. Refusals are recorded, and nobody is refused.',
     );
-    const namespace = (mode: string): string =>
-      `apiVersion: v1\nkind: Namespace\nmetadata: {name: ${NAMESPACE}, annotations: {countersign.io/mode: ${mode}}}\n`;
+    const metadata = {
+      name: NAMESPACE,
+      labels: this.#cast.namespaceLabels,
+      annotations: { 'countersign.io/mode': 'audit' },
+    };
     // The first file by name counts, and this is it.
-    await this.#cast.published(() => {
-      this.#cast.publish('audit.yaml', namespace('audit'));
-      this.#publishPolicy();
-    });
+    await this.#cast.published(() =>
+      this.#cast.publish('audit.yaml', JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata })),
+    );
+    const tab = this.#openTab('unapproved');
+    const opened = await tab.opened;
+    await this.#cast.published(() => this.#publishPolicy());
+    const cut = await Promise.race([tab.cut, sleep(500).then(() => 'open')]);
+    this.#step(
+      'audit: a connection that was open',
+      'unapproved',
+      'beer',
+      'open',
+      opened ? cut : 'never opened',
+      '',
+    );
+    tab.end();
+    await tab.cut;
     for (const name of ['approved', 'unapproved']) {
       const known = this.#known(name);
       const { out } = await this.#curl(name, BEER_V4);
@@ -232,11 +249,13 @@ export class Story {
 
   /** Somebody wants a beer. */
   async #drink(step: string, name: string, expected: 'beer' | 'refused', url = BEER_V4): Promise<void> {
-    const known = this.#known(name);
+    const family = url === BEER_V6 ? 1 : 0;
+    const known = this.#known(name, family);
+    const begun = performance.now();
     const { out } = await this.#curl(name, url);
-    const got = out.includes('poured by') ? 'beer' : 'refused';
-    const address = url === BEER_V6 ? this.#cast.pod(name).addresses[1]! : this.#cast.address(name);
-    const flow = await this.#cast.newBeerFlow(address, url === BEER_V6 ? this.#known(name, 1) - 1 : known);
+    const milliseconds = performance.now() - begun;
+    const flow = await this.#cast.newBeerFlow(this.#cast.pod(name).addresses[family]!, known);
+    const got = drinkOutcome(out.includes('poured by'), flow, milliseconds);
     this.#step(step, name, 'beer', expected, got, flow?.reason ?? '');
   }
 
@@ -244,7 +263,10 @@ export class Story {
   #openTab(name: string) {
     const child = this.#cast.world.start(name, ['curl', '-sN', '--max-time', '30', `${BEER_V4}tab`]);
     return {
-      opened: new Promise((resolve) => child.stdout!.once('data', resolve)),
+      opened: new Promise<boolean>((resolve) => {
+        child.stdout!.once('data', () => resolve(true));
+        child.once('close', () => resolve(false));
+      }),
       cut: new Promise<string>((resolve) => child.once('close', () => resolve('cut'))),
       end: () => child.kill('SIGKILL'),
     };

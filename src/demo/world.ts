@@ -39,24 +39,32 @@ export class World {
         exitCode: EXIT.failure,
       });
     }
+    checkTools();
+    // Other users read what is written here, whatever the umask of whoever started this.
+    process.umask(0o022);
     const world = new World();
     world.close();
-    mkdirSync(STATE, { recursive: true });
-    chmodSync(STATE, 0o755);
-    mkdirSync(join(STATE, 'checkout'));
-    writeFileSync(join(STATE, 'pid'), `${process.pid} ${startTime(process.pid) ?? ''}`);
     try {
-      world.#add(SWITCH);
+      world.#prepare();
     } catch (error) {
+      world.close();
       throw new UserError(`network namespaces cannot be made here: ${messageOf(error)}`, {
         exitCode: EXIT.failure,
       });
     }
+    return world;
+  }
+
+  #prepare(): void {
+    mkdirSync(STATE, { recursive: true });
+    chmodSync(STATE, 0o755);
+    mkdirSync(join(STATE, 'checkout'));
+    writeFileSync(join(STATE, 'pid'), `${process.pid} ${startTime(process.pid) ?? ''}`);
+    this.#add(SWITCH);
     inNamespace(SWITCH, 'link', 'add', 'br0', 'type', 'bridge');
     inNamespace(SWITCH, 'addr', 'add', '10.244.255.254/16', 'dev', 'br0');
     inNamespace(SWITCH, 'addr', 'add', 'fd00:10:244::fffe/64', 'dev', 'br0', 'nodad');
     inNamespace(SWITCH, 'link', 'set', 'br0', 'up');
-    return world;
   }
 
   /** Adds a pod with its addresses. */
@@ -178,6 +186,18 @@ function startTime(pid: number): string | undefined {
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
   } catch {
     return undefined;
+  }
+}
+
+/** Throws a `UserError` that names every program that is missing, before anything is made. */
+function checkTools(): void {
+  const missing = ['ip', 'setpriv', 'curl', 'tcpdump'].filter(
+    (tool) => lines('sh', '-c', 'command -v "$0"', tool).length === 0,
+  );
+  if (missing.length > 0) {
+    throw new UserError(`the demo needs ${missing.join(', ')}: 'make setup' installs what is missing`, {
+      exitCode: EXIT.failure,
+    });
   }
 }
 

@@ -6,10 +6,14 @@ export const AUDIENCE = 'countersign/1';
 export const TOKEN_TYPE = 'countersign+jwt';
 /** Longest life that is accepted, seconds. */
 export const MAX_LIFETIME = 24 * 3600;
+/** How far two clocks may differ, seconds. Never added to `exp`: nothing is accepted past its end. */
+export const CLOCK_SKEW = 30;
 /** Label keys that only an issuer may assert. */
 export const RESERVED_LABEL_PREFIX = 'identity.countersign.io/';
 
 const MAX_LABELS = 128;
+/** The end of the year 9999: what lies behind it no clock and no log can tell. */
+const LAST_SECOND = 253_402_300_799;
 
 /** What an identity says about a pod. Times are seconds since the epoch. */
 export interface Claims {
@@ -130,7 +134,9 @@ function text(value: unknown, longest = 1024): string | undefined {
 }
 
 function time(value: unknown): number | undefined {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : undefined;
+  return typeof value === 'number' && Number.isInteger(value) && value > 0 && value <= LAST_SECOND
+    ? value
+    : undefined;
 }
 
 function labelsOf(value: unknown): Record<string, string> | string {

@@ -9,6 +9,8 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib';
  */
 const VERSION = 1;
 
+/** Longest token on the wire (docs/protocol.md section 2). */
+export const MAX_WIRE_BYTES = 4096;
 const MAX_TEXT_BYTES = 8192;
 
 /** What nearly every token contains; the most frequent at the end, where DEFLATE reaches it cheapest. Changing it is a new version. */
@@ -47,18 +49,33 @@ const DICTIONARY = Buffer.from(
   ].join(''),
 );
 
-/** The compact form of a JWT in its usual one. Throws a `TypeError` on what is no JWT. */
+/**
+ * The compact form of a JWT in its usual one (RFC 7515 section 3.1). Throws a `TypeError` on what is no JWT, and on one that would not come
+ * out of its compact form as it went in or be longer than the wire allows.
+ */
 export function toCompact(jwt: string): Uint8Array {
   const [header, payload, signature, ...more] = jwt.split('.');
   if (header === undefined || payload === undefined || signature === undefined || more.length > 0) {
     throw new TypeError('a token has three parts');
   }
-  const raw = Buffer.from(signature, 'base64url');
-  const head = Buffer.from(header, 'base64url');
+  const [head, body, raw] = [fromBase64url(header), fromBase64url(payload), fromBase64url(signature)];
   if (head.includes(0x0a) || raw.length > 255) throw new TypeError('a token that has no compact form');
-  const body = Buffer.concat([head, Buffer.from('\n'), Buffer.from(payload, 'base64url')]);
-  const deflated = deflateRawSync(body, { dictionary: DICTIONARY, level: 9 });
-  return Uint8Array.from(Buffer.concat([Buffer.of(VERSION, raw.length), raw, deflated]));
+  const text = Buffer.concat([head, Buffer.from('\n'), body]);
+  if (text.length > MAX_TEXT_BYTES) throw new TypeError(`a token of more than ${MAX_TEXT_BYTES} bytes`);
+  const deflated = deflateRawSync(text, { dictionary: DICTIONARY, level: 9 });
+  const wire = Uint8Array.from(Buffer.concat([Buffer.of(VERSION, raw.length), raw, deflated]));
+  if (wire.length > MAX_WIRE_BYTES) {
+    throw new TypeError(`a token of ${wire.length} bytes on the wire; ${MAX_WIRE_BYTES} is the most`);
+  }
+  if (fromCompact(wire) === undefined) throw new TypeError('a token that has no compact form');
+  return wire;
+}
+
+/** Strict, unlike `Buffer.from`: no other alphabet, no padding, no stray bits in the last character (RFC 4648 section 3.5). */
+function fromBase64url(text: string): Buffer {
+  const bytes = Buffer.from(text, 'base64url');
+  if (bytes.toString('base64url') !== text) throw new TypeError('a part of the token is no base64url');
+  return bytes;
 }
 
 /** A token taken apart. `signed` is what the signature is over (RFC 7515 section 5.1). */
@@ -72,14 +89,13 @@ export interface TokenParts {
 /** Takes the compact form apart; undefined for anything that is none. Bounded before it is inflated. */
 export function fromCompact(bytes: Uint8Array): TokenParts | undefined {
   const length = bytes[1] ?? 0;
-  if (bytes[0] !== VERSION || bytes.length <= 2 + length) return undefined;
+  if (bytes[0] !== VERSION || bytes.length <= 2 + length || bytes.length > MAX_WIRE_BYTES) return undefined;
+  const deflated = bytes.subarray(2 + length);
+  const inflated = inflate(deflated);
+  if (inflated === undefined || hasStrayBit(deflated, inflated)) return undefined;
   let text: string;
   try {
-    const inflated = inflateRawSync(bytes.subarray(2 + length), {
-      dictionary: DICTIONARY,
-      maxOutputLength: MAX_TEXT_BYTES,
-    });
-    text = new TextDecoder('utf-8', { fatal: true }).decode(inflated);
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(inflated);
   } catch {
     return undefined;
   }
@@ -88,4 +104,37 @@ export function fromCompact(bytes: Uint8Array): TokenParts | undefined {
   const [header, payload] = [text.slice(0, end), text.slice(end + 1)];
   const encoded = `${Buffer.from(header).toString('base64url')}.${Buffer.from(payload).toString('base64url')}`;
   return { header, payload, signature: bytes.subarray(2, 2 + length), signed: Buffer.from(encoded) };
+}
+
+/** undefined for what is no stream, or not only one: bytes behind its end would be in nothing that is signed. */
+function inflate(deflated: Uint8Array): Buffer | undefined {
+  try {
+    const result: unknown = inflateRawSync(deflated, {
+      info: true,
+      dictionary: DICTIONARY,
+      maxOutputLength: MAX_TEXT_BYTES,
+    });
+    const { buffer, engine } = result as InflateInfo;
+    return engine.bytesWritten === deflated.length ? buffer : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What `inflateRawSync` gives with the option `info`. */
+interface InflateInfo {
+  readonly buffer: Buffer;
+  readonly engine: { readonly bytesWritten: number };
+}
+
+/**
+ * A stream ends within its last byte, and inflating ignores the bits above. They have to be zero: the highest one that is set must mean something.
+ * (Streams cannot be compared with what compressing again would give: that differs between processors and releases of zlib.)
+ */
+function hasStrayBit(deflated: Uint8Array, inflated: Buffer): boolean {
+  const last = deflated.at(-1)!;
+  if (last === 0) return false;
+  const without = deflated.slice();
+  without[without.length - 1] = last & ~(1 << (31 - Math.clz32(last)));
+  return inflate(without)?.equals(inflated) === true;
 }

@@ -1,9 +1,10 @@
-import { readFile } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { messageOf, UserError } from '../errors.ts';
 import { IdentityKeeper } from './identity-keeper.ts';
 import { IdentityState } from './identity-state.ts';
 import { parseOwnKey } from './keys.ts';
 import { parseTrustBundle } from './trust.ts';
+import { TrustInForce } from './trust-in-force.ts';
 
 /** How often the files are looked at. They are read whole each time: a symbolic link may have been swapped without a trace. */
 const POLL_MS = 1_000;
@@ -16,13 +17,15 @@ export interface IdentityFiles {
 }
 
 /**
- * The identity in three files: own token, own key, trust bundle. Read again when they change; a set that does not belong together (half
- * written, or a token for another key) waits for the next look.
+ * The identity in three files: own token, own key, trust bundle. Read again when they change; a token and a key that do not belong together
+ * (half written, or a token for another key) wait for the next look, and so does a token that is not valid yet.
  */
 export class FileIdentity extends IdentityKeeper {
   readonly #files: IdentityFiles;
   #contents = '';
+  #trust: { readonly text: string; readonly inForce: TrustInForce } | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #looking = false;
 
   constructor(files: IdentityFiles) {
     super();
@@ -41,36 +44,62 @@ export class FileIdentity extends IdentityKeeper {
   }
 
   async #look(): Promise<void> {
-    const { token, key, trust } = this.#files;
-    let texts: [string, string, string];
+    // A slow file system must not let an older look overtake a newer one.
+    if (this.#looking) return;
+    this.#looking = true;
     try {
-      texts = await Promise.all([read(token), read(key), read(trust)]);
+      await this.#follow();
     } catch (error) {
       this.fail(messageOf(error));
-      return;
+    } finally {
+      this.#looking = false;
     }
-    const contents = JSON.stringify(texts);
-    if (contents === this.#contents) return;
+  }
+
+  async #follow(): Promise<void> {
+    const { token, key, trust } = this.#files;
+    const [trustText, tokenText, keyText] = await Promise.all([
+      readSmallFile(trust),
+      readSmallFile(token).catch(errorOf),
+      readSmallFile(key).catch(errorOf),
+    ]);
+    const contents = JSON.stringify([trustText, textOf(tokenText), textOf(keyText)]);
+    // With a problem in the air the same contents are tried again: a token may have begun meanwhile, an unreadable file be back.
+    if (contents === this.#contents && this.problem === undefined) return;
     this.#contents = contents;
+    const before = this.#trust;
+    if (before?.text !== trustText) {
+      const inForce = new TrustInForce(parseTrustBundle(trustText, trust), this.revocations);
+      this.#trust = { text: trustText, inForce };
+    }
+    const { inForce } = this.#trust!;
     this.replace(
-      () =>
-        new IdentityState(
-          texts[0],
-          parseOwnKey(texts[1], key),
-          parseTrustBundle(texts[2], trust),
-          Date.now() / 1000,
-        ),
+      () => {
+        if (tokenText instanceof Error) throw tokenText;
+        if (keyText instanceof Error) throw keyText;
+        return new IdentityState(tokenText, parseOwnKey(keyText, key), inForce, Date.now() / 1000);
+      },
+      this.#trust === before ? undefined : inForce,
     );
   }
 }
 
-async function read(file: string): Promise<string> {
-  let bytes: Buffer;
+/** Reads a file of text, never more of it than a file of this kind has. Throws a `UserError` that names it. */
+export async function readSmallFile(file: string): Promise<string> {
   try {
-    bytes = await readFile(file);
+    await using handle = await open(file);
+    const { bytesRead, buffer } = await handle.read(Buffer.alloc(MAX_FILE_BYTES + 1));
+    if (bytesRead > MAX_FILE_BYTES) throw new UserError(`larger than ${MAX_FILE_BYTES} bytes`);
+    return buffer.toString('utf8', 0, bytesRead);
   } catch (error) {
-    throw new UserError(`cannot read ${file}: ${messageOf(error)}`);
+    throw new UserError(`cannot read ${file}: ${messageOf(error)}`, { cause: error });
   }
-  if (bytes.length > MAX_FILE_BYTES) throw new UserError(`${file}: larger than ${MAX_FILE_BYTES} bytes`);
-  return bytes.toString('utf8');
+}
+
+function errorOf(error: Error): Error {
+  return error;
+}
+
+function textOf(value: string | Error): string {
+  return value instanceof Error ? value.message : value;
 }

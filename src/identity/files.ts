@@ -1,4 +1,5 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { messageOf, UserError } from '../errors.ts';
 import type { Pod } from '../peers/directory.ts';
@@ -6,7 +7,7 @@ import { type Claims, decodeClaims, isTrustDomain } from './claims.ts';
 import { fromCompact, toCompact } from './compact.ts';
 import { issueToken } from './issue.ts';
 import { generateIssuer, generateOwnKey, generateSharedSecret, parseIssuerKey, parseOwnKey } from './keys.ts';
-import { parseTrustBundle } from './trust.ts';
+import { parseTrust } from './trust.ts';
 import { TokenVerifier } from './verify.ts';
 
 /** Writes `issuer.jwk` and `trust.jwks`. @returns the files */
@@ -14,6 +15,7 @@ export function initTrustDomain(trustDomain: string, folder: string, force: bool
   checkDomain(trustDomain);
   const [issuerFile, trustFile] = [join(folder, 'issuer.jwk'), join(folder, 'trust.jwks')];
   refuseToReplace(issuerFile, force);
+  refuseToReplace(trustFile, force);
   const { issuer, bundle } = generateIssuer(trustDomain);
   write(issuerFile, json(issuer), 0o600);
   write(trustFile, json(bundle), 0o644);
@@ -40,11 +42,11 @@ export async function issueIdentity(
   const written = [tokenFile];
   const kept = existsSync(keyFile);
   const key = kept ? parseOwnKey(readText(keyFile), keyFile) : generateOwnKey();
+  const jwt = await issueToken(signer, pod, namespaceLabels, key.publicKey, Date.now() / 1000, ttl);
   if (!kept) {
     write(keyFile, json(key.jwk), 0o600);
     written.push(keyFile);
   }
-  const jwt = await issueToken(signer, pod, namespaceLabels, key.publicKey, Date.now() / 1000, ttl);
   write(tokenFile, `${jwt}\n`, 0o644);
   return written;
 }
@@ -62,13 +64,14 @@ export function showIdentity(
     if (error instanceof UserError) throw error;
     throw new UserError(`${file}: no JWT`);
   }
-  const claims = claimsOf(wire);
-  if (typeof claims === 'string') throw new UserError(`${file}: ${claims}`);
+  const { claims, header } = contentsOf(wire, file);
   const refusal = trustFile === undefined ? undefined : refusalOf(wire, trustFile);
+  const accepted = refusal === undefined;
   if (format === 'json') {
+    const verdict = trustFile === undefined ? {} : { accepted, refusal };
     return {
-      text: JSON.stringify({ ...claims, wireBytes: wire.length, refusal }, undefined, 2),
-      accepted: !refusal,
+      text: JSON.stringify({ header, ...claims, wireBytes: wire.length, ...verdict }, undefined, 2),
+      accepted,
     };
   }
   const lines = [
@@ -78,6 +81,8 @@ export function showIdentity(
     `labels            ${pairs(claims.labels)}`,
     `namespace labels  ${pairs(claims.namespaceLabels)}`,
     `valid             ${time(claims.notBefore)} to ${time(claims.expiresAt)}`,
+    `token id          ${claims.tokenId}`,
+    `says it is signed ${String(header['alg'])}, by the key ${String(header['kid'])}`,
     `on the wire       ${wire.length} bytes`,
   ];
   if (trustFile !== undefined) {
@@ -89,17 +94,23 @@ export function showIdentity(
 }
 
 function refusalOf(wire: Uint8Array, trustFile: string) {
-  const bundle = parseTrustBundle(readText(trustFile), trustFile);
+  const bundle = parseTrust(readText(trustFile), trustFile);
   const verified = new TokenVerifier(bundle).verify(wire, Date.now() / 1000);
   return 'refusal' in verified ? verified.refusal : undefined;
 }
 
-function claimsOf(wire: Uint8Array): Claims | string {
+function contentsOf(wire: Uint8Array, file: string): { claims: Claims; header: Record<string, unknown> } {
+  let header: unknown, payload: unknown;
   try {
-    return decodeClaims(JSON.parse(fromCompact(wire)?.payload ?? ''));
+    const parts = fromCompact(wire);
+    header = JSON.parse(parts?.header ?? '');
+    payload = JSON.parse(parts?.payload ?? '');
   } catch {
-    return 'the payload is no JSON';
+    throw new UserError(`${file}: header or payload is no JSON`);
   }
+  const claims = decodeClaims(payload);
+  if (typeof claims === 'string') throw new UserError(`${file}: no identity: ${claims}`);
+  return { claims, header: Object(header) as Record<string, unknown> };
 }
 
 function pairs(labels: Readonly<Record<string, string>>): string {
@@ -131,11 +142,14 @@ function refuseToReplace(file: string, force: boolean): void {
 
 /** Never half a file: a reader sees the old one or the new one. */
 function write(file: string, text: string, mode: number): void {
+  // A name that nobody can have prepared: what is there already would keep its own mode, or lead elsewhere.
+  const temporary = `${file}.${randomUUID()}`;
   try {
     mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(`${file}.new`, text, { mode });
-    renameSync(`${file}.new`, file);
+    writeFileSync(temporary, text, { mode, flag: 'wx' });
+    renameSync(temporary, file);
   } catch (error) {
+    rmSync(temporary, { force: true });
     throw new UserError(`cannot write ${file}: ${messageOf(error)}`);
   }
 }

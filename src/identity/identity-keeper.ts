@@ -1,14 +1,20 @@
 import type { OwnCredentials, TokenRefusal } from '../handshake/credentials.ts';
 import { messageOf } from '../errors.ts';
 import type { IdentityState } from './identity-state.ts';
-import type { Verification } from './verify.ts';
+import { Revocations } from './revocations.ts';
+import type { TrustInForce } from './trust-in-force.ts';
+import type { ProvenIdentity, Verification } from './verify.ts';
 
 /**
- * Holds the identity in force and replaces it whole. What cannot replace it is a problem and changes nothing: the old one serves until
- * its end, and nothing is used past that.
+ * Holds what is in force: the own identity, and the trust in others. What cannot replace the own identity is a problem and changes nothing: the
+ * old one serves until its end, and nothing is used past that. Trust counts at once, also when the own token does not fit it: who takes a
+ * key out of the bundle does not want it believed until the next renewal.
  */
 export class IdentityKeeper {
+  /** Marks last longer than the trust bundle that was in force when they came. */
+  protected readonly revocations = new Revocations();
   #state: IdentityState | undefined;
+  #trust: TrustInForce | undefined;
   #problem: string | undefined = 'no identity has been read yet';
   readonly #listeners = new Set<() => void>();
 
@@ -31,15 +37,26 @@ export class IdentityKeeper {
     this.#listeners.add(listener);
   }
 
-  replace(make: () => IdentityState): void {
+  /** Puts trust in force, if there is new one, and the identity that `make` gives, if it does not throw. */
+  replace(make: () => IdentityState, trust?: TrustInForce): void {
+    if (trust !== undefined) this.#trust = trust;
     try {
       this.#state = make();
       this.#problem = undefined;
     } catch (error) {
       this.fail(messageOf(error));
-      return;
+      if (trust === undefined || this.#state === undefined) return;
     }
-    for (const listener of this.#listeners) listener();
+    this.#tell();
+  }
+
+  /**
+   * Kills the tokens of a pod that were issued before then, whatever their end.
+   * @param issuedAt seconds since the epoch
+   */
+  revokeBefore(podUid: string, issuedAt: number): void {
+    this.revocations.revokeBefore(podUid, issuedAt, now());
+    this.#tell();
   }
 
   fail(problem: string): void {
@@ -55,15 +72,31 @@ export class IdentityKeeper {
   }
 
   admissionKeys(): readonly Uint8Array[] {
-    return this.#state?.admissionKeys() ?? [];
+    return this.#trust?.admissionKeys ?? [];
   }
 
   verify(token: Uint8Array): Verification {
-    return this.#state?.verify(token, now()) ?? { refusal: NOTHING_TRUSTED };
+    return this.#trust?.verify(token, now()) ?? { refusal: NOTHING_TRUSTED };
+  }
+
+  /** Whether an identity that was verified earlier would be again, but for its end: its issuer's key is trusted, and no mark is over it. */
+  stillHolds({
+    issuerKeyId,
+    podUid,
+    issuedAt,
+  }: Pick<ProvenIdentity, 'issuerKeyId' | 'podUid' | 'issuedAt'>): boolean {
+    return (
+      this.#trust?.bundle.keys.has(issuerKeyId) === true &&
+      this.revocations.markOver(podUid, issuedAt) === undefined
+    );
   }
 
   explainUnadmitted(token: Uint8Array): TokenRefusal {
-    return this.#state?.explainUnadmitted(token, now()) ?? NOTHING_TRUSTED;
+    return this.#trust?.explainUnadmitted(token, now()) ?? NOTHING_TRUSTED;
+  }
+
+  #tell(): void {
+    for (const listener of this.#listeners) listener();
   }
 }
 

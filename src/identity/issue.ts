@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { type CryptoKey, type KeyObject, SignJWT } from 'jose';
+import { messageOf, UserError } from '../errors.ts';
 import type { Pod } from '../peers/directory.ts';
-import { type Claims, encodeClaims, TOKEN_TYPE, withoutReserved } from './claims.ts';
+import { type Claims, decodeClaims, encodeClaims, TOKEN_TYPE, withoutReserved } from './claims.ts';
+import { toCompact } from './compact.ts';
 
 /** A key that may assert labels, with the name under which verifiers know it. */
 export interface SigningKey {
@@ -12,7 +14,8 @@ export interface SigningKey {
 }
 
 /**
- * Signs the identity of a pod for whoever holds the private half of `publicKey`.
+ * Signs the identity of a pod for whoever holds the private half of `publicKey`. Throws a `UserError` where nobody would accept it: a name or
+ * label that breaks the rules of the API, or more of them than go over the wire.
  * @param now seconds since the epoch
  * @param ttl seconds
  * @returns a JWT (RFC 7519) in its usual form
@@ -33,14 +36,27 @@ export async function issueToken(
     podName: pod.name,
     podUid: pod.uid,
     labels: withoutReserved(pod.labels),
-    namespaceLabels,
+    namespaceLabels: withoutReserved(namespaceLabels),
     issuedAt,
     notBefore: issuedAt,
     expiresAt: issuedAt + ttl,
     tokenId: randomUUID(),
     key: publicKey,
   };
-  return new SignJWT(encodeClaims(claims))
+  const payload = encodeClaims(claims);
+  const fault = decodeClaims(payload);
+  if (typeof fault === 'string')
+    throw new UserError(`no identity for ${pod.namespace}/${pod.name}: ${fault}`);
+  const jwt = await new SignJWT(payload)
     .setProtectedHeader({ alg: signer.algorithm, typ: TOKEN_TYPE, kid: signer.keyId })
     .sign(signer.key);
+  try {
+    toCompact(jwt);
+  } catch (error) {
+    const why = messageOf(error);
+    throw new UserError(`no identity for ${pod.namespace}/${pod.name}: ${why}; take labels away`, {
+      cause: error,
+    });
+  }
+  return jwt;
 }

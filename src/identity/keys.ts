@@ -1,6 +1,6 @@
 import {
+  createECDH,
   createPrivateKey,
-  createPublicKey,
   generateKeyPairSync,
   type JsonWebKey,
   type KeyObject,
@@ -9,7 +9,7 @@ import {
 import { UserError } from '../errors.ts';
 import type { Claims } from './claims.ts';
 import type { SigningKey } from './issue.ts';
-import { MIN_SECRET_BYTES, parseObject, thumbprint, trustDomainOf } from './trust.ts';
+import { checkMembers, MIN_SECRET_BYTES, parseObject, thumbprint, trustDomainOf } from './trust.ts';
 
 /** A P-256 key pair of a sidecar: the private half as a JWK for its file, the public one as tokens carry it. */
 export interface OwnKey {
@@ -50,7 +50,9 @@ export function parseIssuerKey(text: string, name: string): SigningKey {
   const jwk = parseObject(text, name);
   const trustDomain = trustDomainOf(jwk, name);
   const key = privateKeyOf(jwk, name);
-  return { trustDomain, algorithm: 'ES256', keyId: thumbprint(jwk as JsonWebKey), key };
+  const keyId = thumbprint(jwk as JsonWebKey);
+  checkMembers(jwk as JsonWebKey, keyId, name, '');
+  return { trustDomain, algorithm: 'ES256', keyId, key };
 }
 
 function privateKeyOf(jwk: Record<string, unknown>, name: string): KeyObject {
@@ -58,9 +60,12 @@ function privateKeyOf(jwk: Record<string, unknown>, name: string): KeyObject {
     throw new UserError(`${name}: has to be a private P-256 key as a JWK (kty EC, crv P-256, d)`);
   }
   try {
-    const key = createPrivateKey({ key: jwk as JsonWebKey, format: 'jwk' });
-    const { x, y } = createPublicKey(key).export({ format: 'jwk' });
-    if (x === jwk['x'] && y === jwk['y']) return key;
+    // Derived anew: the import takes any two coordinates that lie on the curve, whatever d is.
+    const pair = createECDH('prime256v1');
+    pair.setPrivateKey(Buffer.from(jwk['d'], 'base64url'));
+    const point = pair.getPublicKey();
+    const [x, y] = [point.toString('base64url', 1, 33), point.toString('base64url', 33)];
+    if (x === jwk['x'] && y === jwk['y']) return createPrivateKey({ key: jwk as JsonWebKey, format: 'jwk' });
   } catch {
     // told below
   }

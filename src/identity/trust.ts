@@ -17,6 +17,9 @@ export interface TrustBundle {
   readonly keys: ReadonlyMap<string, KeyObject>;
 }
 
+/** Most issuer keys of a domain: each is one more MAC for a Hello that has none of them. */
+const MOST_KEYS = 16;
+
 /** Shortest pre-shared secret, bytes: tokens on the wire let everybody guess short ones offline. */
 export const MIN_SECRET_BYTES = 32;
 
@@ -30,13 +33,18 @@ export function parseTrustBundle(text: string, name: string): TrustBundle {
   const listed: unknown = set['keys'];
   if (!Array.isArray(listed) || listed.length === 0)
     throw bad(name, 'keys', 'has to be a list with a key in it');
+  if (listed.length > MOST_KEYS)
+    throw bad(name, 'keys', `has ${listed.length} keys; ${MOST_KEYS} is the most`);
   const keys = new Map<string, KeyObject>();
   for (const [index, entry] of listed.entries()) {
     const jwk = entry as JsonWebKey;
     const field = `keys[${index}]`;
     if (jwk?.kty !== 'EC' || jwk.crv !== 'P-256') throw bad(name, field, 'has to be a P-256 key');
     if (jwk.d !== undefined) throw bad(name, field, 'holds a private key: a trust bundle must not');
-    keys.set(thumbprint(jwk), importKey(jwk, name, field));
+    const key = importKey(jwk, name, field);
+    const keyId = thumbprint(key.export({ format: 'jwk' }));
+    checkMembers(jwk, keyId, name, `${field}.`);
+    keys.set(keyId, key);
   }
   return { trustDomain, algorithm: 'ES256', keys };
 }
@@ -53,6 +61,7 @@ export function parseSharedSecret(text: string, name: string): TrustBundle & { r
       "have to be those of a shared secret: make one with 'countersign identity psk'",
     );
   }
+  if (!/^[A-Za-z0-9_-]*$/.test(encoded)) throw bad(name, 'k', 'has to be base64url');
   const secret = Buffer.from(encoded, 'base64url');
   if (secret.length < MIN_SECRET_BYTES) {
     throw bad(name, 'k', `has ${secret.length} bytes; at least ${MIN_SECRET_BYTES} random ones are needed`);
@@ -63,6 +72,30 @@ export function parseSharedSecret(text: string, name: string): TrustBundle & { r
     // A thumbprint of a secret is a way to test guesses (RFC 7638 section 7); this much only tells keys apart.
     .slice(0, 8);
   return { trustDomain, algorithm: 'HS256', keys: new Map([[keyId, createSecretKey(secret)]]), keyId };
+}
+
+/** Reads either kind: a JWK set of issuer keys, or a pre-shared secret. */
+export function parseTrust(text: string, name: string): TrustBundle {
+  return parseObject(text, name)['kty'] === 'oct'
+    ? parseSharedSecret(text, name)
+    : parseTrustBundle(text, name);
+}
+
+/**
+ * What a JWK may say about itself beside the key: only what is done with it here, so that a key marked for something else is not used for this.
+ * Throws a `UserError` that names the member.
+ */
+export function checkMembers(jwk: JsonWebKey, keyId: string, name: string, field: string): void {
+  const expected: [member: string, value: string][] = [
+    ['kid', keyId],
+    ['alg', 'ES256'],
+    ['use', 'sig'],
+  ];
+  for (const [member, value] of expected) {
+    if (jwk[member] !== undefined && jwk[member] !== value) {
+      throw bad(name, `${field}${member}`, `has to be ${value}, or left out`);
+    }
+  }
 }
 
 /**

@@ -1,17 +1,18 @@
 import { createHmac, createPublicKey, type KeyObject, timingSafeEqual, verify } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { PeerIdentity, TokenRefusal } from '../handshake/credentials.ts';
-import { type Claims, decodeClaims, TOKEN_TYPE } from './claims.ts';
+import { type Claims, CLOCK_SKEW, decodeClaims, TOKEN_TYPE } from './claims.ts';
 import { fromCompact, type TokenParts } from './compact.ts';
+import type { Revocations } from './revocations.ts';
 import type { TrustBundle } from './trust.ts';
-
-/** How far two clocks may differ, seconds. Never added to `exp`: nothing is accepted past its end. */
-export const CLOCK_SKEW = 30;
 
 const CACHED_TOKENS = 4096;
 
 /** A verified token. */
-export interface ProvenIdentity extends Claims, PeerIdentity {}
+export interface ProvenIdentity extends Claims, PeerIdentity {
+  /** Of the key that signed it: the RFC 7638 thumbprint of an issuer key, or the name of the shared secret. */
+  readonly issuerKeyId: string;
+}
 
 export type Verification = { readonly identity: ProvenIdentity } | { readonly refusal: TokenRefusal };
 
@@ -21,10 +22,25 @@ export type Verification = { readonly identity: ProvenIdentity } | { readonly re
  */
 export class TokenVerifier {
   readonly #bundle: TrustBundle;
-  readonly #verified = new LRUCache<string, ProvenIdentity>({ max: CACHED_TOKENS });
+  readonly #revocations: Revocations | undefined;
+  readonly #verified = new LRUCache<string, ProvenIdentity>({
+    max: CACHED_TOKENS,
+    dispose: ({ tokenId, podUid }, form) => {
+      const token = `${podUid} ${tokenId}`;
+      if (this.#formOf.get(token) === form) this.#formOf.delete(token);
+    },
+  });
+  /** The wire form under which each token is remembered. One: a token has several, and its holder must not fill the memory with them. */
+  readonly #formOf = new Map<string, string>();
 
-  constructor(bundle: TrustBundle) {
+  constructor(bundle: TrustBundle, revocations?: Revocations) {
     this.#bundle = bundle;
+    this.#revocations = revocations;
+  }
+
+  /** How many tokens are remembered. */
+  get remembered(): number {
+    return this.#verified.size;
   }
 
   /** @param nowSeconds since the epoch */
@@ -39,7 +55,17 @@ export class TokenVerifier {
     const begins = Math.max(identity.notBefore, identity.issuedAt);
     if (nowSeconds + CLOCK_SKEW < begins) return refuse('token-not-yet-valid', `begins at ${when(begins)}`);
     if (known === undefined) this.#verified.set(key, identity);
-    return checked;
+    if (known === undefined) this.#rememberForm(key, identity);
+    const revoked = this.#revocations?.markOver(identity.podUid, identity.issuedAt);
+    if (revoked === undefined) return checked;
+    return refuse('token-expired', `revoked: the pod's tokens from before ${when(revoked)} are dead`);
+  }
+
+  #rememberForm(form: string, { podUid, tokenId }: ProvenIdentity): void {
+    const token = `${podUid} ${tokenId}`;
+    const other = this.#formOf.get(token);
+    this.#formOf.set(token, form);
+    if (other !== undefined && other !== form) this.#verified.delete(other);
   }
 
   #check(token: Uint8Array): Verification {
@@ -66,7 +92,7 @@ export class TokenVerifier {
     const { x, y } = claims.key;
     try {
       const publicKey = createPublicKey({ key: { kty: 'EC', crv: 'P-256', x, y }, format: 'jwk' });
-      return { identity: { ...claims, publicKey } };
+      return { identity: { ...claims, publicKey, issuerKeyId: keyId } };
     } catch {
       return refuse('token-malformed', 'cnf.jwk is no point of the curve');
     }

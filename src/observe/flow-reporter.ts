@@ -1,15 +1,31 @@
 import type { Logger } from 'pino';
-import type { FlowEnd, FlowEnding, FlowFacts, FlowSink } from '../proxy/flow.ts';
+import type { FlowEnding, FlowFacts, FlowSink } from '../proxy/flow.ts';
 import type { Judgement } from '../proxy/judgement.ts';
 import type { FlowLog } from './flow-log.ts';
+import { LogLimit } from './log-limit.ts';
 import type { Metrics } from './metrics.ts';
-import { type FlowRecord, type RecordEnd, recordLine } from './record.ts';
+import type { Reason } from './reasons.ts';
+import { RecentFlows } from './recent-flows.ts';
+import { flowRecord, recordLine } from './record.ts';
 
-/** Counter, flow record and log line of each verdict, made from the same values, so that they cannot disagree. */
+/** Denials in the log, per direction and reason: who is refused a thousand times a second must not fill the node's disk. */
+const LOGGED_DENIALS = { lines: 10, perMs: 1_000 };
+const RECENT = 200;
+
+/**
+ * Counter, flow record and log line of each verdict, made from the same values, so that they cannot disagree. The counter and
+ * the flow log have every connection; the log has samples.
+ */
 export class FlowReporter implements FlowSink {
+  /** The last records, for the admin socket. */
+  readonly recent = new RecentFlows(RECENT);
   readonly #metrics: Metrics;
   readonly #log: Logger;
   readonly #flowLog: FlowLog | undefined;
+  readonly #limit = new LogLimit<`${FlowFacts['direction']} ${Reason}`>(
+    LOGGED_DENIALS.lines,
+    LOGGED_DENIALS.perMs,
+  );
 
   constructor(metrics: Metrics, log: Logger, flowLog: FlowLog | undefined) {
     this.#metrics = metrics;
@@ -17,42 +33,31 @@ export class FlowReporter implements FlowSink {
     this.#flowLog = flowLog;
   }
 
-  counted(facts: FlowFacts, judgement: Judgement, elapsedMs: number): void {
+  /** @param elapsedMs undefined for a connection that was counted before: its handshake is long over */
+  counted(facts: FlowFacts, judgement: Judgement, elapsedMs: number | undefined): void {
     const { direction, peer, handshake } = facts;
     const { verdict, reason } = judgement;
     this.#metrics.counted({ direction, verdict, reason, peer, handshake });
-    if (handshake !== 'none') this.#metrics.handshaken(direction, handshake, elapsedMs / 1000);
+    if (handshake !== 'none' && elapsedMs !== undefined) {
+      this.#metrics.handshaken(direction, handshake, elapsedMs / 1000);
+    }
   }
 
   ended(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void {
     this.#metrics.relayed(ending.bytesIn, ending.bytesOut);
-    const record: FlowRecord = {
-      time: new Date().toISOString(),
-      direction: facts.direction,
-      verdict: judgement.verdict,
-      reason: judgement.reason,
-      peer: facts.peer,
-      handshake: facts.handshake,
-      source: recordEnd(facts.source),
-      destination: recordEnd(facts.destination),
-      policy: judgement.policy ?? null,
-      rule: judgement.rule ?? null,
-      bytes_in: ending.bytesIn,
-      bytes_out: ending.bytesOut,
-      duration_ms: ending.durationMs,
-      detail: judgement.detail ?? null,
-    };
+    const record = flowRecord(facts, judgement, ending, Date.now());
+    this.recent.add(record);
     this.#flowLog?.write(recordLine(record));
-    const level = judgement.verdict === 'allow' ? 'debug' : 'info';
-    if (this.#log.isLevelEnabled(level)) this.#log[level]({ flow: record }, `connection ${record.verdict}`);
+    if (record.verdict === 'allow') {
+      this.#log.debug({ flow: record }, 'connection allow');
+      return;
+    }
+    if (!this.#log.isLevelEnabled('info')) return;
+    const suppressed = this.#limit.admit(`${record.direction} ${record.reason}`, performance.now());
+    if (suppressed === undefined) return;
+    this.#log.info(
+      suppressed === 0 ? { flow: record } : { flow: record, suppressed },
+      `connection ${record.verdict}`,
+    );
   }
-}
-
-function recordEnd(end: FlowEnd): RecordEnd {
-  return {
-    namespace: end.namespace ?? null,
-    pod: end.pod ?? null,
-    address: end.address,
-    port: end.port,
-  };
 }

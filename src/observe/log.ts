@@ -7,8 +7,11 @@ export function isLogLevel(text: string): text is LogLevel {
   return (LOG_LEVELS as readonly string[]).includes(text);
 }
 
-/** The process's log: JSON lines on standard error, written at once. */
-export function createLog(level: LogLevel): Logger {
+/**
+ * The process's log: JSON lines on standard error, written at once, so that the last line before a crash is there. Its `level` may be
+ * set at any time. No transport: those are worker threads.
+ */
+export function createLog(level: LogLevel, descriptor = 2): Logger {
   return pino(
     {
       level,
@@ -16,6 +19,6 @@ export function createLog(level: LogLevel): Logger {
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    destination({ fd: 2, sync: true }),
+    destination({ fd: descriptor, sync: true }),
   );
 }

@@ -1,44 +1,58 @@
-interface MetricDescription {
+import { ALL_REASONS } from './reasons.ts';
+
+export interface MetricDescription {
   readonly type: 'counter' | 'gauge' | 'histogram';
   readonly help: string;
-  /** Each label with its values, or where they come from: always a closed set. */
-  readonly labels: Readonly<Record<string, string>>;
+  /** Each label with all the values that it can have; a text instead says what single value it has for the life of the process. */
+  readonly labels: Readonly<Record<string, readonly string[] | string>>;
+  /** Of a histogram: upper bounds. */
+  readonly buckets?: readonly number[];
 }
 
-const DIRECTION = 'inbound, outbound';
+const DIRECTIONS = ['inbound', 'outbound'] as const;
 
-/** Every metric; `docs/reference.md` is made from it. */
+/** Stands for a value that is not of its label's set. Seeing it means a defect, not an attack: the types forbid it. */
+export const UNKNOWN_LABEL = 'unknown';
+
+/** Every metric; `docs/reference.md` is made from it. Names of the process metrics are Prometheus' own. */
 export const METRICS = {
   countersign_connections_total: {
     type: 'counter',
     help: 'Verdicts about connections; a connection that is cut later is counted again, as denied',
     labels: {
-      direction: DIRECTION,
-      verdict: 'allow, deny, would_deny',
-      reason: 'the list above',
-      peer: 'proven, unproven, external, node',
-      handshake: 'full, resumed, none',
+      direction: DIRECTIONS,
+      verdict: ['allow', 'deny', 'would_deny'],
+      reason: ALL_REASONS,
+      peer: ['proven', 'unproven', 'external', 'node'],
+      handshake: ['full', 'resumed', 'none'],
     },
   },
   countersign_relayed_bytes_total: {
     type: 'counter',
-    help: 'Application bytes of connections that have ended',
-    labels: { direction: 'in (from who called), out (to who called)' },
+    help: 'Application bytes of connections that have ended; in: from who called, out: to who called',
+    labels: { direction: ['in', 'out'] },
   },
   countersign_handshake_seconds: {
     type: 'histogram',
-    help: 'Time from the accepted connection to the verdict about a proven peer',
-    labels: { direction: DIRECTION, handshake: 'full, resumed' },
+    help: 'Time from the accepted connection to the first verdict about a proven peer',
+    labels: { direction: DIRECTIONS, handshake: ['full', 'resumed'] },
+    buckets: [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5],
+  },
+  countersign_decision_seconds: {
+    type: 'histogram',
+    help: 'Time of one evaluation of policy, at the first verdict and whenever a connection is judged again',
+    labels: { direction: DIRECTIONS },
+    buckets: [0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.001, 0.01],
   },
   countersign_flow_records_dropped_total: {
     type: 'counter',
-    help: 'Flow records that were lost because the log could not be written fast enough',
+    help: 'Flow records that were lost because the flow log could not be written, or not fast enough',
     labels: {},
   },
   countersign_open_connections: {
     type: 'gauge',
     help: 'Connections that are allowed and open',
-    labels: { direction: DIRECTION },
+    labels: { direction: DIRECTIONS },
   },
   countersign_half_open_connections: {
     type: 'gauge',
@@ -62,23 +76,39 @@ export const METRICS = {
   },
   countersign_source_problems: {
     type: 'gauge',
-    help: 'Things in the source that do not count, or are odd; /readyz and the log name them',
+    help: 'Things in the source that do not count, or are odd; the log and the admin socket name them',
     labels: {},
   },
   countersign_audit_mode: { type: 'gauge', help: '1: denials of policy are recorded only', labels: {} },
   countersign_ready: { type: 'gauge', help: '1: ready, as /readyz says', labels: {} },
   countersign_redirect_in_force: {
     type: 'gauge',
-    help: '1: the last live probe was redirected to the proxy',
-    labels: { family: 'ipv4, ipv6', direction: DIRECTION },
+    help: '1: the last live probe found the redirection in force',
+    labels: { family: ['ipv4', 'ipv6'], direction: DIRECTIONS },
   },
   countersign_build_info: {
     type: 'gauge',
     help: 'Always 1',
     labels: { version: 'of countersign', node: 'version of Node.js' },
   },
-  process_resident_memory_bytes: { type: 'gauge', help: 'Resident memory', labels: {} },
   process_cpu_seconds_total: { type: 'counter', help: 'User and system CPU time', labels: {} },
+  process_resident_memory_bytes: { type: 'gauge', help: 'Resident memory', labels: {} },
+  process_start_time_seconds: {
+    type: 'gauge',
+    help: 'Start of the process, seconds since the epoch',
+    labels: {},
+  },
+  process_open_fds: { type: 'gauge', help: 'Open file descriptors', labels: {} },
+  process_max_fds: {
+    type: 'gauge',
+    help: 'Most file descriptors that may be open; NaN: no limit',
+    labels: {},
+  },
+  nodejs_eventloop_busy_seconds_total: {
+    type: 'counter',
+    help: 'Time in which the thread that judges connections had work; near 1 per second it is the bottleneck',
+    labels: {},
+  },
 } as const satisfies Record<string, MetricDescription>;
 
 export type MetricName = keyof typeof METRICS;

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { METRICS, type MetricName } from './metric-list.ts';
+import { type MetricDescription, type MetricName, METRICS, UNKNOWN_LABEL } from './metric-list.ts';
+import { readMaxFds, readProcess } from './process-readings.ts';
 import type { FlowRecord } from './record.ts';
 
 export type ConnectionLabels = Pick<FlowRecord, 'direction' | 'verdict' | 'reason' | 'peer' | 'handshake'>;
@@ -19,10 +20,12 @@ export interface GaugeReadings {
   readonly ready: boolean;
   readonly redirect: readonly {
     readonly family: 4 | 6;
-    readonly direction: string;
+    readonly direction: 'inbound' | 'outbound';
     readonly inForce: boolean;
   }[];
 }
+
+const CONNECTION_LABELS = METRICS.countersign_connections_total.labels;
 
 /** The metrics of one sidecar, with a registry of their own. Every label takes its values from a closed set. */
 export class Metrics {
@@ -30,53 +33,33 @@ export class Metrics {
   readonly #connections: Counter;
   readonly #bytes: Counter;
   readonly #handshakes: Histogram;
+  readonly #decisions: Histogram;
   readonly #droppedRecords: Counter;
+  readonly #refresh: () => void;
+  #text: Promise<string> | undefined;
 
+  /** @param readings called once per scrape */
   constructor(version: string, readings: () => GaugeReadings) {
     this.#connections = this.#counter('countersign_connections_total');
     this.#bytes = this.#counter('countersign_relayed_bytes_total');
     this.#droppedRecords = this.#counter('countersign_flow_records_dropped_total');
-    this.#handshakes = new Histogram({
-      ...this.#describe('countersign_handshake_seconds'),
-      buckets: [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5],
-    });
-    this.#gauge('countersign_build_info', (gauge) => gauge.set({ version, node: process.version }, 1));
-    this.#gauge('countersign_open_connections', (gauge) => {
-      const { openInbound, openOutbound } = readings();
-      gauge.set({ direction: 'inbound' }, openInbound);
-      gauge.set({ direction: 'outbound' }, openOutbound);
-    });
-    this.#gauge('countersign_half_open_connections', (gauge) => gauge.set(readings().halfOpen));
-    this.#gauge('countersign_identity_expiry_timestamp_seconds', (gauge) =>
-      gauge.set(readings().identityExpiresAt ?? 0),
-    );
-    this.#gauge('countersign_policy_age_seconds', (gauge) => {
-      const { snapshotTakenAt } = readings();
-      gauge.set(snapshotTakenAt === undefined ? Number.NaN : (Date.now() - snapshotTakenAt) / 1000);
-    });
-    this.#gauge('countersign_policy_version', (gauge) => gauge.set(readings().snapshotVersion));
-    this.#gauge('countersign_source_problems', (gauge) => gauge.set(readings().sourceProblems));
-    this.#gauge('countersign_audit_mode', (gauge) => gauge.set(Number(readings().audit)));
-    this.#gauge('countersign_ready', (gauge) => gauge.set(Number(readings().ready)));
-    this.#gauge('countersign_redirect_in_force', (gauge) => {
-      for (const { family, direction, inForce } of readings().redirect) {
-        gauge.set({ family: `ipv${family}`, direction }, Number(inForce));
-      }
-    });
-    this.#gauge('process_resident_memory_bytes', (gauge) => gauge.set(process.memoryUsage.rss()));
-    let reported = 0;
-    const cpu = this.#counter('process_cpu_seconds_total', (counter) => {
-      const { user, system } = process.cpuUsage();
-      const seconds = (user + system) / 1e6;
-      counter.inc(Math.max(0, seconds - reported));
-      reported = seconds;
-    });
-    cpu.inc(0);
+    this.#handshakes = this.#histogram('countersign_handshake_seconds');
+    this.#decisions = this.#histogram('countersign_decision_seconds');
+    this.#gauge('countersign_build_info').set({ version, node: process.version }, 1);
+    this.#gauge('process_start_time_seconds').set(performance.timeOrigin / 1000);
+    this.#gauge('process_max_fds').set(readMaxFds());
+    this.#refresh = this.#gauges(readings);
   }
 
+  /** Counts a verdict. A label's value that is not of its set, which only a defect can bring, makes no series of its own. */
   counted(labels: ConnectionLabels): void {
-    const { direction, verdict, reason, peer, handshake } = labels;
-    this.#connections.inc({ direction, verdict, reason, peer, handshake });
+    this.#connections.inc({
+      direction: closed('direction', labels.direction),
+      verdict: closed('verdict', labels.verdict),
+      reason: closed('reason', labels.reason),
+      peer: closed('peer', labels.peer),
+      handshake: closed('handshake', labels.handshake),
+    });
   }
 
   relayed(bytesIn: number, bytesOut: number): void {
@@ -85,16 +68,66 @@ export class Metrics {
   }
 
   handshaken(direction: 'inbound' | 'outbound', handshake: 'full' | 'resumed', seconds: number): void {
-    this.#handshakes.observe({ direction, handshake }, seconds);
+    this.#handshakes.observe(
+      { direction: closed('direction', direction), handshake: closed('handshake', handshake) },
+      seconds,
+    );
+  }
+
+  decided(direction: 'inbound' | 'outbound', seconds: number): void {
+    this.#decisions.observe({ direction: closed('direction', direction) }, seconds);
   }
 
   droppedRecords(count: number): void {
     this.#droppedRecords.inc(count);
   }
 
-  /** The text that Prometheus scrapes, and its content type. */
+  /** The text that Prometheus scrapes, and its content type. Requests at the same moment share one. */
   async text(): Promise<{ contentType: string; body: string }> {
-    return { contentType: this.#registry.contentType, body: await this.#registry.metrics() };
+    if (this.#text === undefined) {
+      this.#refresh();
+      this.#text = this.#registry.metrics().finally(() => {
+        this.#text = undefined;
+      });
+    }
+    return { contentType: this.#registry.contentType, body: await this.#text };
+  }
+
+  /** @returns sets all gauges to what is true now */
+  #gauges(readings: () => GaugeReadings): () => void {
+    const open = this.#gauge('countersign_open_connections');
+    const halfOpen = this.#gauge('countersign_half_open_connections');
+    const expiry = this.#gauge('countersign_identity_expiry_timestamp_seconds');
+    const age = this.#gauge('countersign_policy_age_seconds');
+    const version = this.#gauge('countersign_policy_version');
+    const problems = this.#gauge('countersign_source_problems');
+    const audit = this.#gauge('countersign_audit_mode');
+    const redirect = this.#gauge('countersign_redirect_in_force');
+    const memory = this.#gauge('process_resident_memory_bytes');
+    const fds = this.#gauge('process_open_fds');
+    const cpu = this.#total('process_cpu_seconds_total');
+    const busy = this.#total('nodejs_eventloop_busy_seconds_total');
+    const ready = this.#gauge('countersign_ready');
+    return () => {
+      const now = readings();
+      open.set({ direction: 'inbound' }, now.openInbound);
+      open.set({ direction: 'outbound' }, now.openOutbound);
+      halfOpen.set(now.halfOpen);
+      expiry.set(now.identityExpiresAt ?? 0);
+      age.set(now.snapshotTakenAt === undefined ? Number.NaN : (Date.now() - now.snapshotTakenAt) / 1000);
+      version.set(now.snapshotVersion);
+      problems.set(now.sourceProblems);
+      audit.set(Number(now.audit));
+      ready.set(Number(now.ready));
+      for (const { family, direction, inForce } of now.redirect) {
+        redirect.set({ family: `ipv${family}`, direction }, Number(inForce));
+      }
+      const own = readProcess();
+      memory.set(own.residentBytes);
+      fds.set(own.openFds);
+      cpu(own.cpuSeconds);
+      busy(own.busySeconds);
+    };
   }
 
   #describe(name: MetricName) {
@@ -102,24 +135,31 @@ export class Metrics {
     return { name, help, labelNames: Object.keys(labels), registers: [this.#registry] };
   }
 
-  #counter(name: MetricName, collect?: (counter: Counter) => void): Counter {
-    return new Counter({
-      ...this.#describe(name),
-      ...(collect && {
-        collect(this: Counter) {
-          collect(this);
-        },
-      }),
-    });
+  #counter(name: MetricName): Counter {
+    return new Counter(this.#describe(name));
   }
 
-  #gauge(name: MetricName, collect: (gauge: Gauge) => void): void {
-    // eslint-disable-next-line no-new -- registers itself
-    new Gauge({
-      ...this.#describe(name),
-      collect(this: Gauge) {
-        collect(this);
-      },
-    });
+  #histogram(name: 'countersign_handshake_seconds' | 'countersign_decision_seconds'): Histogram {
+    return new Histogram({ ...this.#describe(name), buckets: [...METRICS[name].buckets] });
   }
+
+  /** A counter that the system keeps: what it shows now is what it is. */
+  #total(name: MetricName): (value: number) => void {
+    const counter = this.#counter(name);
+    let reported = 0;
+    return (value) => {
+      if (value <= reported) return;
+      counter.inc(value - reported);
+      reported = value;
+    };
+  }
+
+  #gauge(name: MetricName): Gauge {
+    return new Gauge(this.#describe(name));
+  }
+}
+
+function closed(label: keyof typeof CONNECTION_LABELS, value: string): string {
+  const { [label]: values }: MetricDescription['labels'] = CONNECTION_LABELS;
+  return values?.includes(value) === true ? value : UNKNOWN_LABEL;
 }

@@ -1,12 +1,18 @@
+import { printable } from '../lib/printable.ts';
+
 /** What a sidecar has to have before it is ready, in the order in which it is told. */
 export const CONDITIONS = ['listeners', 'source', 'identity', 'redirect', 'serving'] as const;
 export type Condition = (typeof CONDITIONS)[number];
+
+/** Longest text of one condition: /readyz answers everybody who can reach the pod. */
+const MAX_PROBLEM = 300;
 
 /** Which conditions hold, and for those that do not the reason, for people. */
 export class Readiness {
   readonly #missing = new Map<Condition, string>(CONDITIONS.map((condition) => [condition, 'not yet']));
   readonly #onChange: (ready: boolean) => void;
 
+  /** @param onChange called when readiness itself changes, not at every condition */
   constructor(onChange: (ready: boolean) => void = () => {}) {
     this.#onChange = onChange;
   }
@@ -19,7 +25,7 @@ export class Readiness {
   set(condition: Condition, problem: string | undefined): void {
     const before = this.ready;
     if (problem === undefined) this.#missing.delete(condition);
-    else this.#missing.set(condition, problem);
+    else this.#missing.set(condition, printable(problem, MAX_PROBLEM));
     if (this.ready !== before) this.#onChange(this.ready);
   }
 

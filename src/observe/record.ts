@@ -1,3 +1,6 @@
+import { printable } from '../lib/printable.ts';
+import type { FlowEnd, FlowEnding, FlowFacts } from '../proxy/flow.ts';
+import type { Judgement } from '../proxy/judgement.ts';
 import type { Reason } from './reasons.ts';
 
 /** One end of a flow in a record. What is not known is null. */
@@ -26,30 +29,100 @@ export interface FlowRecord {
   readonly detail: string | null;
 }
 
-/** What each field means; `docs/reference.md` is made from it. */
-export const RECORD_FIELDS: Readonly<Record<keyof FlowRecord, string>> = {
-  time: 'when it was written, RFC 3339 in UTC: at once for a denial, else when the connection ended',
-  direction: 'inbound: somebody called this pod; outbound: this pod called',
-  verdict: 'allow, deny, or would_deny: audit mode let it pass',
-  reason: 'one code of the list above',
-  peer: 'whether the other side proved its identity: proven, unproven; node and external go by address',
-  handshake: 'full, resumed (the session of an earlier connection), or none',
-  source: 'who called: namespace, pod (null where nobody knows), address, port',
-  destination: 'who was called, likewise: behind a Service address the endpoint',
-  policy: 'the policy that allowed, or for a denial the one that came nearest to allowing; null: none',
-  rule: 'the rule of that policy, counted from 1',
-  bytes_in: 'application bytes from the source to the destination',
-  bytes_out: 'application bytes from the destination to the source',
-  duration_ms: 'from the accepted connection to the record',
-  detail:
-    'for people: what would have allowed it, or what went wrong exactly; null when there is nothing to say',
+/** What each field means, in the order in which it is written; `docs/reference.md` is made from it. */
+export const RECORD_FIELDS: Readonly<
+  Record<keyof FlowRecord, { readonly type: string; readonly text: string }>
+> = {
+  time: {
+    type: 'string',
+    text: 'when it was written, RFC 3339 in UTC: at once for a denial, else when the connection ended',
+  },
+  direction: {
+    type: '`inbound`, `outbound`',
+    text: 'inbound: somebody called this pod; outbound: this pod called',
+  },
+  verdict: {
+    type: '`allow`, `deny`, `would_deny`',
+    text: 'would_deny: policy denies it and audit mode let it pass',
+  },
+  reason: { type: 'string', text: 'one code of the reasons above' },
+  peer: {
+    type: '`proven`, `unproven`, `external`, `node`',
+    text: 'whether the other side proved its identity; node and external go by address',
+  },
+  handshake: {
+    type: '`full`, `resumed`, `none`',
+    text: 'resumed: on the session of an earlier connection; none: identity was not exchanged',
+  },
+  source: {
+    type: 'object',
+    text: 'who called: `namespace` and `pod` (strings, null where nobody knows), `address` (string), `port` (number)',
+  },
+  destination: { type: 'object', text: 'who was called, likewise; behind a Service address the endpoint' },
+  policy: {
+    type: 'string or null',
+    text: 'the policy that allowed, or for a denial the one that came nearest to allowing, as `networkpolicy/NAMESPACE/NAME`',
+  },
+  rule: { type: 'number or null', text: 'the rule of that policy, counted from 1' },
+  bytes_in: { type: 'number', text: 'application bytes from the source to the destination' },
+  bytes_out: { type: 'number', text: 'application bytes from the destination to the source' },
+  duration_ms: { type: 'number', text: 'from the accepted connection to the record' },
+  detail: {
+    type: 'string or null',
+    text: 'for people, at most 500 characters: what would have allowed it, or what exactly went wrong',
+  },
 };
 
-/** Longest detail, characters. */
+/** A namespace's name and a pod's; Kubernetes allows 63 and 253. */
+const MAX_NAME = 253;
+/** `networkpolicy/NAMESPACE/NAME`. */
+const MAX_POLICY = 340;
 const MAX_DETAIL = 500;
 
-/** A line of the flow log, without its end. Control characters are escaped, so that a line stays one. */
+/**
+ * Makes the record of a connection. What is not known is null, never missing. Names come from verified tokens and from the source; they
+ * are bounded and freed of control characters here all the same, since a record is read by programs that trust it.
+ * @param now milliseconds since the epoch
+ */
+export function flowRecord(
+  facts: FlowFacts,
+  judgement: Judgement,
+  ending: FlowEnding,
+  now: number,
+): FlowRecord {
+  return {
+    time: new Date(now).toISOString(),
+    direction: facts.direction,
+    verdict: judgement.verdict,
+    reason: judgement.reason,
+    peer: facts.peer,
+    handshake: facts.handshake,
+    source: recordEnd(facts.source),
+    destination: recordEnd(facts.destination),
+    policy: text(judgement.policy, MAX_POLICY),
+    rule: judgement.rule ?? null,
+    bytes_in: ending.bytesIn,
+    bytes_out: ending.bytesOut,
+    duration_ms: Math.round(ending.durationMs * 10) / 10,
+    detail: text(judgement.detail, MAX_DETAIL),
+  };
+}
+
+/** A line of the flow log, without its end. */
 export function recordLine(record: FlowRecord): string {
-  const detail = record.detail === null ? null : record.detail.slice(0, MAX_DETAIL);
-  return JSON.stringify({ ...record, detail, duration_ms: Math.round(record.duration_ms * 10) / 10 });
+  return JSON.stringify(record);
+}
+
+function recordEnd(end: FlowEnd): RecordEnd {
+  return {
+    namespace: text(end.namespace, MAX_NAME),
+    pod: text(end.pod, MAX_NAME),
+    address: end.address,
+    port: end.port,
+  };
+}
+
+/** An empty text says as little as none. */
+function text(value: string | undefined, max: number): string | null {
+  return value === undefined || value === '' ? null : printable(value, max);
 }

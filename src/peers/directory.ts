@@ -15,7 +15,7 @@ export interface Pod {
   readonly probePorts: readonly number[];
   /** Speaks the preamble. */
   readonly enrolled: boolean;
-  /** hostNetwork, finished and terminating pods have no address of their own. */
+  /** Its addresses are those of its node. */
   readonly hostNetwork: boolean;
 }
 
@@ -45,6 +45,16 @@ export interface ServiceEndpoint {
   /** It ends, but answers still: better than nobody. */
   readonly servingWhileTerminating: boolean;
   readonly nodeName: string | undefined;
+  /** Where the control plane would like its clients to be (EndpointSlice `hints`); undefined: it says nothing. */
+  readonly hints?: EndpointHints;
+}
+
+/** Names of the nodes whose traffic is meant. */
+export interface EndpointHints {
+  /** `forNodes`; empty: no hint of this kind. */
+  readonly nodes: ReadonlySet<string>;
+  /** The nodes in the zones of `forZones`; undefined: no hint of this kind. */
+  readonly zones: ReadonlySet<string> | undefined;
 }
 
 /** Questions about addresses. Answers are of one snapshot; nothing here waits. */

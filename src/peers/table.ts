@@ -1,60 +1,55 @@
 import { parseAddress } from '../lib/address.ts';
 import { type Cidr, cidrContains, parseCidr } from '../lib/cidr.ts';
 import type { Labels } from '../policy/model.ts';
-import type { AddressOwner, Directory, Pod, ServiceEndpoint, ServicePort } from './directory.ts';
+import type { AddressOwner, Directory, Pod } from './directory.ts';
+import { type ServiceContents, servicePorts, type SliceContents, zoneNodes } from './service-table.ts';
 
 /** What a directory is made of. */
 export interface DirectoryContents {
   readonly namespaces: readonly { readonly name: string; readonly labels: Labels }[];
-  readonly pods: readonly { readonly pod: Pod; readonly finished: boolean; readonly terminating: boolean }[];
+  readonly pods: readonly PodContents[];
   readonly nodes: readonly {
     readonly name: string;
     readonly addresses: readonly string[];
     readonly podCidrs: readonly string[];
+    readonly zone?: string | undefined;
   }[];
   readonly services: readonly ServiceContents[];
   readonly slices: readonly SliceContents[];
+  readonly serviceCidrs?: readonly { readonly cidrs: readonly string[] }[];
+  /** The pod network as far as Nodes do not tell it. */
+  readonly podCidrs?: readonly string[];
 }
 
-interface PortContents {
-  readonly name: string;
-  readonly port: number;
-  readonly protocol: string;
+interface PodContents {
+  readonly pod: Pod;
+  readonly finished: boolean;
+  readonly terminating: boolean;
+  readonly createdAt?: number;
 }
 
-interface ServiceContents {
-  readonly namespace: string;
-  readonly name: string;
-  readonly addresses: readonly string[];
-  readonly ports: readonly PortContents[];
-  readonly clientIpAffinity: boolean;
-  readonly localTraffic: boolean;
-}
-
-interface SliceContents {
-  readonly namespace: string;
-  readonly service: string;
-  readonly ports: readonly PortContents[];
-  readonly endpoints: readonly {
-    readonly addresses: readonly string[];
-    readonly ready: boolean;
-    readonly serving: boolean;
-    readonly terminating: boolean;
-    readonly nodeName: string | undefined;
-  }[];
-}
-
-/** Makes a directory: every question is one look into a map. */
-export function buildDirectory(contents: DirectoryContents): Directory {
-  const podsByName = new Map<string, Pod>();
-  const podsByAddress = podAddresses(contents.pods);
-  for (const { pod } of contents.pods) podsByName.set(`${pod.namespace}/${pod.name}`, pod);
-  const nodes = new Map(
-    contents.nodes.flatMap((node) => node.addresses.map((address) => [address, node.name] as const)),
+/**
+ * Makes a directory: every question is one look into a map, and for addresses that nobody has into the few blocks of the cluster.
+ * @param onShared told of addresses that several pods claim, the one that has it first
+ */
+export function buildDirectory(
+  contents: DirectoryContents,
+  onShared?: (address: string, pods: readonly Pod[]) => void,
+): Directory {
+  const podsByName = new Map(contents.pods.map(({ pod }) => [`${pod.namespace}/${pod.name}`, pod]));
+  const podsByAddress = podAddresses(contents.pods, onShared);
+  const nodes = nodeAddresses(contents);
+  const blocks = [
+    ...contents.nodes.flatMap((node) => node.podCidrs),
+    ...(contents.podCidrs ?? []),
+    ...(contents.serviceCidrs ?? []).flatMap(({ cidrs }) => cidrs),
+  ];
+  const inside = [...new Set(blocks)].flatMap((text) => parseCidr(text) ?? []);
+  const clusterAddresses = new Set(
+    contents.services.flatMap(({ addresses, clusterAddresses }) => clusterAddresses ?? addresses),
   );
-  const podNetwork = contents.nodes.flatMap((node) => node.podCidrs.flatMap((text) => parseCidr(text) ?? []));
   const namespaces = new Map(contents.namespaces.map(({ name, labels }) => [name, labels]));
-  const services = servicePorts(contents.services, contents.slices);
+  const services = servicePorts(contents.services, contents.slices, zoneNodes(contents.nodes));
   const destinations = new Map<string, { address: string; port: number }[]>();
   for (const [key, service] of services) {
     const separator = key.lastIndexOf('|');
@@ -66,7 +61,15 @@ export function buildDirectory(contents: DirectoryContents): Directory {
     }
   }
   return {
-    owner: (address) => ownerOf(address, podsByAddress, nodes, podNetwork),
+    owner(address): AddressOwner {
+      const pod = podsByAddress.get(address);
+      if (pod !== undefined) return { kind: 'pod', pod };
+      const name = nodes.get(address);
+      if (name !== undefined) return { kind: 'node', name };
+      // A port that the Service does not have: nobody answers there, and it is no address outside.
+      if (clusterAddresses.has(address)) return { kind: 'unknown' };
+      return { kind: isInside(inside, address) ? 'unknown' : 'external' };
+    },
     service: (address, port) => services.get(`${address}|${port}`),
     pod: (namespace, name) => podsByName.get(`${namespace}/${name}`),
     pods: () => podsByName.values(),
@@ -78,86 +81,52 @@ export function buildDirectory(contents: DirectoryContents): Directory {
   };
 }
 
-function ownerOf(
-  address: string,
-  pods: ReadonlyMap<string, Pod>,
-  nodes: ReadonlyMap<string, string>,
-  podNetwork: readonly Cidr[],
-): AddressOwner {
-  const pod = pods.get(address);
-  if (pod !== undefined) return { kind: 'pod', pod };
-  const name = nodes.get(address);
-  if (name !== undefined) return { kind: 'node', name };
+function isInside(blocks: readonly Cidr[], address: string): boolean {
   const parsed = parseAddress(address);
-  const inside = parsed === undefined || podNetwork.some((cidr) => cidrContains(cidr, parsed));
-  return { kind: inside ? 'unknown' : 'external' };
+  return parsed === undefined || blocks.some((cidr) => cidrContains(cidr, parsed));
 }
 
-/** Of two pods that claim an address, the one that is there to stay has it. */
-function podAddresses(pods: DirectoryContents['pods']): Map<string, Pod> {
-  const byAddress = new Map<string, Pod>();
-  const ofStaying = new Set<string>();
-  for (const { pod, finished, terminating } of pods) {
-    if (finished || pod.hostNetwork) continue;
-    for (const address of pod.addresses) {
-      if (ofStaying.has(address)) continue;
-      byAddress.set(address, pod);
-      if (!terminating) ofStaying.add(address);
-    }
-  }
-  return byAddress;
+/** Pods on the host's network have their node's address, also where the Node itself is not known. */
+function nodeAddresses({ nodes, pods }: DirectoryContents): Map<string, string> {
+  const known = nodes.flatMap((node) => node.addresses.map((address) => [address, node.name] as const));
+  const told = pods.flatMap(({ pod, finished }) => {
+    const { hostNetwork, nodeName, addresses } = pod;
+    if (!hostNetwork || finished || nodeName === undefined) return [];
+    return addresses.map((address) => [address, nodeName] as const);
+  });
+  return new Map([...told, ...known]);
 }
 
-/** By `address|port`. Ports of a Service and of its slices belong together by their names. */
-function servicePorts(
-  services: readonly ServiceContents[],
-  slices: readonly SliceContents[],
-): Map<string, ServicePort> {
-  const slicesOf = new Map<string, SliceContents[]>();
-  for (const slice of slices) {
-    const key = `${slice.namespace}/${slice.service}`;
-    const of = slicesOf.get(key) ?? [];
-    slicesOf.set(key, of);
-    of.push(slice);
-  }
-  const found = new Map<string, ServicePort>();
-  for (const service of services) {
-    for (const port of service.ports) {
-      if (port.protocol !== 'TCP') continue;
-      const endpoints = endpointsOf(slicesOf.get(`${service.namespace}/${service.name}`) ?? [], port.name);
-      const entry: ServicePort = {
-        namespace: service.namespace,
-        service: service.name,
-        clientIpAffinity: service.clientIpAffinity,
-        localTraffic: service.localTraffic,
-        endpoints,
-      };
-      for (const address of service.addresses) {
-        const family = address.includes(':');
-        const ofFamily = endpoints.filter((endpoint) => endpoint.address.includes(':') === family);
-        found.set(`${address}|${port.port}`, { ...entry, endpoints: ofFamily });
-      }
+/** Of several pods that claim an address, one that is there to stay has it; of those the youngest. A finished one has none. */
+function podAddresses(
+  pods: readonly PodContents[],
+  onShared: ((address: string, pods: readonly Pod[]) => void) | undefined,
+): Map<string, Pod> {
+  const claims = new Map<string, PodContents[]>();
+  for (const claim of pods) {
+    if (claim.finished || claim.pod.hostNetwork) continue;
+    for (const address of claim.pod.addresses) {
+      const of = claims.get(address) ?? [];
+      claims.set(address, of);
+      of.push(claim);
     }
   }
-  return found;
+  const owners = new Map<string, Pod>();
+  for (const [address, of] of claims) {
+    const ranked = of.length === 1 ? of : of.toSorted(moreLikely);
+    owners.set(address, ranked[0]!.pod);
+    // One that ends beside its successor is the usual course of things.
+    const staying = ranked.filter(({ terminating }) => !terminating);
+    if (staying.length > 1)
+      onShared?.(
+        address,
+        staying.map(({ pod }) => pod),
+      );
+  }
+  return owners;
 }
 
-function endpointsOf(slices: readonly SliceContents[], portName: string): ServiceEndpoint[] {
-  const found = new Map<string, ServiceEndpoint>();
-  for (const slice of slices) {
-    const port = slice.ports.find((one) => one.name === portName && one.protocol === 'TCP')?.port;
-    if (port === undefined) continue;
-    for (const { addresses, ready, serving, terminating, nodeName } of slice.endpoints) {
-      for (const address of addresses) {
-        found.set(`${address}|${port}`, {
-          address,
-          port,
-          ready,
-          servingWhileTerminating: serving && terminating,
-          nodeName,
-        });
-      }
-    }
-  }
-  return [...found.values()];
+function moreLikely(one: PodContents, other: PodContents): number {
+  if (one.terminating !== other.terminating) return one.terminating ? 1 : -1;
+  return (other.createdAt ?? 0) - (one.createdAt ?? 0);
 }

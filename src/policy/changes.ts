@@ -19,12 +19,14 @@ export type Change =
       readonly namespace: string;
       readonly labels: Readonly<Record<string, string | undefined>>;
     }
-  /** Rules to add, one per side that denies. */
+  /** Rules to add, one per side that denies; some in a policy of their own. */
   | { readonly kind: 'add-rules'; readonly rules: readonly AddedRule[] };
 
 export interface AddedRule {
-  /** `networkpolicy/shop/db-allow`: one that isolates the pod already. */
+  /** `networkpolicy/shop/db-allow`: one that isolates the pod already, or the new one. */
   readonly policy: string;
+  /** A new policy for this pod: those that isolate it select every pod of the namespace, and the rule would open them all. */
+  readonly created?: NetworkPolicy;
   readonly direction: 'ingress' | 'egress';
   readonly rule: PolicyRule;
 }
@@ -45,22 +47,46 @@ export function applyChange(question: Question, change: Change): Question {
       return { ...question, from: relabel(question.from), to: relabel(question.to) };
     }
     case 'add-rules':
-      return { ...question, policies: question.policies.map((policy) => withRules(policy, change.rules)) };
+      return {
+        ...question,
+        policies: [
+          ...question.policies.map((policy) => withRules(policy, change.rules)),
+          ...change.rules.flatMap(({ created }) => created ?? []),
+        ],
+      };
   }
 }
 
-/** The changes that allow a denied call, the smallest first. Each was applied and judged again before it is proposed. */
+/**
+ * The changes that allow a denied call, the smallest first: a label more, then rules, then a label that means something else
+ * already. Each was applied and judged again before it is proposed.
+ */
 export function proposeChanges(question: Question, denied: Judgement): readonly Change[] {
-  const candidates: Change[] = [];
+  const labels: Change[] = [];
   for (const [side, direction] of [
     ['egress', 'outbound'],
     ['ingress', 'inbound'],
   ] as const) {
-    if (denied[side].kind === 'denied') candidates.push(...relabellings(question, direction));
+    if (denied[side].kind === 'denied') labels.push(...relabellings(question, direction));
   }
   const rules = (['egress', 'ingress'] as const).flatMap((side) => addedRule(question, denied, side));
-  if (rules.length > 0) candidates.push({ kind: 'add-rules', rules });
+  const candidates: Change[] = [
+    ...labels.filter((change) => !overwrites(question, change)),
+    ...(rules.length > 0 ? [{ kind: 'add-rules' as const, rules }] : []),
+    ...labels.filter((change) => overwrites(question, change)),
+  ];
   return candidates.filter((change) => judge(applyChange(question, change)).verdict === 'allow');
+}
+
+function overwrites(question: Question, change: Change): boolean {
+  if (change.kind === 'add-rules') return false;
+  const parties = change.kind === 'label-pod' ? [question[change.end]] : [question.from, question.to];
+  return parties.some((party) => {
+    if (party.kind !== 'pod') return false;
+    if (change.kind === 'label-namespace' && party.namespace !== change.namespace) return false;
+    const labels = change.kind === 'label-pod' ? party.labels : party.namespaceLabels;
+    return Object.keys(change.labels).some((key) => Object.hasOwn(labels, key));
+  });
 }
 
 // The labels that the other end would need for the rule that came closest.
@@ -86,6 +112,9 @@ function relabellings(question: Question, direction: 'inbound' | 'outbound'): re
   const change = Object.fromEntries(
     wanted.map(({ requirement }) => [requirement.key, satisfying(requirement)]),
   );
+  // A workload's selector cannot be changed, and its template has to go on matching it.
+  if (of === 'pod' && wanted.some(({ requirement }) => other.fixedLabels?.includes(requirement.key)))
+    return [];
   return of === 'pod'
     ? [{ kind: 'label-pod', end, pod: `${namespace}/${other.name}`, labels: change }]
     : [{ kind: 'label-namespace', namespace, labels: change }];
@@ -102,15 +131,57 @@ function addedRule(
   direction: 'ingress' | 'egress',
 ): readonly AddedRule[] {
   const side = denied[direction];
-  if (side.kind !== 'denied') return [];
+  // What a cluster policy denies no NetworkPolicy can allow.
+  if (side.kind !== 'denied' || side.deniedBy !== undefined) return [];
   const other = direction === 'ingress' ? question.from : question.to;
   const own = direction === 'ingress' ? question.to : question.from;
   const peer = peerFor(other, own);
   if (peer === undefined) return [];
   const ports = [{ protocol: question.protocol, port: question.port, endPort: undefined }];
+  const rule = { peers: [peer], ports };
   // The policy that came closest is where its author would look; else the first that isolates.
-  const policy = side.nearestMiss?.policy ?? side.policies[0]!;
-  return [{ policy, direction, rule: { peers: [peer], ports } }];
+  const candidates = [...(side.nearestMiss === undefined ? [] : [side.nearestMiss.policy]), ...side.policies];
+  const policy = candidates.find((id) => selectsSome(question.policies, id));
+  if (policy !== undefined) return [{ policy, direction, rule }];
+  const created = own.kind === 'pod' ? policyFor(question, own, direction, rule) : undefined;
+  if (created === undefined) return [{ policy: candidates[0]!, direction, rule }];
+  return [{ policy: `networkpolicy/${created.namespace}/${created.name}`, direction, rule, created }];
+}
+
+function selectsSome(policies: readonly NetworkPolicy[], id: string): boolean {
+  return policies.some(
+    ({ namespace, name, podSelector: { matchLabels, matchExpressions } }) =>
+      `networkpolicy/${namespace}/${name}` === id &&
+      (Object.keys(matchLabels).length > 0 || matchExpressions.length > 0),
+  );
+}
+
+function policyFor(
+  { policies }: Question,
+  pod: PodParty,
+  direction: 'ingress' | 'egress',
+  rule: PolicyRule,
+): NetworkPolicy | undefined {
+  const matchLabels = identifying(pod);
+  const [label] = Object.values(matchLabels);
+  if (label === undefined) return undefined;
+  const stem = `${
+    label
+      .toLowerCase()
+      .replaceAll(/[^a-z0-9]+/g, '-')
+      .replaceAll(/^-|-$/g, '') || 'allow'
+  }-${direction}`;
+  const taken = new Set(policies.filter((one) => one.namespace === pod.namespace).map((one) => one.name));
+  let name = stem;
+  for (let count = 2; taken.has(name); count++) name = `${stem}-${count}`;
+  return {
+    namespace: pod.namespace,
+    name,
+    podSelector: { matchLabels, matchExpressions: [] },
+    policyTypes: [direction === 'ingress' ? 'Ingress' : 'Egress'],
+    ingress: direction === 'ingress' ? [rule] : [],
+    egress: direction === 'egress' ? [rule] : [],
+  };
 }
 
 function peerFor(other: Party, own: Party): PolicyPeer | undefined {

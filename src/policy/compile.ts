@@ -1,9 +1,12 @@
+import type { ClusterPolicy } from './cluster-model.ts';
+import { type CompiledClusterPolicy, compileClusterPolicy, subjectMatches } from './cluster-rules.ts';
 import { type CompiledPolicy, type CompiledRule, compileRules } from './compiled-policy.ts';
 import type { Decision, Evaluate, NamedPort, PolicyQuery } from './evaluate.ts';
 import type { Direction, Labels, NetworkPolicy } from './model.ts';
 import { nearestMiss } from './nearest-miss.ts';
 import { RuleTable } from './rule-table.ts';
 import { selectorMatches } from './selector.ts';
+import { byPrecedence, Tiers } from './tiers.ts';
 
 /** The pod that policies are evaluated for. */
 export interface PolicyPod {
@@ -11,6 +14,8 @@ export interface PolicyPod {
   readonly labels: Labels;
   /** The ports that its containers name; inbound rules may use the names. */
   readonly namedPorts?: readonly NamedPort[];
+  /** Cluster policies select pods by them too. */
+  readonly namespaceLabels?: Labels;
 }
 
 const NOT_ISOLATED: Decision = { allow: true, isolated: false };
@@ -22,8 +27,13 @@ const NOT_ISOLATED: Decision = { allow: true, isolated: false };
 export class PolicySet {
   readonly #compiled = new Map<NetworkPolicy, CompiledPolicy>();
   readonly #byNamespace = new Map<string, CompiledPolicy[]>();
+  readonly #clusterPolicies: readonly CompiledClusterPolicy[];
 
-  constructor(policies: readonly NetworkPolicy[], previous?: PolicySet) {
+  constructor(
+    policies: readonly NetworkPolicy[],
+    previous?: PolicySet,
+    clusterPolicies: readonly ClusterPolicy[] = [],
+  ) {
     const taken = previous === undefined ? undefined : previous.#compiled;
     for (const policy of policies) {
       const compiled = taken?.get(policy) ?? compileRules(policy);
@@ -35,6 +45,7 @@ export class PolicySet {
     // The verdict does not depend on the order; which rule is named does, and should not change from run to run.
     for (const list of this.#byNamespace.values())
       list.sort((a, b) => (a.id < b.id ? -1 : Number(a.id > b.id)));
+    this.#clusterPolicies = clusterPolicies.map(compileClusterPolicy).toSorted(byPrecedence);
   }
 
   /** The policies that select a pod, sorted by name. */
@@ -48,8 +59,16 @@ export class PolicySet {
     const selecting = this.selecting(pod);
     const inbound = new Side('inbound', selecting, pod.namedPorts);
     const outbound = new Side('outbound', selecting, undefined);
+    const sideOf = (query: PolicyQuery): Side => (query.direction === 'inbound' ? inbound : outbound);
+    const cluster = this.#clusterPolicies.filter((policy) => subjectMatches(policy, pod));
+    if (cluster.length === 0) return { evaluate: (query) => sideOf(query).evaluate(query) };
+    const tiers = { inbound: new Tiers('inbound', cluster), outbound: new Tiers('outbound', cluster) };
     return {
-      evaluate: (query) => (query.direction === 'inbound' ? inbound : outbound).evaluate(query),
+      evaluate: (query) => {
+        const { direction } = query;
+        const namedPorts = direction === 'inbound' ? pod.namedPorts : query.namedPorts;
+        return tiers[direction].evaluate(query, namedPorts, () => sideOf(query).evaluate(query));
+      },
     };
   }
 }

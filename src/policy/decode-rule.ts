@@ -1,4 +1,5 @@
-import { cidrContains } from '../lib/cidr.ts';
+import { formatAddress, parseAddress } from '../lib/address.ts';
+import { cidrContains, parseCidr } from '../lib/cidr.ts';
 import { decodeSelector } from './decode-selector.ts';
 import type { FieldReader } from './fields.ts';
 import { parseLegacyCidr } from './legacy-cidr.ts';
@@ -56,6 +57,7 @@ function decodeBlock(
     reader.problem(`${field}.cidr`, CIDR_FORM);
     return undefined;
   }
+  warnOfNotation(reader, written, cidr.text, `${field}.cidr`);
   const except: string[] = [];
   for (const [index, one] of (reader.list(block['except'], `${field}.except`) ?? []).entries()) {
     const at = `${field}.except[${index}]`;
@@ -66,9 +68,21 @@ function decodeBlock(
       !cidrContains(cidr.cidr, { family: hole.cidr.family, words: hole.cidr.network })
     ) {
       reader.problem(at, `must lie within the cidr ${written} and be smaller than it`);
-    } else except.push(hole.text);
+    } else {
+      warnOfNotation(reader, String(one), hole.text, at);
+      except.push(hole.text);
+    }
   }
   return { kind: 'block', cidr: cidr.text, except };
+}
+
+// Accepted by today's API server in this field, refused where StrictIPCIDRValidation is on.
+function warnOfNotation(reader: FieldReader, written: string, text: string, field: string): void {
+  const cidr = parseCidr(written);
+  const canonical =
+    cidr !== undefined &&
+    formatAddress(parseAddress(written.slice(0, written.indexOf('/')))!) === text.slice(0, text.indexOf('/'));
+  if (!canonical) reader.warning(field, `is read as ${text}; stricter API servers refuse it: write ${text}`);
 }
 
 function decodePort(reader: FieldReader, value: unknown, field: string): PolicyPort {

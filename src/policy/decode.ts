@@ -1,8 +1,8 @@
 import { decodeRule } from './decode-rule.ts';
-import { checkLabel, decodeSelector } from './decode-selector.ts';
+import { decodeSelector } from './decode-selector.ts';
 import { type FieldProblem, FieldReader } from './fields.ts';
+import { decodeObjectMetadata } from './metadata.ts';
 import type { NetworkPolicy, PolicyRule } from './model.ts';
-import { dnsLabelFault, dnsSubdomainFault, labelKeyFault } from './syntax.ts';
 
 /** A policy that counts (with what is odd about it), or why the API server would refuse the object. */
 export type DecodedNetworkPolicy =
@@ -11,7 +11,6 @@ export type DecodedNetworkPolicy =
 
 /** Entries of all lists and maps of one policy. An object of that size would not fit into the API server's storage. */
 const MOST_ENTRIES = 200_000;
-const MOST_ANNOTATION_BYTES = 262_144;
 const POLICY_TYPES = ['Ingress', 'Egress'] as const;
 
 /**
@@ -25,7 +24,7 @@ export function decodeNetworkPolicy(object: unknown): DecodedNetworkPolicy {
   if (root['apiVersion'] !== 'networking.k8s.io/v1')
     reader.problem('apiVersion', 'must be networking.k8s.io/v1');
   if (root['kind'] !== 'NetworkPolicy') reader.problem('kind', 'must be NetworkPolicy');
-  const { namespace, name } = decodeMetadata(reader, root['metadata']);
+  const { namespace, name } = decodeObjectMetadata(reader, root['metadata'], 'namespaced');
   const spec = reader.object(root['spec'], 'spec', ['podSelector', 'ingress', 'egress', 'policyTypes']) ?? {};
   const rules = (direction: 'ingress' | 'egress', peersField: 'from' | 'to'): PolicyRule[] =>
     (reader.list(spec[direction], `spec.${direction}`) ?? []).map((rule, index) =>
@@ -47,35 +46,6 @@ export function decodeNetworkPolicy(object: unknown): DecodedNetworkPolicy {
     },
     warnings: reader.warnings,
   };
-}
-
-function decodeMetadata(reader: FieldReader, value: unknown): { namespace: string; name: string } {
-  const metadata = reader.object(value, 'metadata') ?? {};
-  const generated = reader.text(metadata['generateName'], 'metadata.generateName') ?? '';
-  const name = reader.text(metadata['name'], 'metadata.name') ?? '';
-  const namespace = reader.text(metadata['namespace'], 'metadata.namespace') ?? '';
-  const nameFault =
-    name === '' && generated !== ''
-      ? dnsSubdomainFault(generated.replace(/-$/, 'a'))
-      : name === ''
-        ? 'must be given'
-        : dnsSubdomainFault(name);
-  if (nameFault !== undefined) reader.problem('metadata.name', nameFault);
-  const namespaceFault = namespace === '' ? undefined : dnsLabelFault(namespace);
-  if (namespaceFault !== undefined) reader.problem('metadata.namespace', namespaceFault);
-  for (const [key, label] of Object.entries(reader.texts(metadata['labels'], 'metadata.labels'))) {
-    checkLabel(reader, key, label, `metadata.labels[${key}]`);
-  }
-  let bytes = 0;
-  const annotations = reader.texts(metadata['annotations'], 'metadata.annotations');
-  for (const [key, text] of Object.entries(annotations)) {
-    const fault = labelKeyFault(key.toLowerCase());
-    if (fault !== undefined) reader.problem(`metadata.annotations[${key}]`, `as an annotation key: ${fault}`);
-    bytes += Buffer.byteLength(key) + Buffer.byteLength(text);
-  }
-  if (bytes > MOST_ANNOTATION_BYTES)
-    reader.problem('metadata.annotations', `are ${bytes} bytes; ${MOST_ANNOTATION_BYTES} is the most`);
-  return { namespace: namespace === '' ? 'default' : namespace, name: name === '' ? generated : name };
 }
 
 // Missing, null and empty are the same: Ingress always, Egress where the policy has an egress rule.

@@ -15,6 +15,8 @@ export interface PolicyQuery {
   readonly port: number;
   /** Outbound: named ports of the destination pod, where it is a pod. Inbound ones are those of the own pod. */
   readonly namedPorts?: readonly NamedPort[];
+  /** Outbound: DNS names whose answers hold the destination's address; rules about domain names go by them. */
+  readonly names?: readonly string[];
 }
 
 /**
@@ -29,7 +31,14 @@ export type PolicyPeerFacts =
       readonly labels: Labels;
       readonly namespaceLabels: Labels;
     }
-  | { readonly kind: 'address'; readonly address: string };
+  | {
+      readonly kind: 'address';
+      readonly address: string;
+      /** Certainly no pod: rules that deny pods are not about it. Unless this is known, they might be. */
+      readonly outside?: boolean;
+      /** Labels of the node whose address it is. */
+      readonly nodeLabels?: Labels;
+    };
 
 export interface NamedPort {
   readonly name: string;
@@ -47,6 +56,8 @@ export type Decision =
       /** The policies that isolate the pod in this direction. */
       readonly policies: readonly string[];
       readonly nearestMiss: NearestMiss | undefined;
+      /** The rule that denies: cluster policies have such rules, NetworkPolicy has none. */
+      readonly deniedBy?: { readonly policy: string; readonly rule: number };
     };
 
 export interface NearestMiss {

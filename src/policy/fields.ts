@@ -27,6 +27,10 @@ export class FieldReader {
     if (this.problems.length < MOST_PROBLEMS) this.problems.push({ field, reason });
   }
 
+  warning(field: string, reason: string): void {
+    if (this.warnings.length < MOST_PROBLEMS) this.warnings.push({ field, reason });
+  }
+
   /** An object's fields; undefined when it is missing or none. `known`: others are warned of; undefined: any may be there. */
   object(value: unknown, field: string, known?: readonly string[]): Record<string, unknown> | undefined {
     if (value === undefined || value === null) return undefined;
@@ -36,10 +40,9 @@ export class FieldReader {
     }
     const object = value as Record<string, unknown>;
     for (const key of known === undefined ? [] : Object.keys(object)) {
-      if (!known!.includes(key) && this.warnings.length < MOST_PROBLEMS) {
-        const reason = `is no field of the API and does nothing; there are ${known!.join(', ')}`;
-        this.warnings.push({ field: field === '' ? key : `${field}.${key}`, reason });
-      }
+      if (known!.includes(key)) continue;
+      const reason = `is no field of the API and does nothing; there are ${known!.join(', ')}`;
+      this.warning(field === '' ? key : `${field}.${key}`, reason);
     }
     return object;
   }

@@ -24,8 +24,8 @@ export interface FlowFacts {
 
 /** Where flows are reported: counters at each verdict, one record at the end. */
 export interface FlowSink {
-  /** @param elapsedMs since the connection was accepted */
-  counted(facts: FlowFacts, judgement: Judgement, elapsedMs: number): void;
+  /** @param elapsedMs since the connection was accepted; undefined when it was counted before, so that no handshake is measured */
+  counted(facts: FlowFacts, judgement: Judgement, elapsedMs: number | undefined): void;
   ended(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void;
 }
 
@@ -73,8 +73,10 @@ export class Flow {
 
   /** The verdict has fallen: counts it. */
   judge(judgement: Judgement): void {
+    const first = this.#judgement === undefined;
     this.#judgement = judgement;
-    this.#sink.counted(this.#facts, judgement, performance.now() - this.#connection.startedAt);
+    const elapsedMs = first ? performance.now() - this.#connection.startedAt : undefined;
+    this.#sink.counted(this.#facts, judgement, elapsedMs);
   }
 
   /** Denied, before or after it was allowed: counts, resets both sides, and writes the record. */

@@ -145,7 +145,9 @@ function ownsDestination(view: View | undefined, meant: Endpoint, reached: Endpo
 function judgeProven(peer: ProvenPeer, flow: Flow, destination: Endpoint, around: Surroundings): Judgement {
   const view = around.view();
   if (view === undefined) return notReady();
-  if (view.isGone(peer.podUid)) return denied('identity-revoked', 'enforce');
+  if (view.isGone(peer.podUid) || !around.identity.stillHolds(peer)) {
+    return denied('identity-revoked', 'enforce');
+  }
   if (peer.podUid === view.snapshot.self.uid) return allowed('self');
   return view.inboundProven(peer, flow.connection.accepted.peer.address, destination.port);
 }

@@ -213,7 +213,9 @@ function clientContext(endpoint: Endpoint, around: Surroundings): ClientContext<
 function judgeProven(peer: ProvenPeer, endpoint: Endpoint, around: Surroundings): Judgement {
   const view = around.view();
   if (view === undefined) return notReady();
-  if (view.isGone(peer.podUid)) return denied('identity-revoked', 'enforce');
+  if (view.isGone(peer.podUid) || !around.identity.stillHolds(peer)) {
+    return denied('identity-revoked', 'enforce');
+  }
   const owner = view.snapshot.directory.owner(endpoint.address);
   if (owner.kind === 'pod' && owner.pod.uid !== peer.podUid) {
     const detail = `${peer.namespace}/${peer.podName} answered for ${owner.pod.namespace}/${owner.pod.name}`;

@@ -7,4 +7,7 @@ export interface ProvenPeer extends PeerIdentity {
   readonly podName: string;
   readonly labels: Labels;
   readonly namespaceLabels: Labels;
+  /** Of the key that signed its token, and when (seconds since the epoch): what a later loss of trust is about. */
+  readonly issuerKeyId: string;
+  readonly issuedAt: number;
 }

@@ -14,7 +14,7 @@ import { SilentPeerMemory } from './silent-peers.ts';
 import type { IdentityAccess, NodeTraffic, Surroundings } from './surroundings.ts';
 import type { ChooseEndpoint } from './target.ts';
 import type { View } from './view.ts';
-import { Views } from './views.ts';
+import { type OnEvaluated, Views } from './views.ts';
 
 /** Places for strangers that have proven nothing yet. */
 const HALF_OPEN = { perSource: 256, total: 4_096 };
@@ -31,6 +31,7 @@ export interface ProxyOptions {
   readonly isProbe?: (accepted: Accepted) => boolean;
   /** Called after every change of policy, peers or labels. */
   readonly onView?: (view: View) => void;
+  readonly onEvaluated?: OnEvaluated;
   /** A life that threw: a defect, its connection is reset. */
   readonly onDefect: (error: unknown) => void;
 }
@@ -48,7 +49,7 @@ export class Proxy {
 
   constructor(options: ProxyOptions) {
     this.#options = options;
-    this.#views = new Views(options.source, (view) => this.#viewChanged(view));
+    this.#views = new Views(options.source, (view) => this.#viewChanged(view), options.onEvaluated);
     this.#table = new ConnectionTable((id, accepted) => this.#accept(id, accepted));
     this.#dataPath = options.createDataPath(this.#table);
     this.#around = {

@@ -71,13 +71,15 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
     flags.flowLog === undefined
       ? undefined
       : new FlowLog(flags.flowLog, (count) => metrics.droppedRecords(count));
+  const reporter = new FlowReporter(metrics, log, flowLog);
+  const stopped = untilSignal(flowLog);
   const local = new LocalAddresses();
   const random = Math.random();
   const proxy = new Proxy({
     source,
     identity,
     createDataPath: (events) => new NativeDataPath(loadAddon(), events),
-    sink: new FlowReporter(metrics, log, flowLog),
+    sink: reporter,
     choose: (service, among) =>
       chooseEndpoint(
         service,
@@ -97,6 +99,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
         void identity.describe({ pod: snapshot.self, namespaceLabels: snapshot.selfNamespaceLabels });
       }
     },
+    onEvaluated: (direction, seconds) => metrics.decided(direction, seconds),
     onDefect: (error) => log.error({ err: error }, 'a connection was reset because of a defect'),
   });
 
@@ -109,7 +112,12 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
     const first = told[0];
     readiness.set('source', source.snapshot === undefined ? (first ?? 'not read yet') : undefined);
   };
+  let identityProblem: string | undefined;
   const tellIdentity = (): void => {
+    if (identity.problem !== undefined && identity.problem !== identityProblem) {
+      log.warn({ problem: identity.problem }, 'problem with the identity');
+    }
+    identityProblem = identity.problem;
     const usable = identity.credentials() !== undefined;
     readiness.set('identity', usable ? undefined : (identity.problem ?? 'the own identity has ended'));
   };
@@ -127,9 +135,11 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
     'GET /healthz': () => text(200, 'ok\n'),
     'GET /readyz': () => text(readiness.ready ? 200 : 503, `${readiness.text}\n`),
   };
-  const health = new AdminServer(routes);
+  const brokenRoute = (error: unknown): void =>
+    log.error({ err: error }, 'a request failed because of a defect');
+  const health = new AdminServer(routes, brokenRoute);
   await health.listen(settings.metrics);
-  const admin = new AdminServer({
+  const adminRoutes: Routes = {
     ...routes,
     'GET /status': () =>
       json(200, {
@@ -153,18 +163,18 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       log.level = level;
       return text(200, `${level}\n`);
     },
-  });
+    'GET /flows': () => json(200, reporter.recent.list()),
+  };
+  const admin = new AdminServer(adminRoutes, brokenRoute);
   if (flags.adminSocket !== undefined) await admin.listenUnix(flags.adminSocket);
 
   const families = await listenEverywhere(proxy, (message) => log.warn(message));
   readiness.set('listeners', undefined);
   readiness.set('serving', undefined);
   tellProblems();
-  const stopped = untilSignal(flowLog);
   void source.start();
   await identity.start?.();
   tellIdentity();
-  if (identity.problem !== undefined) log.warn({ problem: identity.problem }, 'problem with the identity');
   watch.start(families);
 
   const signal = await stopped;

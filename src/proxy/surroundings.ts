@@ -44,6 +44,8 @@ export interface IdentityAccess {
   readonly admissionKeys: () => readonly Uint8Array[];
   readonly verify: VerifyToken<ProvenPeer>;
   readonly explainUnadmitted: (token: Uint8Array) => TokenRefusal;
+  /** Whether a peer that proved itself earlier would be believed now, but for the end of its token. */
+  readonly stillHolds: (peer: ProvenPeer) => boolean;
 }
 
 /** Servers that answered a preamble with something else a moment ago. */

@@ -1,3 +1,5 @@
+import { RESERVED_LABEL_PREFIX, withoutReserved } from '../identity/claims.ts';
+import type { Labels } from '../policy/model.ts';
 import type { Evaluate, PolicyPeerFacts } from '../policy/evaluate.ts';
 import type { AddressOwner, Pod } from '../peers/directory.ts';
 import type { EnforcementMode, Snapshot } from '../sources/source.ts';
@@ -82,7 +84,7 @@ export class View {
       kind: 'proven',
       address,
       namespace: peer.namespace,
-      labels: current?.labels ?? peer.labels,
+      labels: current === undefined ? peer.labels : withReserved(current.labels, peer.labels),
       namespaceLabels:
         current === undefined ? peer.namespaceLabels : directory.namespaceLabels(peer.namespace),
     };
@@ -121,4 +123,10 @@ export function endOf(view: View | undefined, endpoint: Endpoint): FlowEnd {
 /** The denial of something that came before there was a view. */
 export function notReady(): Judgement {
   return denied('not-ready', 'enforce');
+}
+
+/** The source's labels, but for those that only an issuer may assert: they come from the token. */
+function withReserved(fromSource: Labels, fromToken: Labels): Labels {
+  const reserved = Object.entries(fromToken).filter(([key]) => key.startsWith(RESERVED_LABEL_PREFIX));
+  return { ...withoutReserved(fromSource), ...Object.fromEntries(reserved) };
 }

@@ -1,10 +1,15 @@
 import { LRUCache } from 'lru-cache';
 import { PolicySet } from '../policy/compile.ts';
+import type { Direction } from '../policy/model.ts';
+import { timedEvaluate } from '../observe/timed-evaluate.ts';
 import type { Snapshot, Source } from '../sources/source.ts';
 import { View } from './view.ts';
 
 /** How many pods that left are remembered, so that their identities are refused until they expire. */
 const MAX_GONE = 65_536;
+
+/** Told the time of each evaluation of policy, seconds. */
+export type OnEvaluated = (direction: Direction, seconds: number) => void;
 
 /** Follows a source: compiles each snapshot once, remembers who left, and tells when anything changed. */
 export class Views {
@@ -15,10 +20,12 @@ export class Views {
   readonly #waiting = new Set<() => void>();
   readonly #source: Source;
   readonly #onChange: (view: View) => void;
+  readonly #onEvaluated: OnEvaluated;
   readonly #unsubscribe: () => void;
 
-  constructor(source: Source, onChange: (view: View) => void) {
+  constructor(source: Source, onChange: (view: View) => void, onEvaluated: OnEvaluated = () => {}) {
     this.#source = source;
+    this.#onEvaluated = onEvaluated;
     this.#onChange = onChange;
     this.#unsubscribe = source.subscribe(() => this.#follow());
     this.#follow();
@@ -53,7 +60,7 @@ export class Views {
     this.#policies = new PolicySet(snapshot.policies, this.#policies);
     const { namespace, labels, ports } = snapshot.self;
     const policy = this.#policies.forPod({ namespace, labels, namedPorts: ports });
-    this.#view = new View(snapshot, policy, (uid) => this.#gone.has(uid));
+    this.#view = new View(snapshot, timedEvaluate(policy, this.#onEvaluated), (uid) => this.#gone.has(uid));
     for (const done of this.#waiting) done();
     this.#onChange(this.#view);
   }

@@ -1,12 +1,8 @@
 import type { NetworkPolicy } from '../policy/model.ts';
-import type {
-  ClusterObject,
-  EndpointSliceObject,
-  NamespaceObject,
-  NodeObject,
-  PodObject,
-  ServiceObject,
-} from './objects.ts';
+import type { ClusterObject, NamespaceObject } from './objects.ts';
+import type { NodeObject, ServiceCidrObject } from './objects-node.ts';
+import type { PodObject } from './objects-pod.ts';
+import type { EndpointSliceObject, ServiceObject } from './objects-service.ts';
 
 /** Objects by kind, each named once. */
 export interface ClusterContents {
@@ -14,6 +10,7 @@ export interface ClusterContents {
   readonly pods: readonly PodObject[];
   readonly nodes: readonly NodeObject[];
   readonly services: readonly ServiceObject[];
+  readonly serviceCidrs: readonly ServiceCidrObject[];
   readonly slices: readonly EndpointSliceObject[];
   readonly policies: readonly NetworkPolicy[];
   /** Objects that were there under the same name before: the first one counts. */
@@ -37,13 +34,15 @@ export function contentsOf(objects: readonly ClusterObject[]): ClusterContents {
     pods: of('Pod'),
     nodes: of('Node'),
     services: of('Service'),
+    serviceCidrs: of('ServiceCIDR'),
     slices: of('EndpointSlice'),
     policies: of('NetworkPolicy').map((object) => object.policy),
     duplicates,
   };
 }
 
-function objectName(object: ClusterObject): string {
+/** kubectl's way: `pod/shop/web`, `node/n1`. */
+export function objectName(object: ClusterObject): string {
   const kind = object.kind.toLowerCase();
   if (object.kind === 'NetworkPolicy') return `${kind}/${object.policy.namespace}/${object.policy.name}`;
   if (object.kind === 'Pod') return `${kind}/${object.pod.namespace}/${object.pod.name}`;

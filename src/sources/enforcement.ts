@@ -9,15 +9,19 @@ interface Marked {
   readonly labels: Labels;
 }
 
-/** The mode of a pod: its own mark, else its namespace's, else that of the process. What is neither word is passed over. */
+/**
+ * The mode of a pod: its own mark, else its namespace's, else that of the process. A mark that is neither word means `enforce`: whoever
+ * misspells it must not find the pod watched and open.
+ */
 export function enforcementMode(
   pod: Marked,
   namespace: Marked | undefined,
   processMode: EnforcementMode,
-): EnforcementMode {
+): { readonly mode: EnforcementMode; readonly misspelt: string | undefined } {
   for (const marked of [pod, namespace]) {
-    const mode = marked?.annotations[MODE_KEY] ?? marked?.labels[MODE_KEY];
-    if (mode === 'audit' || mode === 'enforce') return mode;
+    const mark = marked?.annotations[MODE_KEY] ?? marked?.labels[MODE_KEY];
+    if (mark === 'audit' || mark === 'enforce') return { mode: mark, misspelt: undefined };
+    if (mark !== undefined) return { mode: 'enforce', misspelt: mark };
   }
-  return processMode;
+  return { mode: processMode, misspelt: undefined };
 }

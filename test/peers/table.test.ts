@@ -1,139 +1,200 @@
 import t from 'tap';
 import type { Pod } from '../../src/peers/directory.ts';
-import { chooseEndpoint } from '../../src/peers/endpoint-choice.ts';
-import { buildDirectory } from '../../src/peers/table.ts';
+import { buildDirectory, type DirectoryContents } from '../../src/peers/table.ts';
 
-const pod = (name: string, address: string, more: Partial<Pod> = {}): Pod => ({
-  namespace: 'demo',
-  name,
-  uid: `uid-${name}`,
-  serviceAccount: 'default',
-  labels: {},
-  addresses: [address],
-  nodeName: 'n1',
-  ports: [],
-  probePorts: [],
-  enrolled: true,
-  hostNetwork: false,
-  ...more,
-});
-const there = (one: Pod, more: { finished?: boolean; terminating?: boolean } = {}) => ({
+const EMPTY: DirectoryContents = { namespaces: [], pods: [], nodes: [], services: [], slices: [] };
+
+function pod(name: string, address: string, more: Partial<Pod> = {}): Pod {
+  return {
+    namespace: 'shop',
+    name,
+    uid: name,
+    serviceAccount: 'default',
+    labels: {},
+    addresses: [address],
+    nodeName: 'n1',
+    ports: [],
+    probePorts: [],
+    enrolled: false,
+    hostNetwork: false,
+    ...more,
+  };
+}
+
+const here = (one: Pod): DirectoryContents['pods'][number] => ({
   pod: one,
   finished: false,
   terminating: false,
-  ...more,
 });
-const NODES = [{ name: 'n1', addresses: ['192.168.0.1'], podCidrs: ['10.0.0.0/16', 'fd00::/64'] }];
-const NOTHING = { namespaces: [], pods: [], nodes: NODES, services: [], slices: [] };
+const node = (name: string, address: string, podCidrs: string[] = [], zone?: string) => ({
+  name,
+  addresses: [address],
+  podCidrs,
+  zone,
+});
 
-t.test(
-  'directory: an address belongs to a pod, a node, the outside, or to nobody known in the pod network',
-  (t) => {
-    const directory = buildDirectory({ ...NOTHING, pods: [there(pod('web', '10.0.0.1'))] });
-    t.match(directory.owner('10.0.0.1'), { kind: 'pod', pod: { name: 'web' } });
-    t.match(directory.owner('192.168.0.1'), { kind: 'node', name: 'n1' });
-    t.match(directory.owner('10.0.9.9'), { kind: 'unknown' });
-    t.match(directory.owner('fd00::9'), { kind: 'unknown' });
-    t.match(directory.owner('203.0.113.1'), { kind: 'external' });
-    t.match(directory.owner('no address'), { kind: 'unknown' });
-    t.end();
-  },
-);
-
-t.test('directory: finished and hostNetwork pods own no address; of two the one that stays has it', (t) => {
-  const owner = (...pods: ReturnType<typeof there>[]) =>
-    buildDirectory({ ...NOTHING, pods }).owner('10.0.0.1');
-  const [a, b] = [pod('a', '10.0.0.1'), pod('b', '10.0.0.1')];
-  t.match(owner(there(a, { finished: true })), { kind: 'unknown' });
-  t.match(owner(there({ ...a, hostNetwork: true })), { kind: 'unknown' });
-  t.match(owner(there(a, { terminating: true }), there(b)), { pod: { name: 'b' } });
-  t.match(owner(there(b), there(a, { terminating: true })), { pod: { name: 'b' } });
-  t.match(owner(there(a, { terminating: true })), { pod: { name: 'a' } });
+t.test('directory: who has an address', (t) => {
+  const directory = buildDirectory({
+    ...EMPTY,
+    pods: [
+      here(pod('web', '10.1.0.1')),
+      here(pod('agent', '192.0.2.1', { hostNetwork: true })),
+      here(pod('agent-2', '192.0.2.9', { hostNetwork: true, nodeName: 'n9' })),
+      { pod: pod('job', '10.1.0.2'), finished: true, terminating: false },
+      { pod: pod('ending', '10.1.0.3'), finished: false, terminating: true },
+    ],
+    nodes: [node('n1', '192.0.2.1', ['10.1.0.0/24', 'fd00:1::/64'])],
+    services: [
+      {
+        ...{ namespace: 'shop', name: 'beer', addresses: ['10.96.0.1', '198.51.100.1'] },
+        ...{ clusterAddresses: ['10.96.0.1'], ports: [], clientIpAffinity: false, localTraffic: false },
+      },
+    ],
+    serviceCidrs: [{ cidrs: ['10.97.0.0/16'] }],
+    podCidrs: ['10.2.0.0/16'],
+  });
+  for (const [address, expected] of [
+    ['10.1.0.1', 'pod web'],
+    ['192.0.2.1', 'node n1'],
+    ['192.0.2.9', 'node n9'],
+    ['10.1.0.2', 'unknown'],
+    ['10.1.0.3', 'pod ending'],
+    ['10.1.0.4', 'unknown'],
+    ['10.1.1.4', 'external'],
+    ['fd00:1::77', 'unknown'],
+    ['fd00:2::77', 'external'],
+    ['10.2.200.1', 'unknown'],
+    ['10.96.0.1', 'unknown'],
+    ['10.97.3.4', 'unknown'],
+    ['198.51.100.1', 'external'],
+    ['8.8.8.8', 'external'],
+    ['no address', 'unknown'],
+  ] as const) {
+    const owner = directory.owner(address);
+    const name = owner.kind === 'pod' ? ` ${owner.pod.name}` : owner.kind === 'node' ? ` ${owner.name}` : '';
+    t.equal(`${owner.kind}${name}`, expected, address);
+  }
+  t.equal(directory.pod('shop', 'job')?.name, 'job');
+  t.equal([...directory.pods()].length, 5);
   t.end();
 });
 
-t.test('directory: a Service leads to the endpoints of its port by name, each family to its own', (t) => {
-  const port = (name: string, number: number) => ({ name, port: number, protocol: 'TCP' });
-  const endpoint = (...addresses: string[]) => ({
-    addresses,
-    ready: true,
-    serving: true,
-    terminating: false,
-    nodeName: 'n1',
+t.test('directory: of two pods with one address the one that stays has it, of those the youngest', (t) => {
+  const claims = {
+    old: { pod: pod('old', '10.1.0.1'), finished: false, terminating: false, createdAt: 1 },
+    young: { pod: pod('young', '10.1.0.1'), finished: false, terminating: false, createdAt: 2 },
+    ending: { pod: pod('ending', '10.1.0.1'), finished: false, terminating: true, createdAt: 3 },
+    finished: { pod: pod('finished', '10.1.0.1'), finished: true, terminating: false, createdAt: 4 },
+  };
+  for (const [names, owner, told] of [
+    [['old', 'young'], 'young', ['young old']],
+    [['ending', 'old'], 'old', []],
+    [['finished', 'ending'], 'ending', []],
+    [['old', 'ending', 'young', 'finished'], 'young', ['young old']],
+  ] as const) {
+    for (const order of [names, [...names].toReversed()]) {
+      const shared: string[] = [];
+      const pods = order.map((name) => claims[name]);
+      const directory = buildDirectory({ ...EMPTY, pods }, (_, of) =>
+        shared.push(of.map(({ name }) => name).join(' ')),
+      );
+      t.match(directory.owner('10.1.0.1'), { pod: { name: owner } }, order.join(', '));
+      t.strictSame(shared, told);
+    }
+  }
+  t.end();
+});
+
+t.test('directory: a namespace has its name as a label, whatever it says itself', (t) => {
+  const name = 'kubernetes.io/metadata.name';
+  const directory = buildDirectory({
+    ...EMPTY,
+    namespaces: [{ name: 'shop', labels: { a: 'b', [name]: 'bank' } }],
+  });
+  t.strictSame(directory.namespaceLabels('shop'), { a: 'b', [name]: 'shop' });
+  t.strictSame(directory.namespaceLabels('other'), { [name]: 'other' });
+  t.end();
+});
+
+t.test('directory: services, their endpoints by family and port name, and the way back', (t) => {
+  const endpoint = (address: string, ready = true, more: object = {}) => ({
+    ...{ addresses: [address], ready, serving: ready, terminating: false, nodeName: 'n1' },
+    ...more,
   });
   const directory = buildDirectory({
-    ...NOTHING,
+    ...EMPTY,
+    nodes: [
+      node('n1', '192.0.2.1', [], 'a'),
+      node('n2', '192.0.2.2', [], 'b'),
+      node('n3', '192.0.2.3', [], 'a'),
+    ],
     services: [
       {
-        namespace: 'demo',
-        name: 'web',
-        addresses: ['10.96.0.1', 'fd96::1'],
-        ports: [port('http', 80), port('admin', 81), { ...port('dns', 53), protocol: 'UDP' }],
-        clientIpAffinity: false,
-        localTraffic: false,
+        ...{ namespace: 'shop', name: 'beer', addresses: ['10.96.0.1', 'fd01::1', '198.51.100.1'] },
+        clusterAddresses: ['10.96.0.1', 'fd01::1'],
+        ports: [
+          { name: 'http', port: 80, protocol: 'TCP' },
+          { name: 'admin', port: 81, protocol: 'TCP' },
+          { name: 'dns', port: 53, protocol: 'UDP' },
+        ],
+        ...{ clientIpAffinity: true, localTraffic: true },
       },
     ],
     slices: [
       {
-        namespace: 'demo',
-        service: 'web',
-        ports: [port('http', 8080), port('admin', 9090)],
-        endpoints: [endpoint('10.0.0.1')],
+        ...{ namespace: 'shop', service: 'beer' },
+        ports: [
+          { name: 'admin', port: 9000, protocol: 'TCP' },
+          { name: 'http', port: 8080, protocol: 'TCP' },
+        ],
+        endpoints: [
+          endpoint('10.1.0.1', false),
+          endpoint('10.1.0.2', false, {
+            serving: true,
+            terminating: true,
+            hintedZones: ['a'],
+            hintedNodes: ['n2'],
+          }),
+        ],
       },
-      { namespace: 'demo', service: 'web', ports: [port('http', 8081)], endpoints: [endpoint('fd00::1')] },
-      { namespace: 'other', service: 'web', ports: [port('http', 1)], endpoints: [endpoint('10.0.0.9')] },
+      {
+        ...{ namespace: 'shop', service: 'beer' },
+        ports: [{ name: 'http', port: 8080, protocol: 'TCP' }],
+        endpoints: [endpoint('10.1.0.1'), endpoint('fd00::1')],
+      },
+      {
+        ...{ namespace: 'bank', service: 'beer' },
+        ports: [{ name: 'http', port: 8080, protocol: 'TCP' }],
+        endpoints: [endpoint('10.1.0.66')],
+      },
     ],
   });
-  const at = (address: string, number: number) =>
-    directory.service(address, number)?.endpoints.map((one) => `${one.address} ${one.port}`);
-  t.strictSame(at('10.96.0.1', 80), ['10.0.0.1 8080']);
-  t.strictSame(at('10.96.0.1', 81), ['10.0.0.1 9090']);
-  t.strictSame(at('fd96::1', 80), ['fd00::1 8081']);
-  t.equal(at('10.96.0.1', 53), undefined);
-  t.equal(at('10.96.0.2', 80), undefined);
-  t.strictSame(directory.destinationsOf('10.0.0.1', 8080), [{ address: '10.96.0.1', port: 80 }]);
-  t.strictSame(directory.destinationsOf('10.0.0.1', 80), []);
+  const http = directory.service('10.96.0.1', 80)!;
+  t.match(http, { namespace: 'shop', service: 'beer', clientIpAffinity: true, localTraffic: true });
+  t.strictSame(http.endpoints, [
+    { address: '10.1.0.1', port: 8080, ready: true, servingWhileTerminating: false, nodeName: 'n1' },
+    {
+      ...{ address: '10.1.0.2', port: 8080, ready: false, servingWhileTerminating: true, nodeName: 'n1' },
+      hints: { nodes: new Set(['n2']), zones: new Set(['n1', 'n3']) },
+    },
+  ]);
+  t.strictSame(
+    directory.service('fd01::1', 80)!.endpoints.map(({ address }) => address),
+    ['fd00::1'],
+  );
+  t.equal(directory.service('198.51.100.1', 80)!.localTraffic, false, 'only within the cluster');
+  t.strictSame(
+    directory.service('10.96.0.1', 81)!.endpoints.map(({ port }) => port),
+    [9000, 9000],
+  );
+  t.equal(directory.service('10.96.0.1', 53), undefined);
+  t.equal(directory.service('10.96.0.1', 82), undefined);
+  t.strictSame(directory.destinationsOf('10.1.0.1', 8080), [
+    { address: '10.96.0.1', port: 80 },
+    { address: '198.51.100.1', port: 80 },
+  ]);
+  t.strictSame(directory.destinationsOf('fd00::1', 8080), [{ address: 'fd01::1', port: 80 }]);
+  t.strictSame(directory.destinationsOf('10.1.0.1', 80), []);
+  t.strictSame(directory.destinationsOf('10.1.0.66', 8080), [], 'a slice of another namespace is not ours');
   t.end();
 });
-
-t.test('directory: a namespace has its name as a label, whatever else it has', (t) => {
-  const namespaces = [{ name: 'demo', labels: { team: 'x', 'kubernetes.io/metadata.name': 'other' } }];
-  const directory = buildDirectory({ ...NOTHING, namespaces });
-  t.strictSame(directory.namespaceLabels('demo'), { team: 'x', 'kubernetes.io/metadata.name': 'demo' });
-  t.strictSame(directory.namespaceLabels('new'), { 'kubernetes.io/metadata.name': 'new' });
-  t.end();
-});
-
-t.test(
-  'endpoint choice: ready before ending before nobody; near where that is asked for; even and steady',
-  (t) => {
-    const end = (address: string, more: object = {}) => ({
-      address,
-      port: 80,
-      ready: true,
-      servingWhileTerminating: false,
-      nodeName: 'n1',
-      ...more,
-    });
-    const service = {
-      namespace: 'demo',
-      service: 's',
-      clientIpAffinity: false,
-      localTraffic: false,
-      endpoints: [],
-    };
-    const pick = (among: ReturnType<typeof end>[], random: number, more: object = {}) =>
-      chooseEndpoint({ ...service, ...more }, among, 'n1', random)?.address;
-    const [a, b] = [end('a'), end('b', { nodeName: 'n2' })];
-    t.equal(pick([], 0.5), undefined);
-    t.strictSame(
-      [0, 0.49, 0.5, 0.999, 1].map((random) => pick([a, b], random)),
-      ['a', 'a', 'b', 'b', 'b'],
-    );
-    t.equal(pick([b], 0, { localTraffic: true }), undefined);
-    const ending = end('e', { ready: false, servingWhileTerminating: true });
-    t.equal(pick([end('x', { ready: false }), ending], 0), 'e');
-    t.equal(pick([ending, a], 0), 'a');
-    t.end();
-  },
-);

@@ -61,40 +61,43 @@ t.test('explain: an allow names the policy and the rule on the side that is isol
   t.end();
 });
 
-t.test('explain: a denial tells the nearest miss, and the smallest change first', (t) => {
-  const { ingress, changes } = explain(ask({}));
-  t.match(ingress, {
-    kind: 'denied',
-    nearestMiss: {
-      rule: 2,
-      policy: 'networkpolicy/shop/db-allow',
-      text: 'would match if the peer had app=api; it has app=web',
-    },
-  });
-  t.strictSame(changes, [
-    { kind: 'label-pod', end: 'from', pod: 'shop/web-0', labels: { app: 'api' } },
-    {
-      kind: 'add-rules',
-      rules: [
-        {
-          policy: 'networkpolicy/shop/db-allow',
-          direction: 'ingress',
-          rule: {
-            peers: [
-              {
-                kind: 'pods',
-                podSelector: { matchLabels: { app: 'web' }, matchExpressions: [] },
-                namespaceSelector: undefined,
-              },
-            ],
-            ports: [{ protocol: 'TCP', port: 5432, endPort: undefined }],
+t.test(
+  'explain: a denial tells the nearest miss, and proposes a rule before a label that would change what a pod is',
+  (t) => {
+    const { ingress, changes } = explain(ask({}));
+    t.match(ingress, {
+      kind: 'denied',
+      nearestMiss: {
+        rule: 2,
+        policy: 'networkpolicy/shop/db-allow',
+        text: 'would match if the peer had app=api; it has app=web',
+      },
+    });
+    t.strictSame(changes, [
+      {
+        kind: 'add-rules',
+        rules: [
+          {
+            policy: 'networkpolicy/shop/db-allow',
+            direction: 'ingress',
+            rule: {
+              peers: [
+                {
+                  kind: 'pods',
+                  podSelector: { matchLabels: { app: 'web' }, matchExpressions: [] },
+                  namespaceSelector: undefined,
+                },
+              ],
+              ports: [{ protocol: 'TCP', port: 5432, endPort: undefined }],
+            },
           },
-        },
-      ],
-    },
-  ]);
-  t.end();
-});
+        ],
+      },
+      { kind: 'label-pod', end: 'from', pod: 'shop/web-0', labels: { app: 'api' } },
+    ]);
+    t.end();
+  },
+);
 
 t.test('explain: where both sides deny, one change adds a rule on both', (t) => {
   const { egress, changes } = explain(ask({ policies: [dbAllow, webDeny] }));

@@ -251,6 +251,18 @@ t.test('life: a pod that left the source is cut and its identity refused', async
   t.equal(beer.accepted.length, 1);
 });
 
+t.test('life: an issuer key that is trusted no more cuts the connections that it vouched for', async (t) => {
+  const { world, beer, approved } = beerWorld();
+  const client = approved.connect(beer.address);
+  client.say('a');
+  await world.settle();
+  world.trustedKeyId = 'issuer-2';
+  beer.proxy!.identityChanged();
+  await world.settle();
+  t.equal(client.gone, 'reset');
+  t.equal(beer.counts.at(-1), 'inbound deny identity-revoked proven full');
+});
+
 t.test('life: audit records what it would deny and cuts nothing', async (t) => {
   const { world, beer, other, plain } = beerWorld();
   world.mode = 'audit';

@@ -24,6 +24,9 @@ export class Simulation {
   marksSurvive = true;
   readonly #tokens = new Map<string, ProvenPeer>();
   readonly admissionKey = randomBytes(32);
+  /** The issuer key that signs now, and the one that everybody trusts. */
+  issuerKeyId = 'issuer-1';
+  trustedKeyId = 'issuer-1';
   version = 0;
   #nextAddress = 1;
 
@@ -60,6 +63,8 @@ export class Simulation {
       podName: pod.name,
       labels: pod.labels,
       namespaceLabels: {},
+      issuerKeyId: this.issuerKeyId,
+      issuedAt: Math.floor(Date.now() / 1000),
     });
     return { token, privateKey, expiresAt, podUid: pod.uid };
   }
@@ -198,6 +203,7 @@ export class SimulatedPod implements FlowSink {
         ownAdmissionKey: () => simulation.admissionKey,
         admissionKeys: () => [simulation.admissionKey],
         verify: (token) => simulation.verify(token),
+        stillHolds: (peer) => peer.issuerKeyId === simulation.trustedKeyId,
         explainUnadmitted: () => ({ reason: 'token-untrusted', detail: 'not admitted' }),
       },
       createDataPath: (events) => {

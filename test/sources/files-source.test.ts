@@ -1,194 +1,252 @@
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import t, { type Test } from 'tap';
-import { FilesSource } from '../../src/sources/files-source.ts';
-import { problemText } from '../../src/sources/manifest-folder.ts';
-import { testSourceCompliance } from '../support/source-compliance.ts';
+import t from 'tap';
+import { testSource, until } from '../support/source-compliance.ts';
+import { Folder, makeFilesOrigin, pod, policy, policyNames, startedIn, told, WEB } from './folder.ts';
 
-const POD = (name = 'self', more = ''): string => `apiVersion: v1
-kind: Pod
-metadata: {name: ${name}, namespace: demo${more}}
-status: {podIP: 10.0.0.1}
-`;
+// Looks of the source do not keep the process alive, and some tests wait for nothing else.
+const alive = setInterval(() => {}, 1_000);
+t.teardown(() => clearInterval(alive));
 
-const POLICY = (name: string): string => `apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: ${name}, namespace: demo}
-spec: {podSelector: {}}
-`;
+testSource(t, 'files source', makeFilesOrigin);
 
-function rig(t: Test) {
-  const folder = mkdtempSync(join(tmpdir(), 'countersign-files-'));
-  const source = new FilesSource({ folder, pod: 'demo/self', mode: 'enforce' });
-  t.teardown(async () => {
-    await source.close();
-    rmSync(folder, { recursive: true, force: true });
-  });
-  const write = (name: string, text: string | Buffer): void => {
-    writeFileSync(join(folder, `.${name}.new`), text);
-    renameSync(join(folder, `.${name}.new`), join(folder, name));
-  };
-  write('pod.yaml', POD());
-  return {
-    source,
-    folder,
-    write,
-    remove: (name: string) => rmSync(join(folder, name), { recursive: true, force: true }),
-    /** Waits until the source has taken in what was changed: that it told something, and then nothing for a while. */
-    noticed: async () => {
-      const told = { at: 0 };
-      const stop = source.subscribe(() => {
-        told.at = Date.now();
+/** Long enough for two looks. */
+const NOTICE_MS = 1_300;
+const DENY = policy('deny-most');
+
+t.test(
+  'files source: a folder that is emptied, removed, or loses the own pod leaves the last snapshot',
+  async (t) => {
+    const losses: Record<string, (folder: Folder) => void> = {
+      emptied: (folder) => {
+        folder.remove('pod.yaml');
+        folder.remove('policy.yaml');
+      },
+      removed: (folder) => rmSync(folder.path, { recursive: true }),
+      'without the own pod': (folder) => folder.remove('pod.yaml'),
+      'a file now': (folder) => {
+        rmSync(folder.path, { recursive: true });
+        writeFileSync(folder.path, 'x');
+      },
+    };
+    t.jobs = 20;
+    for (const [how, lose] of Object.entries(losses)) {
+      t.test(how, { buffered: true }, async (t) => {
+        const { folder, source } = await startedIn(t, { 'pod.yaml': WEB, 'policy.yaml': DENY });
+        const before = source.snapshot;
+        lose(folder);
+        await until('it is told of', () => source.problems.length > 0);
+        await sleep(NOTICE_MS);
+        t.equal(source.snapshot, before);
+        t.match(told(source), /the last state stays in force/);
+        rmSync(folder.path, { recursive: true, force: true });
+        mkdirSync(folder.path);
+        folder.write('pod.yaml', WEB);
+        folder.write('policy.yaml', policy('another'));
+        await until('it is back', () => policyNames(source).includes('another'));
+        t.strictSame(source.problems, []);
+        folder.write('third.yaml', policy('third'));
+        await until('the new folder is watched', () => policyNames(source).includes('third'));
       });
-      const end = Date.now() + 1_400;
-      while (Date.now() < end && (told.at === 0 || Date.now() < told.at + 150)) await sleep(10);
-      stop();
-    },
-    policies: () => source.snapshot?.policies.map((policy) => policy.name).toSorted() ?? [],
-  };
-}
+    }
+  },
+);
 
-testSourceCompliance(t, 'files source', (t) => {
-  const { source, write, remove } = rig(t);
-  return {
-    source,
-    policy: (name, present) => (present ? write(`${name}.yaml`, POLICY(name)) : remove(`${name}.yaml`)),
-    breakSource: (broken) => write('pod.yaml', broken ? 'kind: [' : POD()),
-  };
-});
-
-const BROKEN: [string, string | Buffer, RegExp][] = [
-  ['half a file', POLICY('one').slice(0, -12), /no YAML/],
-  ['no YAML', 'a: [', /no YAML/],
-  ['a field of the wrong kind', POLICY('one').replace('{}', '7'), /spec\.podSelector/],
-  [
-    'a rule that the API server would refuse',
-    POLICY('one').replace(
-      '{podSelector: {}}',
-      '{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: nonsense}}]}]}',
-    ),
-    /cidr/,
-  ],
-  ['bytes that are no text', Buffer.from([0xff, 0xfe, 0x00, 0x01, 0x80]), /YAML|object/],
-  ['a text that is no object', 'hello', /no Kubernetes object/],
-  ['a bomb of aliases', bomb(), /YAML/],
-  ['more than is read', Buffer.alloc((8 << 20) + 1, 0x20), /is the most/],
-];
-
-function bomb(): string {
-  const lines = ['a0: &a0 [x, x, x, x, x, x, x, x, x, x]'];
-  for (let level = 1; level < 9; level++) {
-    const alias = `*a${level - 1}`;
-    lines.push(`a${level}: &a${level} [${Array.from({ length: 10 }, () => alias).join(', ')}]`);
+t.test('files source: a folder replaced file by file is never seen without its policy', async (t) => {
+  const { folder, source } = await startedIn(t, { 'pod.yaml': WEB, 'policy.yaml': DENY });
+  let seenOpen = false;
+  source.subscribe(() => (seenOpen ||= source.snapshot!.policies.length === 0));
+  for (let round = 0; round < 5; round++) {
+    rmSync(folder.path, { recursive: true });
+    await sleep(60);
+    mkdirSync(folder.path);
+    folder.write('pod.yaml', WEB);
+    await sleep(120);
+    folder.write('policy.yaml', policy('deny-most', `round-${round}`));
+    await sleep(200);
   }
-  return lines.join('\n');
-}
-
-for (const [what, content, expected] of BROKEN) {
-  t.test(`files source: ${what} keeps the last good state of that file, and is told`, async (t) => {
-    const { source, write, noticed, policies } = rig(t);
-    write('policy.yaml', POLICY('one'));
-    await source.start();
-    write('policy.yaml', content);
-    await noticed();
-    t.strictSame(policies(), ['one']);
-    t.match(source.problems.map(problemText).join('\n'), expected);
-    write('other.yaml', POLICY('two'));
-    await noticed();
-    t.strictSame(policies(), ['one', 'two'], 'and loses nothing else');
-  });
-}
-
-t.test('files source: one broken document spoils its file, so that half of it never counts', async (t) => {
-  const { source, write, noticed, policies } = rig(t);
-  write('policy.yaml', `${POLICY('deny')}---\n${POLICY('allow')}`);
-  await source.start();
-  write('policy.yaml', `${POLICY('allow')}---\nkind: NetworkPolicy\napiVersion: networking.k8s.io/v1\n`);
-  await noticed();
-  t.strictSame(policies(), ['allow', 'deny']);
-  t.match(problemText(source.problems[0]!), /policy\.yaml:6: metadata\.name must be given/);
+  await until('the last state is in force', () =>
+    JSON.stringify(source.snapshot!.policies).includes('round-4'),
+  );
+  t.notOk(seenOpen);
 });
 
-t.test('files source: an emptied or removed folder keeps the last state', async (t) => {
-  const { source, folder, write, remove, noticed, policies } = rig(t);
-  write('policy.yaml', POLICY('one'));
-  await source.start();
-  remove('pod.yaml');
-  remove('policy.yaml');
-  await noticed();
-  t.strictSame(policies(), ['one']);
-  t.match(problemText(source.problems[0]!), /own pod is not in the folder; the last state stays in force/);
-  rmSync(folder, { recursive: true });
-  await noticed();
-  t.strictSame(policies(), ['one']);
-  t.match(problemText(source.problems[0]!), /cannot be read/);
-  mkdirSync(folder);
-  write('pod.yaml', POD());
-  await noticed();
-  t.strictSame(policies(), [], 'and a folder that is there again counts again');
-});
-
-t.test('files source: a mounted ConfigMap that is swapped by its link is followed', async (t) => {
-  const { source, folder, noticed, policies } = rig(t);
-  for (const [state, name] of [
-    ['..1', 'one'],
-    ['..2', 'two'],
-  ] as const) {
-    mkdirSync(join(folder, state));
-    writeFileSync(join(folder, state, 'policy.yaml'), POLICY(name));
+t.test('files source: a file that is removed and written anew is never seen missing', async (t) => {
+  const { folder, source } = await startedIn(t, { 'pod.yaml': WEB, 'policy.yaml': DENY });
+  let seenOpen = false;
+  source.subscribe(() => (seenOpen ||= source.snapshot!.policies.length === 0));
+  for (let round = 0; round < 5; round++) {
+    folder.remove('policy.yaml');
+    await sleep(120);
+    folder.write('policy.yaml', policy('deny-most', `round-${round}`));
+    await until('it is in force', () => JSON.stringify(source.snapshot!.policies).includes(`round-${round}`));
   }
-  symlinkSync('..1', join(folder, '..data'));
-  symlinkSync(join('..data', 'policy.yaml'), join(folder, 'policy.yaml'));
-  await source.start();
-  t.strictSame(policies(), ['one']);
-  symlinkSync('..2', join(folder, '..data_tmp'));
-  renameSync(join(folder, '..data_tmp'), join(folder, '..data'));
-  await noticed();
-  t.strictSame(policies(), ['two']);
+  t.notOk(seenOpen);
 });
 
-t.test('files source: lists, JSON and subfolders count; other files and kinds do not', async (t) => {
-  const { source, folder, write, policies } = rig(t);
-  mkdirSync(join(folder, 'sub'));
-  const [one, two] = ['one', 'two'].map((name) => ({
-    apiVersion: 'networking.k8s.io/v1',
-    kind: 'NetworkPolicy',
-    metadata: { name, namespace: 'demo' },
-    spec: { podSelector: {} },
-  }));
-  write('list.json', JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [one] }));
-  writeFileSync(join(folder, 'sub/two.json'), JSON.stringify(two));
-  write('notes.txt', 'kind: [');
-  write('config.yaml', 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n');
+t.test('files source: a file is not read while it is written', async (t) => {
+  const { folder, source } = await startedIn(t, { 'pod.yaml': WEB, 'policy.yaml': DENY });
+  let seenOpen = false;
+  source.subscribe(() => (seenOpen ||= !policyNames(source).includes('deny-most')));
+  const text = `${Array.from({ length: 20 }, (_, index) => policy(`p${index}`)).join('---\n')}---\n${DENY}`;
+  folder.write('policy.yaml', '# new\n');
+  for (let at = 0; at < text.length; at += 400) {
+    writeFileSync(folder.at('policy.yaml'), text.slice(at, at + 400), { flag: 'a' });
+    await sleep(10);
+  }
+  await until('it was read', () => policyNames(source).length === 21);
+  t.notOk(seenOpen);
+});
+
+t.test('files source: a mounted ConfigMap is followed from one version to the next', async (t) => {
+  const folder = new Folder();
+  t.teardown(() => folder.dispose());
+  const version = (name: string, text: string): void => {
+    mkdirSync(folder.at(name));
+    folder.write(`${name}/all.yaml`, text);
+    symlinkSync(name, folder.at('..data_tmp'));
+    renameSync(folder.at('..data_tmp'), folder.at('..data'));
+  };
+  version('..2026_1', `${WEB}---\n${policy('one')}`);
+  symlinkSync('..data/all.yaml', folder.at('all.yaml'));
+  const source = folder.source();
+  t.teardown(() => source.close());
   await source.start();
-  t.strictSame(policies(), ['one', 'two']);
+  t.strictSame(policyNames(source), ['one']);
+  version('..2026_2', `${WEB}---\n${policy('two')}`);
+  await until('the second is in force', () => policyNames(source)[0] === 'two');
+  t.strictSame(policyNames(source), ['two']);
   t.strictSame(source.problems, []);
 });
 
-t.test('files source: of two objects with one name the first counts, and it is told', async (t) => {
-  const { source, write } = rig(t);
-  write('z.yaml', POD('self', ', labels: {app: other}'));
-  await source.start();
-  t.strictSame(source.snapshot!.self.labels, {});
-  t.match(problemText(source.problems[0]!), /pod\/demo\/self: is there more than once/);
+t.test('files source: subfolders count, names with a dot do not, other suffixes neither', async (t) => {
+  const { folder, source } = await startedIn(t, { 'pod.yaml': WEB });
+  mkdirSync(folder.at('more/deep'), { recursive: true });
+  folder.write('more/deep/policy.yml', policy('deep'));
+  folder.write('.hidden.yaml', policy('hidden'));
+  folder.write('policy.yaml~', policy('backup'));
+  folder.write('notes.txt', 'kind: [}');
+  await until('it is there', () => policyNames(source).length > 0);
+  await sleep(NOTICE_MS);
+  t.strictSame(policyNames(source), ['deep']);
+  const changed = performance.now();
+  folder.write('more/deep/policy.yml', policy('deeper'));
+  await until('the change is there', () => policyNames(source)[0] === 'deeper');
+  t.ok(performance.now() - changed < 800, 'a subfolder is watched too');
 });
 
-t.test('files source: the mode is that of the pod, else of its namespace, else of the process', async (t) => {
-  const { source, write, noticed } = rig(t);
-  const namespace = (mode: string): string =>
-    `apiVersion: v1\nkind: Namespace\nmetadata: {name: demo, annotations: {countersign.io/mode: ${mode}}}\n`;
-  await source.start();
-  t.equal(source.snapshot!.mode, 'enforce');
-  write('namespace.yaml', namespace('audit'));
-  await noticed();
-  t.equal(source.snapshot!.mode, 'audit');
-  write('pod.yaml', POD('self', ', annotations: {countersign.io/mode: enforce}'));
-  await noticed();
-  t.equal(source.snapshot!.mode, 'enforce');
-  write('namespace.yaml', namespace('off'));
-  write('pod.yaml', POD());
-  await noticed();
-  t.equal(source.snapshot!.mode, 'enforce', 'a word that is none does not weaken anything');
+t.test('files source: JSON, and the List that kubectl prints, count like YAML', async (t) => {
+  const list = JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'List',
+    items: [{ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'web', namespace: 'shop' } }],
+  });
+  const { folder, source } = await startedIn(t, { 'all.json': list });
+  t.equal(source.snapshot?.self.name, 'web');
+  folder.write('all.json', list.slice(0, -3));
+  await until('it is told of', () => source.problems.length > 0);
+  t.match(told(source), /all\.json:1: is no YAML/);
+  folder.write('all.json', list.replace('"name":"web"', '"name":7'));
+  await until('it is told of', () => /metadata\.name/.test(told(source)));
+  t.match(told(source), /all\.json:1: /);
+});
+
+t.test('files source: two policies of one name with different rules never open anything', async (t) => {
+  const { folder, source } = await startedIn(t, { 'pod.yaml': WEB, 'b.yaml': DENY });
+  const before = source.snapshot!.policies;
+  folder.write('a.yaml', policy('deny-most', 'everybody'));
+  folder.write('c.yaml', DENY);
+  await until('it is told of', () => source.problems.length > 0);
+  t.strictSame(source.snapshot!.policies, before);
+  t.match(told(source), /networkpolicy\/shop\/deny-most: is there more than once.*in force before stays/);
+  folder.remove('b.yaml');
+  folder.remove('c.yaml');
+  await until('one is left', () => source.problems.length === 0);
+  t.match(JSON.stringify(source.snapshot!.policies), /everybody/);
+});
+
+t.test('files source: of two pods of one name the first file counts, and that is told', async (t) => {
+  const { folder, source } = await startedIn(t, { 'pod.yaml': WEB });
+  folder.write('zz.yaml', pod('web', { app: 'other' }));
+  await until('it is told of', () => source.problems.length > 0);
+  t.equal(source.snapshot!.self.labels['app'], 'web');
+  t.match(told(source), /pod\/shop\/web: is there more than once; the first file by name counts/);
+});
+
+t.test(
+  'files source: the mode is that of the pod, else of its namespace, else of the process; a misspelt one enforces',
+  async (t) => {
+    const mark = (word: string): string => `  annotations: {countersign.io/mode: ${word}}\n`;
+    const namespace = (word: string): string =>
+      `apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n${mark(word)}`;
+    for (const [files, expected] of [
+      [{ 'pod.yaml': WEB }, 'audit'],
+      [{ 'pod.yaml': WEB, 'ns.yaml': namespace('enforce') }, 'enforce'],
+      [{ 'pod.yaml': pod('web', {}, mark('audit')), 'ns.yaml': namespace('enforce') }, 'audit'],
+      [
+        { 'pod.yaml': pod('web', { 'countersign.io/mode': 'enforce' }), 'ns.yaml': namespace('audit') },
+        'enforce',
+      ],
+      [{ 'pod.yaml': pod('web', {}, mark('Audit')), 'ns.yaml': namespace('audit') }, 'enforce'],
+    ] as const) {
+      const folder = new Folder();
+      t.teardown(() => folder.dispose());
+      for (const [name, text] of Object.entries(files)) folder.write(name, text);
+      const source = folder.source({ mode: 'audit' });
+      t.teardown(() => source.close());
+      await source.start();
+      t.equal(source.snapshot!.mode, expected, JSON.stringify(files));
+      t.equal(/neither audit nor enforce/.test(told(source)), JSON.stringify(files).includes(': Audit'));
+    }
+  },
+);
+
+t.test('files source: a burst of changes comes to rest in the last one', async (t) => {
+  const { folder, source } = await startedIn(t, { 'pod.yaml': WEB, 'policy.yaml': DENY });
+  const first = source.snapshot!.version;
+  for (let round = 0; round < 100; round++) {
+    folder.replace('policy.yaml', policy('deny-most', `round-${round}`));
+    await sleep(3);
+  }
+  await until('the last is in force', () => JSON.stringify(source.snapshot!.policies).includes('round-99'));
+  t.ok(source.snapshot!.version - first < 20, 'not every step was read');
+});
+
+t.test('files source: a change is in force within half a second', async (t) => {
+  const { folder, source } = await startedIn(t, { 'pod.yaml': WEB });
+  const times: number[] = [];
+  for (let round = 0; round < 5; round++) {
+    const start = performance.now();
+    folder.replace('policy.yaml', policy(`p${round}`));
+    await until('it is in force', () => policyNames(source)[0] === `p${round}`);
+    times.push(performance.now() - start);
+  }
+  t.ok(times.toSorted((a, b) => a - b)[2]! < 500, `took ${times.map(Math.round).join(', ')} ms`);
+});
+
+t.test('files source: an option that is no CIDR is refused', (t) => {
+  const folder = new Folder();
+  t.teardown(() => folder.dispose());
+  t.throws(() => folder.source({ podCidrs: ['10.1/16'] }), { message: /10\.1\/16 is no CIDR/ });
+  t.end();
+});
+
+t.test('files source: a process that has closed it ends', (t) => {
+  const folder = new Folder();
+  t.teardown(() => folder.dispose());
+  folder.write('pod.yaml', WEB);
+  const program = `
+    import { FilesSource } from ${JSON.stringify(join(import.meta.dirname, '../../src/sources/files-source.ts'))};
+    const source = new FilesSource({ folder: process.argv[1], pod: 'shop/web', mode: 'enforce' });
+    await source.start();
+    await source.close();
+    process.stdout.write(source.snapshot.self.name);`;
+  const ran = spawnSync(process.execPath, ['--input-type=module', '-e', program, folder.path], {
+    encoding: 'utf8',
+    timeout: 10_000,
+  });
+  t.match(ran, { status: 0, stdout: 'web' }, ran.stderr);
+  t.end();
 });

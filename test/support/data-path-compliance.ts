@@ -473,6 +473,68 @@ export function testDataPathCompliance(
     }
   });
 
+  each('guard: a reset before the first byte stays a reset', async (t, rig) => {
+    for (const bytes of [Buffer.alloc(0), Buffer.from(FrameFormat.magic.slice(0, 3))]) {
+      const { id, client, server } = await rig.relayed({ guard: true });
+      const ended = endOf(server);
+      client.write(bytes);
+      await sleep(20);
+      client.resetAndDestroy();
+      t.equal(await ended, 'reset', `after ${bytes.length} bytes`);
+      t.match(await rig.next(id), { kind: 'closed', closed: { cause: 'client-reset' } });
+    }
+  });
+
+  each('a reset is noticed while the other side takes no more', async (t, rig) => {
+    for (const side of ['client', 'server'] as const) {
+      const both = await rig.relayed();
+      const chunk = Buffer.alloc(1 << 20);
+      for (let sent = 0; sent < 64 && both[side].write(chunk); sent++) await sleep(1);
+      await sleep(100);
+      both[side].resetAndDestroy();
+      const cause = side === 'client' ? 'client-reset' : 'upstream-reset';
+      t.match(await rig.next(both.id), { kind: 'closed', closed: { cause } }, side);
+    }
+  });
+
+  each('an answer that a reset follows arrives whole, and the reset behind it', async (t, rig) => {
+    for (const uploading of [false, true]) {
+      const { id, client, server } = await rig.relayed();
+      client.write('request');
+      await read(server, 7);
+      if (uploading) client.write(Buffer.alloc(64 << 10)); // nobody reads it
+      const answer = Buffer.alloc(200_000, 'answer');
+      let received = 0;
+      server.write(answer);
+      // What the server's own kernel still held would go with the reset.
+      while (rig.dataPath.progress(id)?.bytesOut !== answer.length) await sleep(5);
+      server.resetAndDestroy();
+      await sleep(50);
+      client.on('data', (part) => (received += part.length));
+      t.equal(await endOf(client), 'reset');
+      t.equal(received, answer.length, uploading ? 'while the client still sends' : 'a client that waits');
+    }
+  });
+
+  each('a client that resets while a dial is pending is told as closed', async (t, rig) => {
+    const { id, client } = await rig.connect();
+    rig.dataPath.dial(id, { address: '192.0.2.1', port: 9 }, { fastOpen: false });
+    client.write('unread');
+    await sleep(20);
+    client.resetAndDestroy();
+    const told: string[] = [];
+    do told.push((await rig.next(id)).kind);
+    while (told.at(-1) !== 'closed');
+    t.ok(told.length <= 2, 'at most the failed dial before it');
+  });
+
+  each('the largest frame that a header can announce is read', async (t, rig) => {
+    const { id, client } = await rig.connect();
+    rig.dataPath.readFrame(id, 'client', 70_000);
+    client.write(frame('x'.repeat(65_535)));
+    t.match(await rig.next(id), { kind: 'frame', length: 65_547 });
+  });
+
   each('a client that resets before anything was decided is told as closed', async (t, rig) => {
     const { id, client } = await rig.connect();
     client.resetAndDestroy();

@@ -1,0 +1,117 @@
+/* Listeners and who comes in. */
+#define _GNU_SOURCE
+#include "internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+/* linux/netfilter_ipv4.h and ip6_tables.h: they cannot be included beside the C library's. */
+#define SO_ORIGINAL_DST 80
+#ifndef IP6T_SO_ORIGINAL_DST
+#define IP6T_SO_ORIGINAL_DST 80
+#endif
+
+enum {
+  ACCEPTS = 64, /* before others get their turn */
+  REST_MS = 20, /* when there is nothing to accept with */
+};
+
+/* Level-triggered: who is left waiting after a full round is told again. */
+static bool hear(struct data_path *path, struct listener *listener, int operation, uint32_t events) {
+  struct epoll_event event = {.events = events, .data.ptr = &listener->end};
+  return epoll_ctl(path->epoll, operation, listener->end.fd, &event) == 0;
+}
+
+void add_listener(struct data_path *path, const struct command *command) {
+  for (int i = 0; i < LISTENERS; i++) {
+    struct listener *listener = &path->listeners[i];
+    if (listener->end.fd >= 0) continue;
+    *listener = (struct listener){.end = {.fd = command->fd}, .id = command->id, .role = command->role};
+    if (!hear(path, listener, EPOLL_CTL_ADD, EPOLLIN)) close_end(&listener->end, false);
+    return;
+  }
+  close(command->fd);
+}
+
+void remove_listener(struct data_path *path, uint64_t id) {
+  for (int i = 0; i < LISTENERS; i++) {
+    if (path->listeners[i].end.fd >= 0 && path->listeners[i].id == id) close_end(&path->listeners[i].end, false);
+  }
+}
+
+static void hear_all(struct data_path *path, uint32_t events) {
+  for (int i = 0; i < LISTENERS; i++) {
+    if (path->listeners[i].end.fd >= 0) hear(path, &path->listeners[i], EPOLL_CTL_MOD, events);
+  }
+}
+
+/* Nothing to accept with: without a rest the thread would be told of who waits again and again. */
+static void rest(struct data_path *path) {
+  hear_all(path, 0);
+  path->accept_again = now_ms() + REST_MS;
+}
+
+void accept_again(struct data_path *path) {
+  if (path->accept_again == 0 || now_ms() < path->accept_again) return;
+  path->accept_again = 0;
+  hear_all(path, EPOLLIN);
+}
+
+static void report_accepted(struct data_path *path, struct connection *connection, int role) {
+  int fd = connection->end[CLIENT].fd;
+  struct event *event = new_event(EVENT_ACCEPTED, connection);
+  event->role = role;
+  socklen_t length = sizeof event->peer;
+  if (getpeername(fd, (struct sockaddr *)&event->peer, &length) != 0) event->peer.ss_family = 0;
+  length = sizeof event->local;
+  getsockname(fd, (struct sockaddr *)&event->local, &length);
+  length = sizeof event->original;
+  bool six = event->local.ss_family == AF_INET6;
+  if (getsockopt(fd, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IP6T_SO_ORIGINAL_DST : SO_ORIGINAL_DST,
+                 &event->original, &length) != 0) {
+    event->original.ss_family = 0;
+  }
+  uint8_t syn[256];
+  length = sizeof syn;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_SAVED_SYN, syn, &length) == 0) set_bytes(event, syn, length);
+  emit(path, event);
+}
+
+/* Out of descriptors: refuses who waits with the reserve, instead of leaving him without an answer. @returns whether one was */
+static bool refuse_one(struct data_path *path, struct listener *listener) {
+  if (path->reserve >= 0) close(path->reserve);
+  int fd = accept4(listener->end.fd, NULL, NULL, SOCK_CLOEXEC);
+  bool starved = fd < 0 && errno != EAGAIN;
+  if (fd >= 0) reset_fd(fd);
+  path->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (starved) rest(path);
+  return fd >= 0;
+}
+
+void accept_some(struct data_path *path, struct listener *listener) {
+  for (int i = 0; i < ACCEPTS && listener->end.fd >= 0; i++) {
+    int fd = accept4(listener->end.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+      if (errno == EAGAIN) return;
+      if (errno == EMFILE || errno == ENFILE) {
+        if (!refuse_one(path, listener)) return;
+      } else if (errno == ENOBUFS || errno == ENOMEM) {
+        rest(path);
+        return;
+      }
+      continue; /* what is left are errors of the connection that was to be accepted: accept(2) */
+    }
+    set_socket_options(fd);
+    struct connection *connection = new_connection(path, fd);
+    if (connection == NULL) {
+      reset_fd(fd);
+      continue;
+    }
+    report_accepted(path, connection, listener->role);
+    if (!watch(path, &connection->end[CLIENT])) close_connection(path, connection, CAUSE_RESET);
+  }
+}

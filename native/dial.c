@@ -1,0 +1,92 @@
+/* The upstream side: dialled, dialled again, dropped. */
+#define _GNU_SOURCE
+#include "internal.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+static void report_dialled(struct data_path *path, struct connection *connection, int error) {
+  struct end *upstream = &connection->end[UPSTREAM];
+  struct event *event = new_event(EVENT_DIALLED, connection);
+  event->number = error;
+  upstream->connecting = false;
+  if (error == 0) {
+    socklen_t length = sizeof event->local;
+    getsockname(upstream->fd, (struct sockaddr *)&event->local, &length);
+  } else {
+    close_end(upstream, true);
+  }
+  emit(path, event);
+}
+
+void dial(struct data_path *path, struct connection *connection, const struct command *command) {
+  struct end *upstream = &connection->end[UPSTREAM];
+  close_end(upstream, true);
+  init_end(connection, UPSTREAM, -1);
+  if (connection->reading && connection->reading_side == UPSTREAM) connection->reading = false;
+  upstream->connecting = true;
+  upstream->writable = false;
+  int family = command->target.ss_family;
+  upstream->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (upstream->fd < 0) {
+    report_dialled(path, connection, errno);
+    return;
+  }
+  set_socket_options(upstream->fd);
+  int on = 1;
+  /* Deferred until the first bytes, which then travel in the SYN if there is a cookie; the option is in the SYN in any case. */
+  bool deferred = command->flag && command->length > 0 &&
+                  setsockopt(upstream->fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof on) == 0;
+  socklen_t length = family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+  int connected;
+  do connected = connect(upstream->fd, (const struct sockaddr *)&command->target, length);
+  while (connected != 0 && errno == EINTR);
+  if (connected != 0 && errno != EINPROGRESS) {
+    report_dialled(path, connection, errno);
+    return;
+  }
+  if (command->length > 0) {
+    upstream->spoken = true;
+    ssize_t sent = 0;
+    if (deferred && connected == 0) {
+      sent = send(upstream->fd, command->bytes, command->length, MSG_NOSIGNAL);
+      if (sent < 0 && errno != EAGAIN && errno != EINPROGRESS) {
+        report_dialled(path, connection, errno);
+        return;
+      }
+      if (sent < 0) sent = 0;
+    }
+    append(&upstream->out, command->bytes + sent, command->length - (size_t)sent);
+  }
+  if (!watch(path, upstream)) report_dialled(path, connection, errno);
+}
+
+/* An event on an upstream side that is still connecting. */
+void continue_dial(struct data_path *path, struct connection *connection) {
+  struct end *upstream = &connection->end[UPSTREAM];
+  int error = 0;
+  socklen_t length = sizeof error;
+  if (getsockopt(upstream->fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) error = errno;
+  if (error == 0) {
+    /* A deferred Fast Open connect is writable before it has begun. */
+    struct tcp_info info;
+    length = sizeof info;
+    if (getsockopt(upstream->fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) error = errno;
+    else if (info.tcpi_state == TCP_SYN_SENT) return;
+    else if (info.tcpi_state == TCP_CLOSE) error = ECONNRESET;
+  }
+  report_dialled(path, connection, error);
+}
+
+/* --- commands --- */
+
+void drop_upstream(struct data_path *path, struct connection *connection) {
+  close_end(&connection->end[UPSTREAM], true);
+  init_end(connection, UPSTREAM, -1);
+  clear_directions(path, connection);
+  connection->relaying = connection->held = connection->guard = false;
+  connection->end[CLIENT].eof = connection->end[CLIENT].finished = false;
+  connection->end[CLIENT].readable = true;
+}

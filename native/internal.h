@@ -1,0 +1,162 @@
+/* What the files of the data thread share. Everything here belongs to that thread, but for what a lock guards. */
+#ifndef COUNTERSIGN_INTERNAL_H
+#define COUNTERSIGN_INTERNAL_H
+
+#include "data_path.h"
+
+#include <pthread.h>
+
+enum {
+  HEADER_BYTES = 12,
+  SCRATCH_BYTES = 64 * 1024,
+  POOLED_PIPES = 64,
+  LISTENERS = 16,
+};
+
+struct connection;
+
+struct buffer {
+  uint8_t *bytes;
+  uint32_t start, end;
+};
+
+struct end {
+  struct connection *connection;
+  int fd;
+  bool connecting, readable, writable, peer_finished;
+  bool failed;   /* the peer has reset, or cannot be reached any more */
+  bool broken;   /* a call has told so already: the kernel says it once, and calls the rest of the stream ended */
+  bool urgent;   /* the peer uses urgent data, at which reads stop short and splice stops for good */
+  bool eof;      /* the peer's end was read */
+  bool finished; /* we have sent our end */
+  bool spoken;   /* the brain's bytes were the last ones that were sent here */
+  bool draining; /* closed, but what was sent is still to arrive */
+  struct buffer out; /* the brain's bytes that did not fit yet; before anything relayed */
+};
+
+/* One direction of the relay: what was read from end[d] and is not yet written to the other. */
+struct direction {
+  struct buffer rest;
+  int pipe[2]; /* -1: none; held only while bytes are in it, or bulk flows */
+  uint32_t piped;
+  uint8_t full_reads;
+  uint64_t bytes;
+};
+
+struct connection {
+  uint64_t id;
+  struct end end[2];
+  struct direction direction[2];
+  bool relaying, guard, held;
+  bool reading;
+  enum side reading_side;
+  uint32_t max_bytes;
+  bool closed;
+  bool queued;    /* in the run queue */
+  bool lingering; /* in the list of those that wait for bytes to arrive, until the deadline */
+  int64_t deadline, next_look;
+  uint32_t patience; /* ms until the look after the next one */
+  struct connection *next_queued, *next_dead, *next_lingering;
+};
+
+struct listener {
+  struct end end; /* connection NULL: tells it from a connection's end */
+  uint64_t id;
+  int role;
+};
+
+struct slot {
+  struct connection *connection;
+  uint64_t generation;
+};
+
+struct data_path {
+  pthread_t thread;
+  int epoll, wakeup;
+  int reserve; /* a descriptor kept back, to refuse connections with when there is no other */
+  wake_function wake;
+  void *context;
+
+  pthread_mutex_t commands_lock;
+  struct command *commands, *working;
+  size_t command_count, command_capacity, working_capacity;
+
+  pthread_mutex_t events_lock;
+  struct event *first_event, **last_event;
+
+  /* Held by the thread when it adds and removes, by others when they look. */
+  pthread_mutex_t slots_lock;
+  struct slot *slots;
+  uint32_t slot_count;
+  uint32_t *free_slots;
+  uint32_t free_count;
+
+  struct listener listeners[LISTENERS];
+  int64_t accept_again; /* not 0: accepting rests until then */
+  struct connection *run_queue, *dead, *lingering;
+  uint32_t lingering_count;
+  int64_t tend_at; /* the earliest next_look of the lingering */
+  int pipes[POOLED_PIPES][2];
+  int pipe_count;
+  bool stopping;
+  uint8_t scratch[SCRATCH_BYTES + HEADER_BYTES]; /* the longest frame that a header can announce fits */
+};
+
+/* --- queues.c: events to the main thread, commands from it --- */
+struct event *new_event(enum event_type type, const struct connection *connection);
+void set_bytes(struct event *event, const uint8_t *bytes, size_t length);
+void emit(struct data_path *path, struct event *event);
+/* All commands so far, in path->working. @returns how many */
+size_t take_commands(struct data_path *path);
+
+/* --- sockets.c: buffers, pipes, ends --- */
+int64_t now_ms(void);
+bool is_empty(const struct buffer *buffer);
+void append(struct buffer *buffer, const uint8_t *bytes, size_t length);
+void free_buffer(struct buffer *buffer);
+bool take_pipe(struct data_path *path, int pipe_out[2]);
+void give_pipe(struct data_path *path, struct direction *direction);
+void close_pooled_pipes(struct data_path *path);
+void set_socket_options(int fd);
+bool watch(struct data_path *path, struct end *end);
+/* After a call on the end that failed with this errno for good. */
+void note_failure(struct end *end, int error);
+/* Writes what the brain has sent, as far as it goes. */
+void flush_out(struct end *end);
+void reset_fd(int fd);
+void close_end(struct end *end, bool reset);
+
+/* --- connections.c: their names, their beginning and their end --- */
+struct connection *new_connection(struct data_path *path, int fd);
+void init_end(struct connection *connection, enum side side, int fd);
+struct connection *find(struct data_path *path, uint64_t id);
+void clear_directions(struct data_path *path, struct connection *connection);
+void close_connection(struct data_path *path, struct connection *connection, enum close_cause cause);
+/* A side is gone and what it sent before has not all been passed on: waits for that, but not for ever. */
+void linger(struct data_path *path, struct connection *connection);
+void tend_lingering(struct data_path *path);
+void bury_dead(struct data_path *path);
+
+/* --- accept.c --- */
+void add_listener(struct data_path *path, const struct command *command);
+void remove_listener(struct data_path *path, uint64_t id);
+void accept_some(struct data_path *path, struct listener *listener);
+void accept_again(struct data_path *path);
+
+/* --- dial.c --- */
+void dial(struct data_path *path, struct connection *connection, const struct command *command);
+/* An event on an upstream side that is still connecting. */
+void continue_dial(struct data_path *path, struct connection *connection);
+void drop_upstream(struct data_path *path, struct connection *connection);
+
+/* --- frame.c: all that is known of the protocol here --- */
+void try_read_frame(struct data_path *path, struct connection *connection);
+/* Whether the client's first bytes may be forwarded. */
+bool pass_guard(struct data_path *path, struct connection *connection);
+
+/* --- relay.c --- */
+void run(struct data_path *path, struct connection *connection);
+void run_later(struct data_path *path, struct connection *connection);
+void run_queued(struct data_path *path);
+
+#endif

@@ -1,0 +1,125 @@
+/* Buffers, pipes and the ends of connections. */
+#define _GNU_SOURCE
+#include "internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PIPE_BYTES = 256 * 1024 };
+
+int64_t now_ms(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+void free_buffer(struct buffer *buffer) {
+  free(buffer->bytes);
+  memset(buffer, 0, sizeof *buffer);
+}
+
+bool is_empty(const struct buffer *buffer) { return buffer->start == buffer->end; }
+
+void append(struct buffer *buffer, const uint8_t *bytes, size_t length) {
+  if (length == 0) return;
+  size_t kept = buffer->end - buffer->start;
+  uint8_t *joined = malloc(kept + length);
+  if (joined == NULL) abort();
+  if (kept > 0) memcpy(joined, buffer->bytes + buffer->start, kept);
+  memcpy(joined + kept, bytes, length);
+  free(buffer->bytes);
+  *buffer = (struct buffer){.bytes = joined, .start = 0, .end = (uint32_t)(kept + length)};
+}
+
+bool take_pipe(struct data_path *path, int pipe_out[2]) {
+  if (path->pipe_count > 0) {
+    path->pipe_count--;
+    pipe_out[0] = path->pipes[path->pipe_count][0];
+    pipe_out[1] = path->pipes[path->pipe_count][1];
+    return true;
+  }
+  if (pipe2(pipe_out, O_NONBLOCK | O_CLOEXEC) != 0) {
+    pipe_out[0] = pipe_out[1] = -1;
+    return false;
+  }
+  fcntl(pipe_out[1], F_SETPIPE_SZ, PIPE_BYTES); /* as large as the user's limit allows; smaller works, too */
+  return true;
+}
+
+void give_pipe(struct data_path *path, struct direction *direction) {
+  if (direction->pipe[0] < 0) return;
+  if (direction->piped == 0 && path->pipe_count < POOLED_PIPES) {
+    path->pipes[path->pipe_count][0] = direction->pipe[0];
+    path->pipes[path->pipe_count][1] = direction->pipe[1];
+    path->pipe_count++;
+  } else {
+    close(direction->pipe[0]);
+    close(direction->pipe[1]);
+  }
+  direction->pipe[0] = direction->pipe[1] = -1;
+  direction->piped = 0;
+}
+
+void close_pooled_pipes(struct data_path *path) {
+  while (path->pipe_count > 0) {
+    path->pipe_count--;
+    close(path->pipes[path->pipe_count][0]);
+    close(path->pipes[path->pipe_count][1]);
+  }
+}
+
+void set_socket_options(int fd) {
+  int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on); /* a peer that vanished ends some day */
+  /* An urgent byte stays in the stream where it was sent; without this it would be lost. */
+  setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
+}
+
+bool watch(struct data_path *path, struct end *end) {
+  struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET, .data.ptr = end};
+  return epoll_ctl(path->epoll, EPOLL_CTL_ADD, end->fd, &event) == 0;
+}
+
+void note_failure(struct end *end, int error) {
+  end->failed = true;
+  end->readable = true; /* what came before is still there */
+  /* EPIPE is how the kernel names a reset behind an end that the peer had sent: reading meets that end first. */
+  if (error != EPIPE) end->broken = true;
+}
+
+void flush_out(struct end *end) {
+  while (!is_empty(&end->out) && end->writable) {
+    ssize_t sent = send(end->fd, end->out.bytes + end->out.start, end->out.end - end->out.start, MSG_NOSIGNAL);
+    if (sent >= 0) {
+      end->out.start += (uint32_t)sent;
+    } else if (errno == EAGAIN || errno == EINPROGRESS || errno == ENOTCONN) {
+      end->writable = false;
+    } else if (errno != EINTR) {
+      note_failure(end, errno);
+      break;
+    }
+  }
+  if (is_empty(&end->out)) free_buffer(&end->out);
+}
+
+void reset_fd(int fd) {
+  struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  close(fd); /* not shared with anybody: epoll forgets it */
+}
+
+void close_end(struct end *end, bool reset) {
+  if (end->fd < 0) return;
+  if (reset) reset_fd(end->fd);
+  else close(end->fd);
+  end->fd = -1;
+  free_buffer(&end->out);
+}

@@ -1,0 +1,57 @@
+import { parseCidr } from '../lib/cidr.ts';
+import type { FieldReader } from '../policy/fields.ts';
+import { decodeAddresses, decodeMetadata } from './objects-fields.ts';
+
+export interface NodeObject {
+  readonly kind: 'Node';
+  readonly name: string;
+  readonly addresses: readonly string[];
+  readonly podCidrs: readonly string[];
+  /** `topology.kubernetes.io/zone`. */
+  readonly zone: string | undefined;
+}
+
+/** The addresses that Services are given, by `ServiceCIDR` objects (KEP-1880). */
+export interface ServiceCidrObject {
+  readonly kind: 'ServiceCIDR';
+  readonly name: string;
+  readonly cidrs: readonly string[];
+}
+
+/** Reads a Node. */
+export function decodeNode(reader: FieldReader, root: Record<string, unknown>): NodeObject {
+  const { name, labels } = decodeMetadata(reader, root['metadata']);
+  const spec = reader.object(root['spec'], 'spec') ?? {};
+  const status = reader.object(root['status'], 'status') ?? {};
+  const listed = reader.list(status['addresses'], 'status.addresses') ?? [];
+  const addresses = listed.flatMap((entry, index) => {
+    const address = reader.object(entry, `status.addresses[${index}]`) ?? {};
+    // The other types are names.
+    if (address['type'] !== 'InternalIP' && address['type'] !== 'ExternalIP') return [];
+    return decodeAddresses(reader, [address['address']], `status.addresses[${index}].address`);
+  });
+  const several = reader.list(spec['podCIDRs'], 'spec.podCIDRs') ?? [];
+  const podCidrs =
+    several.length > 0
+      ? decodeCidrs(reader, several, 'spec.podCIDRs')
+      : decodeCidrs(reader, [spec['podCIDR']], 'spec.podCIDR');
+  return { kind: 'Node', name, addresses, podCidrs, zone: labels['topology.kubernetes.io/zone'] };
+}
+
+/** Reads a ServiceCIDR. */
+export function decodeServiceCidr(reader: FieldReader, root: Record<string, unknown>): ServiceCidrObject {
+  const { name } = decodeMetadata(reader, root['metadata']);
+  const spec = reader.object(root['spec'], 'spec') ?? {};
+  const cidrs = decodeCidrs(reader, reader.list(spec['cidrs'], 'spec.cidrs') ?? [], 'spec.cidrs');
+  return { kind: 'ServiceCIDR', name, cidrs };
+}
+
+function decodeCidrs(reader: FieldReader, values: readonly unknown[], field: string): string[] {
+  return values.flatMap((value, index) => {
+    const text = reader.text(value, `${field}[${index}]`) ?? '';
+    if (text === '') return [];
+    if (parseCidr(text) !== undefined) return [text];
+    reader.problem(`${field}[${index}]`, `${JSON.stringify(text.slice(0, 60))} is no CIDR`);
+    return [];
+  });
+}

@@ -1,0 +1,48 @@
+import t from 'tap';
+import { CONDITIONS, Readiness } from '../../src/observe/readiness.ts';
+
+t.test('readiness: it starts as not ready, with every condition named', (t) => {
+  const readiness = new Readiness();
+  t.notOk(readiness.ready);
+  t.equal(readiness.text, CONDITIONS.map((condition) => `${condition}: not yet`).join('\n'));
+  t.end();
+});
+
+t.test('readiness: it takes every single condition', (t) => {
+  for (const missing of CONDITIONS) {
+    const readiness = new Readiness();
+    for (const condition of CONDITIONS) if (condition !== missing) readiness.set(condition, undefined);
+    t.notOk(readiness.ready, missing);
+    t.equal(readiness.text, `${missing}: not yet`);
+    readiness.set(missing, undefined);
+    t.ok(readiness.ready);
+    t.equal(readiness.text, 'ready');
+  }
+  t.end();
+});
+
+t.test(
+  'readiness: what is lost again is told in the order of the list, and only changes are announced',
+  (t) => {
+    const told: boolean[] = [];
+    const readiness = new Readiness((ready) => told.push(ready));
+    for (const condition of CONDITIONS) readiness.set(condition, undefined);
+    readiness.set('serving', 'shutting down');
+    readiness.set('identity', 'the own identity has ended');
+    readiness.set('identity', 'still ended');
+    t.equal(readiness.text, 'identity: still ended\nserving: shutting down');
+    readiness.set('serving', undefined);
+    readiness.set('identity', undefined);
+    t.strictSame(told, [true, false, true]);
+    t.end();
+  },
+);
+
+t.test('readiness: a problem is one bounded line, whatever its text', (t) => {
+  const readiness = new Readiness();
+  for (const condition of CONDITIONS) readiness.set(condition, undefined);
+  readiness.set('source', `pods.yaml:3: \u001b[31m${'x'.repeat(10_000)}\nredirect: fake`);
+  t.match(readiness.text, /^source: pods\.yaml:3: \ufffd\[31mx+…$/);
+  t.ok(readiness.text.length < 400);
+  t.end();
+});
