@@ -34,7 +34,8 @@ export function decodeObjectMetadata(
   if (scope === 'namespaced') {
     const namespaceFault = namespace === '' ? undefined : dnsLabelFault(namespace);
     if (namespaceFault !== undefined) reader.problem('metadata.namespace', namespaceFault);
-  } else if (namespace !== '') {
+  } else if (namespace !== '' && namespace !== 'default') {
+    // The API server lets pass what clients put there by default.
     reader.problem('metadata.namespace', 'must be left out: objects of this kind are in no namespace');
   }
   const labels = reader.texts(metadata['labels'], 'metadata.labels');

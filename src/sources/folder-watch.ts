@@ -42,7 +42,6 @@ export class FolderWatch {
   #looking: Promise<void> | undefined;
   #noticed = false;
   #lookedAt = -Infinity;
-  #readOnce = false;
   #closed = false;
 
   constructor(folder: string, events: FolderEvents) {
@@ -68,8 +67,6 @@ export class FolderWatch {
     this.#timer = setTimeout(() => {
       this.#looking = this.#lookAndGoOn();
     }, milliseconds);
-    // Who waits for the first reading gets it; after that a folder alone keeps no process alive.
-    if (this.#readOnce) this.#timer.unref();
   }
 
   async #lookAndGoOn(): Promise<void> {
@@ -86,7 +83,6 @@ export class FolderWatch {
     try {
       listing = await scanFolder(this.#folder);
     } catch (error) {
-      this.#readOnce = true;
       this.#applied = undefined;
       this.#pending = undefined;
       this.#unwatch(() => false);
@@ -133,7 +129,6 @@ export class FolderWatch {
     // What changed while it was read is read again.
     const after = await scanFolder(this.#folder).then(signatureOf, () => undefined);
     if (after !== signature || this.#closed) return;
-    this.#readOnce = true;
     this.#known = files;
     this.#applied = signature;
     this.#pending = undefined;

@@ -5,10 +5,6 @@ import t from 'tap';
 import { until } from '../support/source-compliance.ts';
 import { Folder, policy, policyNames, startedIn, told, WEB } from './folder.ts';
 
-// Looks of the source do not keep the process alive, and some tests wait for nothing else.
-const alive = setInterval(() => {}, 1_000);
-t.teardown(() => clearInterval(alive));
-
 /** Long enough for two looks. */
 const NOTICE_MS = 1_300;
 const DENY = policy('deny-most');

@@ -6,10 +6,6 @@ import t from 'tap';
 import { testSource, until } from '../support/source-compliance.ts';
 import { Folder, makeFilesOrigin, pod, policy, policyNames, startedIn, told, WEB } from './folder.ts';
 
-// Looks of the source do not keep the process alive, and some tests wait for nothing else.
-const alive = setInterval(() => {}, 1_000);
-t.teardown(() => clearInterval(alive));
-
 testSource(t, 'files source', makeFilesOrigin);
 
 /** Long enough for two looks. */

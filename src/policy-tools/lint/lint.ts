@@ -1,5 +1,6 @@
 import type { Inventory } from '../../workloads/inventory.ts';
 import { standing } from '../end-groups.ts';
+import { clusterSelectsNothing, equalPriorities } from './cluster-checks.ts';
 import type { Check, Finding } from './finding.ts';
 import { noDns, oneSidedAllows } from './flow-checks.ts';
 import {
@@ -34,6 +35,7 @@ export const LINT_RULES: Readonly<Record<string, string>> = {
   'plugin-end-port': 'endPort, which some network plugins ignore',
   'plugin-sctp': 'SCTP, which some network plugins do not handle',
   'host-network': 'A policy that selects pods of the node network',
+  'equal-priority': 'Cluster policies of equal priority that may disagree',
   'port-name-twice': 'One name for several ports of a pod',
 };
 
@@ -43,6 +45,8 @@ const CHECKS: readonly Check[] = [
   rulesWithoutType,
   emptyLists,
   selectsNothing,
+  clusterSelectsNothing,
+  equalPriorities,
   coveredRules,
   unknownPortNames,
   oneSidedAllows,
