@@ -2,7 +2,8 @@ import { Command, Option } from 'commander';
 import { setting } from '../config.ts';
 import { EXIT, UserError } from '../errors.ts';
 import type { BackendName } from '../redirect/backend.ts';
-import { checkOptions, type RedirectOptions } from '../redirect/plan.ts';
+import type { RedirectOptions } from '../redirect/plan-options.ts';
+import type { RuleSet } from '../redirect/plan-rules.ts';
 import { DEFAULT_PROXY_UID } from '../redirect/ports.ts';
 
 interface Flags {
@@ -21,26 +22,28 @@ export function redirectCommand(): Command {
     "netfilter rules that lead this network namespace's TCP through the proxy",
   );
   flagged(redirect.command('apply'))
-    .description('put the rules in force, in one transaction; replaces those of an earlier call')
+    .description('put the rules in force; replaces those of an earlier call')
     .action(async (flags: Flags) => {
       const options = optionsOf(flags);
-      const backend = await (await import('../redirect/backend.ts')).chooseBackend(flags.backend);
-      await backend.apply(options);
-      say(`redirection is in force (${backend.name}, proxy uid ${options.proxyUid})`);
+      const plan = await planOf(options);
+      const { applyRules } = await import('../redirect/backend.ts');
+      const { tool } = await applyRules(plan, flags.backend);
+      say(`redirection is in force (${tool}, proxy uid ${options.proxyUid})`);
     });
   flagged(redirect.command('check'))
     .description('compare the rules in force with those that apply would set; exit status 1 if they differ')
     .addOption(new Option('-o, --output <format>', 'text or json').choices(['text', 'json']).default('text'))
     .action(async (flags: Flags) => {
-      const options = optionsOf(flags);
-      const backend = await (await import('../redirect/backend.ts')).chooseBackend(flags.backend);
+      const plan = await planOf(optionsOf(flags));
+      const { backendInForce } = await import('../redirect/backend.ts');
       const { checkRules } = await import('../redirect/check.ts');
-      const result = await checkRules(backend, options);
+      const backend = await backendInForce(flags.backend);
+      const result = await checkRules(backend, plan);
       if (flags.output === 'json') say(JSON.stringify({ backend: backend.name, ...result }));
-      else if (result.inForce) say(`the rules are in force (${backend.name})`);
+      else if (result.inForce) say(`the rules are in force (${backend.tool})`);
       else {
         say(
-          `the rules are not in force as planned (${backend.name}); 'countersign redirect apply' sets them`,
+          `the rules are not in force as planned (${backend.tool}); 'countersign redirect apply' sets them`,
         );
         for (const line of result.missing) say(`  missing:    ${line}`);
         for (const line of result.unexpected) say(`  unexpected: ${line}`);
@@ -49,31 +52,19 @@ export function redirectCommand(): Command {
     });
   redirect
     .command('remove')
-    .description('take the rules away; nothing else is touched')
+    .description('take the rules away, by whichever tool they were set; nothing else is touched')
     .addOption(backendFlag())
     .action(async (flags: { backend?: BackendName }) => {
-      const { chooseBackend } = await import('../redirect/backend.ts');
-      const names: readonly BackendName[] =
-        flags.backend === undefined ? ['nft', 'iptables'] : [flags.backend];
-      let removed = 0;
-      for (const name of names) {
-        try {
-          const backend = await chooseBackend(name);
-          await backend.remove();
-          removed++;
-        } catch (error) {
-          // Whichever tool is not here has set nothing either.
-          if (flags.backend !== undefined || (name === 'iptables' && removed === 0)) throw error;
-        }
-      }
+      const { removeRules } = await import('../redirect/backend.ts');
+      await removeRules(flags.backend);
       say('no rules of countersign are in force');
     });
   flagged(redirect.command('print'))
     .description('print the rules that apply would set; needs no privilege')
     .action(async (flags: Flags) => {
-      const options = optionsOf(flags);
-      const { printBackend } = await import('../redirect/backend.ts');
-      process.stdout.write(printBackend(flags.backend ?? 'nft').print(options));
+      const plan = await planOf(optionsOf(flags));
+      const { printedPlan } = await import('../redirect/plan-print.ts');
+      process.stdout.write(printedPlan(plan, flags.backend ?? 'nft'));
     });
   return redirect;
 }
@@ -116,15 +107,28 @@ function optionsOf(flags: Flags): RedirectOptions {
   if (flags.mode !== 'redirect') {
     throw new UserError(`--mode ${flags.mode} is not built yet; --mode redirect is`);
   }
-  const list = (text: string): string[] => text.split(',').filter((part) => part !== '');
-  const options = {
-    proxyUid: Number(flags.proxyUid),
-    excludeInboundPorts: list(flags.excludeInboundPorts).map(Number),
-    excludeOutboundPorts: list(flags.excludeOutboundPorts).map(Number),
+  const list = (text: string): string[] =>
+    text
+      .split(',')
+      .map((part) => part.trim())
+      .filter((part) => part !== '');
+  return {
+    proxyUid: numberOf(flags.proxyUid),
+    excludeInboundPorts: list(flags.excludeInboundPorts).map(numberOf),
+    excludeOutboundPorts: list(flags.excludeOutboundPorts).map(numberOf),
     excludeOutboundCidrs: list(flags.excludeOutboundCidrs),
   };
-  checkOptions(options);
-  return options;
+}
+
+/** Digits alone: `0x50` and `1e3` are no ports. */
+function numberOf(text: string): number {
+  if (!/^\d{1,10}$/.test(text)) throw new UserError(`${JSON.stringify(text.slice(0, 40))} is no number`);
+  return Number(text);
+}
+
+async function planOf(options: RedirectOptions): Promise<RuleSet> {
+  const { redirectPlan } = await import('../redirect/plan.ts');
+  return redirectPlan(options);
 }
 
 function say(text: string): void {

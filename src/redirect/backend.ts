@@ -1,147 +1,106 @@
-import { spawn } from 'node:child_process';
-import { messageOf, EXIT, UserError } from '../errors.ts';
-import type { RedirectOptions } from './plan.ts';
-import { CHAINS, iptablesPlan, iptablesRemoval } from './plan-iptables.ts';
-import { NFT_TABLE, nftPlan, nftRemoval } from './plan-nft.ts';
+import { EXIT, messageOf, UserError } from '../errors.ts';
+import { iptablesBackend, type Variant } from './iptables-backend.ts';
+import { nftBackend } from './nft-backend.ts';
+import type { RuleSet } from './plan-rules.ts';
+import { runTool } from './tool.ts';
 
 export type BackendName = 'nft' | 'iptables';
 
-/** Puts rules into the kernel, by one of the two tools that there are for it. */
+/** Puts rules into the kernel, by one of the tools that there are for it. Every method throws a UserError with the tool's own words. */
 export interface Backend {
   readonly name: BackendName;
-  apply(options: RedirectOptions): Promise<void>;
+  /** The program, for messages. */
+  readonly tool: string;
+  /** Tries out whether {@link apply} would succeed. Changes nothing. */
+  test(plan: RuleSet): Promise<void>;
+  apply(plan: RuleSet): Promise<void>;
+  /** Takes away all that is ours, of any version; nothing there is fine. */
   remove(): Promise<void>;
-  /** What is in force, line by line, without counters; empty when nothing is. */
+  /** The rules of ours that are in force, a line each and in the tool's own writing; empty when there are none. */
   read(): Promise<string[]>;
   /** What {@link read} would give if the rules were in force as planned. */
-  expected(options: RedirectOptions): Promise<string[]>;
-  /** The text of the rules. */
-  print(options: RedirectOptions): string;
+  expected(plan: RuleSet): Promise<string[]>;
 }
 
-/** The tool to use: nft where it works, else iptables. */
-export async function chooseBackend(wanted: BackendName | undefined): Promise<Backend> {
+/** Applies by the tool asked for, else by the first that can, and removes what another one may have set before. @returns the tool */
+export async function applyRules(plan: RuleSet, wanted: BackendName | undefined): Promise<Backend> {
+  const all = await backends();
   const problems: string[] = [];
-  for (const backend of [NFT, IPTABLES]) {
-    if (wanted !== undefined && wanted !== backend.name) continue;
+  for (const backend of all) {
+    if (wanted !== undefined && backend.name !== wanted) continue;
+    try {
+      await backend.test(plan);
+    } catch (error) {
+      problems.push(messageOf(error));
+      continue;
+    }
+    await backend.apply(plan);
+    for (const other of all)
+      if (other !== backend && (await rulesOrNone(other)).length > 0) await other.remove();
+    return backend;
+  }
+  throw noWay(problems);
+}
+
+/** Removes whatever any tool has set, or the one asked for. */
+export async function removeRules(wanted: BackendName | undefined): Promise<void> {
+  for (const backend of await readable(wanted)) await backend.remove();
+}
+
+/** The tool with which rules of ours are in force; when there are none, the first that works. */
+export async function backendInForce(wanted: BackendName | undefined): Promise<Backend> {
+  const working = await readable(wanted);
+  for (const backend of working) if ((await backend.read()).length > 0) return backend;
+  return working[0]!;
+}
+
+/** The tools that work here: at least one. */
+async function readable(wanted: BackendName | undefined): Promise<Backend[]> {
+  const working: Backend[] = [];
+  const problems: string[] = [];
+  for (const backend of await backends()) {
+    if (wanted !== undefined && backend.name !== wanted) continue;
     try {
       await backend.read();
-      return backend;
+      working.push(backend);
     } catch (error) {
-      problems.push(`${backend.name}: ${messageOf(error)}`);
+      problems.push(messageOf(error));
     }
   }
-  throw new UserError(
-    `no way to set netfilter rules here. ${problems.join('; ')}. It takes NET_ADMIN in this network namespace, and nftables or iptables`,
+  if (working.length === 0) throw noWay(problems);
+  return working;
+}
+
+/** All tools that are installed, the preferred one first. The bare name `iptables` is one of the other two. */
+async function backends(): Promise<Backend[]> {
+  const found = [nftBackend()];
+  const seen = new Set<string>();
+  for (const variant of ['', '-nft', '-legacy'] satisfies Variant[]) {
+    try {
+      const version = await runTool([`iptables${variant}`, '--version']);
+      const kind = version.includes('nf_tables') ? 'nf_tables' : 'legacy';
+      if (!seen.has(kind)) found.push(iptablesBackend(variant));
+      seen.add(kind);
+    } catch {
+      // Not installed.
+    }
+  }
+  return found;
+}
+
+async function rulesOrNone(backend: Backend): Promise<string[]> {
+  try {
+    return await backend.read();
+  } catch {
+    // A tool that does not work here has set nothing either.
+    return [];
+  }
+}
+
+function noWay(problems: readonly string[]): UserError {
+  const said = problems.length > 0 ? problems.join('; ') : 'neither is installed';
+  return new UserError(
+    `no way to set netfilter rules here: it takes nftables (nft) or iptables, and the capability NET_ADMIN in this network namespace. ${said}`,
     { exitCode: EXIT.failure },
   );
-}
-
-export function printBackend(name: BackendName): Backend {
-  return name === 'nft' ? NFT : IPTABLES;
-}
-
-/** In a network namespace of its own, which ends with the command. */
-const ELSEWHERE = ['unshare', '--net'];
-
-const NFT: Backend = {
-  name: 'nft',
-  apply: (options) => runTool(['nft', '-f', '-'], nftPlan(options)).then(() => undefined),
-  remove: () => runTool(['nft', '-f', '-'], nftRemoval()).then(() => undefined),
-  read: async () => nftLines(await runTool(['sh', '-c', nftListing()])),
-  expected: async (options) => {
-    const script = `nft -f - && ${nftListing()}`;
-    return nftLines(await runTool([...ELSEWHERE, 'sh', '-c', script], nftPlan(options)));
-  },
-  print: nftPlan,
-};
-
-/** An absent table is an empty answer; anything else that goes wrong is an error. */
-function nftListing(): string {
-  return `if nft list tables | grep -qx 'table ${NFT_TABLE}'; then nft list table ${NFT_TABLE}; else nft list tables >/dev/null; fi`;
-}
-
-function nftLines(text: string): string[] {
-  return text
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '');
-}
-
-const FAMILIES = [4, 6] as const;
-
-const IPTABLES: Backend = {
-  name: 'iptables',
-  async apply(options) {
-    for (const family of FAMILIES) {
-      const { jumps } = await iptablesState(family);
-      await runTool([`${tool(family)}-restore`, '--noflush'], iptablesPlan(family, options, jumps));
-    }
-  },
-  async remove() {
-    for (const family of FAMILIES) {
-      const { jumps, chains } = await iptablesState(family);
-      if (chains.size > 0) {
-        await runTool([`${tool(family)}-restore`, '--noflush'], iptablesRemoval(jumps, chains));
-      }
-    }
-  },
-  async read() {
-    const lines: string[] = [];
-    for (const family of FAMILIES) lines.push(...ownLines(family, await runTool([`${tool(family)}-save`])));
-    return lines;
-  },
-  async expected(options) {
-    const lines: string[] = [];
-    for (const family of FAMILIES) {
-      const script = `${tool(family)}-restore --noflush && ${tool(family)}-save`;
-      const plan = iptablesPlan(family, options, new Set());
-      lines.push(...ownLines(family, await runTool([...ELSEWHERE, 'sh', '-c', script], plan)));
-    }
-    return lines;
-  },
-  print: (options) =>
-    FAMILIES.map(
-      (family) => `# ${tool(family)}-restore --noflush\n${iptablesPlan(family, options, new Set())}`,
-    ).join(''),
-};
-
-function tool(family: 4 | 6): string {
-  return family === 4 ? 'iptables' : 'ip6tables';
-}
-
-async function iptablesState(family: 4 | 6): Promise<{ jumps: Set<string>; chains: Set<string> }> {
-  const text = await runTool([`${tool(family)}-save`]);
-  const has = (pattern: (chain: string) => string): Set<string> =>
-    new Set(CHAINS.filter(({ chain }) => text.includes(pattern(chain))).map(({ chain }) => chain));
-  return { jumps: has((chain) => ` -j ${chain}\n`), chains: has((chain) => `:${chain} `) };
-}
-
-function ownLines(family: 4 | 6, text: string): string[] {
-  return text
-    .split('\n')
-    .filter((line) => line.includes('COUNTERSIGN_'))
-    .map((line) => `ipv${family} ${line.replace(/ \[\d+:\d+\]$/, '')}`);
-}
-
-/** Runs a tool; what it wrote to standard error is the error. */
-function runTool(command: readonly string[], input = ''): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command[0]!, command.slice(1), { stdio: ['pipe', 'pipe', 'pipe'] });
-    let [out, complaint] = ['', ''];
-    child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
-    child.stderr.on('data', (chunk: Buffer) => (complaint += chunk.toString()));
-    child.stdin.on('error', () => {});
-    child.on('error', (error) => {
-      reject(new UserError(`${command[0]} cannot be run: ${messageOf(error)}`, { exitCode: EXIT.failure }));
-    });
-    child.on('close', (status) => {
-      if (status === 0) resolve(out);
-      else {
-        const text = complaint.trim().split('\n').slice(0, 3).join('; ') || `exit status ${status}`;
-        reject(new UserError(`${command.join(' ').slice(0, 60)}: ${text}`, { exitCode: EXIT.failure }));
-      }
-    });
-    child.stdin.end(input);
-  });
 }

@@ -1,5 +1,5 @@
 import type { Backend } from './backend.ts';
-import type { RedirectOptions } from './plan.ts';
+import type { RuleSet } from './plan-rules.ts';
 
 /** How the rules in force differ from those planned. */
 export interface RuleCheck {
@@ -8,19 +8,21 @@ export interface RuleCheck {
   readonly unexpected: readonly string[];
 }
 
-/** Compares what the kernel has with what it would have after a fresh `apply`, which an empty network namespace tells. */
-export async function checkRules(backend: Backend, options: RedirectOptions): Promise<RuleCheck> {
-  const [actual, expected] = await Promise.all([backend.read(), backend.expected(options)]);
+/** Compares what the kernel has with what it would have after a fresh `apply`, both as the tool writes them. */
+export async function checkRules(backend: Backend, plan: RuleSet): Promise<RuleCheck> {
+  return compareRules(await backend.expected(plan), await backend.read());
+}
+
+/** The difference between two lists of rules, in which the order counts. */
+export function compareRules(expected: readonly string[], actual: readonly string[]): RuleCheck {
   const missing = without(expected, actual);
   const unexpected = without(actual, expected);
+  const same = missing.length === 0 && unexpected.length === 0;
+  const moved = expected.find((line, index) => line !== actual[index]);
   // The same rules in another order are other rules.
-  const reordered =
-    missing.length === 0 && unexpected.length === 0 && actual.join('\n') !== expected.join('\n');
-  return {
-    inForce: missing.length === 0 && unexpected.length === 0 && !reordered,
-    missing: reordered ? ['(all rules are there, in another order)'] : missing,
-    unexpected,
-  };
+  if (same && moved !== undefined)
+    return { inForce: false, missing: [`${moved} (is not in its place)`], unexpected };
+  return { inForce: same, missing, unexpected };
 }
 
 /** The lines of `all` that `some` has not, each as often as it is missing. */

@@ -1,106 +1,190 @@
-import { MARK, ofFamily, type RedirectOptions } from './plan.ts';
-import {
-  FILTER_PROBE_PORT,
-  INBOUND_PORT,
-  METRICS_PORT,
-  OUTBOUND_PORT,
-  REDIRECT_PROBE_PORT,
-} from './ports.ts';
+import { createHash } from 'node:crypto';
+import type { Action, Chain, Match, Rule, RuleSet } from './plan-rules.ts';
 
-/** Own chains, each with the table and the built-in chain that leads to it. */
-export const CHAINS = [
-  { table: 'nat', from: 'OUTPUT', chain: 'COUNTERSIGN_OUTBOUND' },
-  { table: 'nat', from: 'PREROUTING', chain: 'COUNTERSIGN_INBOUND' },
-  { table: 'mangle', from: 'OUTPUT', chain: 'COUNTERSIGN_MARK_OWN' },
-  { table: 'filter', from: 'INPUT', chain: 'COUNTERSIGN_IN_FILTER' },
-  { table: 'filter', from: 'OUTPUT', chain: 'COUNTERSIGN_OUT_FILTER' },
-] as const;
+/** Every chain of ours begins so, in every version. */
+export const CHAIN_PREFIX = 'COUNTERSIGN_';
+/** Chains to which no jump leads: iptables' way of writing the rules can be read from them. */
+const SCRATCH_PREFIX = 'CSCHK_';
+const TABLES = ['mangle', 'filter', 'nat'];
 
-type ChainName = (typeof CHAINS)[number]['chain'];
+/** What `iptables-save` says about our chains. */
+export interface IptablesState {
+  /** Each with its table and, for a jump, its built-in chain; as `iptables-save` wrote them, without counters. */
+  readonly chains: readonly { readonly table: string; readonly name: string }[];
+  readonly jumps: readonly { readonly table: string; readonly line: string; readonly first: boolean }[];
+  readonly rules: readonly string[];
+}
+
+/** Reads what is ours out of the text of `iptables-save`: chains that begin with `prefix`, their rules, and the jumps to them. */
+export function iptablesState(text: string, prefix: string = CHAIN_PREFIX): IptablesState {
+  const chains: { table: string; name: string }[] = [];
+  const jumps: { table: string; line: string; first: boolean }[] = [];
+  const rules: string[] = [];
+  const begun = new Set<string>();
+  let table = '';
+  for (const line of text.split('\n')) {
+    if (line.startsWith('*')) table = line.slice(1);
+    const chain = /^:(\S+)/.exec(line)?.[1];
+    if (chain?.startsWith(prefix) === true) chains.push({ table, name: chain });
+    const [, from = '', rest = ''] = /^-A (\S+) (.*)$/.exec(line) ?? [];
+    if (from.startsWith(prefix)) rules.push(`${from.slice(prefix.length)}: ${rest}`);
+    else if (/ -[jg] (\S+)/.exec(line)?.[1]?.startsWith(prefix) === true) {
+      jumps.push({ table, line: line.slice(3), first: !begun.has(`${table} ${from}`) });
+    }
+    if (from !== '') begun.add(`${table} ${from}`);
+  }
+  return { chains, jumps, rules };
+}
 
 /**
- * The rules of one family as text for `iptables-restore --noflush`: own chains are emptied and filled in one commit per table; the jump to each
- * is put first, unless it is there.
- * @param jumps the chains to which a jump leads already
+ * The rules of one family as text for `iptables-restore --noflush`. One commit per table: chains of ours are emptied and filled, chains and
+ * jumps of an earlier version go, and the jumps are put first. The filter comes before the redirection: between the two, calls are refused.
  */
-export function iptablesPlan(family: 4 | 6, options: RedirectOptions, jumps: ReadonlySet<string>): string {
-  const rules = rulesOf(family, options);
-  return tables((table) => {
-    const own = CHAINS.filter((one) => one.table === table);
+export function iptablesPlan(family: 4 | 6, plan: RuleSet, state: IptablesState): string {
+  const stamp = stampOf(family, plan);
+  return commits((table) => {
+    const own = plan.chains.filter((chain) => chain.table === table);
+    const wanted = new Set(own.map(chainName));
+    const old = state.chains.filter((one) => one.table === table && !wanted.has(one.name));
     return [
-      ...own.map(({ chain }) => `:${chain} - [0:0]`),
-      ...own
-        .filter(({ chain }) => !jumps.has(chain))
-        .map(({ from, chain }) => `-I ${from} 1 -p tcp -j ${chain}`),
-      ...own.flatMap(({ chain }) => rules[chain].map((rule) => `-A ${chain} ${rule}`)),
+      ...own.map((chain) => `:${chainName(chain)} - [0:0]`),
+      ...state.jumps.filter((jump) => jump.table === table).map(({ line }) => `-D ${line}`),
+      ...old.flatMap(({ name }) => [`-F ${name}`, `-X ${name}`]),
+      ...own.map((chain) => `-I ${jumpTo(chain, stamp)}`),
+      ...own.flatMap((chain) => rulesOf(chain, family, plan).map((rule) => `-A ${chainName(chain)} ${rule}`)),
     ];
   });
 }
 
-/** Removes jumps and chains, of which those named are there. */
-export function iptablesRemoval(jumps: ReadonlySet<string>, chains: ReadonlySet<string>): string {
-  return tables((table) => {
-    const own = CHAINS.filter((one) => one.table === table);
+/** Removes all that is ours; the redirection goes first, while the filter is still there. */
+export function iptablesRemoval(state: IptablesState): string {
+  return commits((table) => {
+    const chains = state.chains.filter((one) => one.table === table);
     return [
-      ...own
-        .filter(({ chain }) => jumps.has(chain))
-        .map(({ from, chain }) => `-D ${from} -p tcp -j ${chain}`),
-      ...own.filter(({ chain }) => chains.has(chain)).flatMap(({ chain }) => [`-F ${chain}`, `-X ${chain}`]),
+      ...state.jumps.filter((jump) => jump.table === table).map(({ line }) => `-D ${line}`),
+      ...chains.map(({ name }) => `-F ${name}`),
+      ...chains.map(({ name }) => `-X ${name}`),
+    ];
+  }, TABLES.toReversed());
+}
+
+/** The same rules in chains of other names, to which nothing leads. `suffix` tells two that are made at the same time apart. */
+export function iptablesScratch(family: 4 | 6, plan: RuleSet, suffix: string): string {
+  return commits((table) => {
+    const own = plan.chains.filter((chain) => chain.table === table);
+    return [
+      ...own.map((chain) => `:${scratchName(chain, suffix)} - [0:0]`),
+      ...own.flatMap((chain) =>
+        rulesOf(chain, family, plan).map((rule) => `-A ${scratchName(chain, suffix)} ${rule}`),
+      ),
     ];
   });
 }
 
-function tables(linesOf: (table: string) => string[]): string {
-  return ['nat', 'mangle', 'filter']
+/** The rules in force that one family should have, in iptables' own writing as it was read back from the scratch chains. */
+export function iptablesScratchRules(text: string, suffix: string): readonly string[] {
+  return iptablesState(text, `${SCRATCH_PREFIX}${suffix}_`).rules;
+}
+
+/** Says which plan the jumps belong to. */
+export function stampOf(family: 4 | 6, plan: RuleSet): string {
+  const text = plan.chains
+    .map((chain) => [chain.name, ...rulesOf(chain, family, plan)].join('\n'))
+    .join('\n');
+  return `countersign rules ${plan.version} ${createHash('sha256').update(text).digest('hex').slice(0, 12)}`;
+}
+
+/** A jump, as text behind `-I` and, as iptables writes it, behind `-A`. */
+export function jumpTo(chain: Chain, stamp: string): string {
+  return `${chain.hook.toUpperCase()} -p tcp -m comment --comment "${stamp}" -j ${chainName(chain)}`;
+}
+
+/** Removes scratch chains. */
+export function iptablesScratchRemoval(text: string, suffix: string): string {
+  return iptablesRemoval(iptablesState(text, `${SCRATCH_PREFIX}${suffix}_`));
+}
+
+function chainName(chain: Chain): string {
+  return `${CHAIN_PREFIX}${chain.name.toUpperCase()}`;
+}
+
+/** iptables allows 28 characters. */
+function scratchName(chain: Chain, suffix: string): string {
+  return `${SCRATCH_PREFIX}${suffix}_${chain.name.toUpperCase()}`;
+}
+
+function commits(linesOf: (table: string) => string[], tables = TABLES): string {
+  return tables
     .map((table) => ({ table, lines: linesOf(table) }))
     .filter(({ lines }) => lines.length > 0)
     .map(({ table, lines }) => [`*${table}`, ...lines, 'COMMIT', ''].join('\n'))
     .join('');
 }
 
-function rulesOf(family: 4 | 6, options: RedirectOptions): Record<ChainName, string[]> {
-  const owner = `-m owner --uid-owner ${options.proxyUid}`;
-  const mark = `${hex(MARK.value)}/${hex(MARK.mask)}`;
-  const inbound = [METRICS_PORT, ...options.excludeInboundPorts];
-  const excluded = (port: 'dport' | 'sport', address: 'd' | 's'): string[] => [
-    ...options.excludeOutboundPorts.map((one) => `-p tcp --${port} ${one}`),
-    ...ofFamily(options.excludeOutboundCidrs, family).map((cidr) => `-${address} ${cidr}`),
-  ];
-  return {
-    COUNTERSIGN_OUTBOUND: [
-      `-o lo -p tcp ! --dport ${REDIRECT_PROBE_PORT} -j RETURN`,
-      `! -o lo ${owner} -j RETURN`,
-      ...excluded('dport', 'd').map((match) => `! -o lo ${match} -j RETURN`),
-      `-p tcp -j REDIRECT --to-ports ${OUTBOUND_PORT}`,
-    ],
-    COUNTERSIGN_INBOUND: [
-      `-i lo -j RETURN`,
-      `-m addrtype ! --dst-type LOCAL -j RETURN`,
-      ...inbound.map((port) => `-p tcp --dport ${port} -j RETURN`),
-      `-p tcp -j REDIRECT --to-ports ${INBOUND_PORT}`,
-    ],
-    COUNTERSIGN_MARK_OWN: [`! -o lo ${owner} -j CONNMARK --set-xmark ${mark}`],
-    COUNTERSIGN_IN_FILTER: [
-      `-i lo -p tcp --dport ${FILTER_PROBE_PORT} -j DROP`,
-      `-i lo -j RETURN`,
-      ...inbound.map((port) => `-p tcp --dport ${port} -j RETURN`),
-      `-m conntrack --ctstate INVALID -j DROP`,
-      `-m conntrack --ctstate DNAT --ctdir ORIGINAL -j RETURN`,
-      `-p tcp ! --syn -m connmark --mark ${mark} -m conntrack --ctdir REPLY -j RETURN`,
-      ...excluded('sport', 's').map((match) => `${match} -m conntrack --ctdir REPLY -j RETURN`),
-      `-p tcp -j REJECT --reject-with tcp-reset`,
-    ],
-    COUNTERSIGN_OUT_FILTER: [
-      `-o lo -j RETURN`,
-      `-p tcp --tcp-flags RST RST -j RETURN`,
-      `${owner} -j RETURN`,
-      `-m connmark --mark ${mark} -j RETURN`,
-      `-m conntrack --ctstate DNAT -j RETURN`,
-      ...inbound.map((port) => `-p tcp --sport ${port} -m conntrack --ctdir REPLY -j RETURN`),
-      ...excluded('dport', 'd').map((match) => `${match} -j RETURN`),
-      `-p tcp -j REJECT --reject-with tcp-reset`,
-    ],
-  };
+function rulesOf(chain: Chain, family: 4 | 6, plan: RuleSet): string[] {
+  return chain.rules
+    .filter((rule) => rule.when.every((match) => match.kind !== 'network' || match.family === family))
+    .flatMap((rule) => spread(rule).map((one) => ruleText(one, chain.hook, plan)));
+}
+
+/** iptables compares with one port, or at most with 15: a rule with several becomes several rules. */
+function spread(rule: Rule): Rule[] {
+  const at = rule.when.findIndex((match) => match.kind === 'port' && match.ports.length > 1);
+  const many = rule.when[at];
+  if (many?.kind !== 'port') return [rule];
+  return many.ports.map((port) => ({ ...rule, when: rule.when.with(at, { ...many, ports: [port] }) }));
+}
+
+function ruleText(rule: Rule, hook: Chain['hook'], plan: RuleSet): string {
+  const when = rule.when.map((match) => matchText(match, hook, plan));
+  return ['-p tcp', ...when, `-m comment --comment "${rule.why}"`, actionText(rule.then, plan)].join(' ');
+}
+
+function actionText(action: Action, { mark }: RuleSet): string {
+  if (typeof action === 'object') return `-j REDIRECT --to-ports ${action.redirect}`;
+  switch (action) {
+    case 'pass':
+      return '-j RETURN';
+    case 'drop':
+      return '-j DROP';
+    case 'refuse':
+      return '-j REJECT --reject-with tcp-reset';
+    case 'mark':
+      return `-j CONNMARK --set-xmark ${hex(mark.value)}/${hex(mark.mask)}`;
+  }
+}
+
+function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string {
+  switch (match.kind) {
+    case 'loopback':
+      return `${match.is ? '' : '! '}${hook === 'output' ? '-o' : '-i'} lo`;
+    case 'user':
+      return `-m owner --uid-owner ${match.uid}`;
+    case 'port':
+      return `--${portOf(match.of)} ${match.ports.join(',')}`;
+    case 'notPort':
+      return `! --${portOf(match.of)} ${match.port}`;
+    case 'network':
+      return `${match.of === 'source' ? '-s' : '-d'} ${match.cidr}`;
+    case 'foreignDestination':
+      return '-m addrtype ! --dst-type LOCAL';
+    case 'invalid':
+      return '-m conntrack --ctstate INVALID';
+    case 'direction':
+      return `-m conntrack --ctdir ${match.is.toUpperCase()}`;
+    case 'rewritten':
+      return '-m conntrack --ctstate DNAT';
+    case 'marked':
+      return `-m connmark --mark ${hex(mark.value)}/${hex(mark.mask)}`;
+    case 'notOpening':
+      return '! --tcp-flags SYN,ACK SYN';
+    case 'reset':
+      return '--tcp-flags RST RST';
+  }
+}
+
+function portOf(of: 'source' | 'destination'): string {
+  return of === 'source' ? 'sport' : 'dport';
 }
 
 function hex(value: number): string {

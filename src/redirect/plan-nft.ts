@@ -1,95 +1,119 @@
-import { MARK, ofFamily, type RedirectOptions, RULES_VERSION } from './plan.ts';
-import {
-  FILTER_PROBE_PORT,
-  INBOUND_PORT,
-  METRICS_PORT,
-  OUTBOUND_PORT,
-  REDIRECT_PROBE_PORT,
-} from './ports.ts';
+import { createHash } from 'node:crypto';
+import type { Action, Chain, Match, Rule, RuleSet } from './plan-rules.ts';
 
-export const NFT_TABLE = 'inet countersign';
+export const NFT_TABLE = 'countersign';
+
+const PRIORITY = { nat: -100, mangle: -150, filter: 0 } as const;
 
 /**
- * The rules as one transaction for `nft -f`: replaces the own table whole and touches no other. `docs/redirect.md` says what each rule is for.
+ * The rules as one transaction for `nft -f`: replaces the own table whole and touches no other.
+ * @param scratch a table of that name instead, which does nothing: nft's way of writing the same rules can be read from it
  */
-export function nftPlan(options: RedirectOptions): string {
-  const { proxyUid } = options;
-  const inbound = [METRICS_PORT, ...options.excludeInboundPorts];
-  const marked = `ct mark & ${hex(MARK.mask)} == ${hex(MARK.value)}`;
-  const lines = [
-    `table ${NFT_TABLE} {`,
-    `  comment "version ${RULES_VERSION}"`,
-    `  chain outbound {`,
-    `    type nat hook output priority -100; policy accept;`,
-    `    oifname "lo" tcp dport != ${REDIRECT_PROBE_PORT} return`,
-    `    oifname != "lo" meta skuid ${proxyUid} return`,
-    ...excluded(options).map((match) => `    oifname != "lo" ${match} return`),
-    `    meta l4proto tcp redirect to :${OUTBOUND_PORT}`,
-    `  }`,
-    `  chain inbound {`,
-    `    type nat hook prerouting priority dstnat; policy accept;`,
-    `    iifname "lo" return`,
-    `    fib daddr type != local return`,
-    `    tcp dport ${set(inbound)} return`,
-    `    meta l4proto tcp redirect to :${INBOUND_PORT}`,
-    `  }`,
-    `  chain mark_own {`,
-    `    type filter hook output priority mangle; policy accept;`,
-    `    meta l4proto tcp oifname != "lo" meta skuid ${proxyUid} ct mark set ct mark & ${hex(~MARK.mask >>> 0)} | ${hex(MARK.value)}`,
-    `  }`,
-    `  chain inbound_filter {`,
-    `    type filter hook input priority filter; policy accept;`,
-    `    meta l4proto != tcp accept`,
-    `    iifname "lo" tcp dport ${FILTER_PROBE_PORT} drop`,
-    `    iifname "lo" accept`,
-    `    tcp dport ${set(inbound)} accept`,
-    `    ct state invalid drop`,
-    `    ct status dnat ct direction original accept`,
-    `    tcp flags & (syn | ack) != syn ${marked} ct direction reply accept`,
-    ...excludedReplies(options).map((match) => `    ${match} ct direction reply accept`),
-    `    reject with tcp reset`,
-    `  }`,
-    `  chain outbound_filter {`,
-    `    type filter hook output priority filter; policy accept;`,
-    `    meta l4proto != tcp accept`,
-    `    oifname "lo" accept`,
-    `    tcp flags & rst == rst accept`,
-    `    meta skuid ${proxyUid} accept`,
-    `    ${marked} accept`,
-    `    ct status dnat accept`,
-    `    tcp sport ${set(inbound)} ct direction reply accept`,
-    ...excluded(options).map((match) => `    ${match} accept`),
-    `    reject with tcp reset`,
-    `  }`,
-    `}`,
-  ];
-  return `${nftRemoval()}${lines.join('\n')}\n`;
-}
-
-/** Removes the table, also when it is not there. */
-export function nftRemoval(): string {
-  return `add table ${NFT_TABLE}\ndelete table ${NFT_TABLE}\n`;
-}
-
-function excluded(options: RedirectOptions): string[] {
-  return matches(options, 'dport', 'daddr');
-}
-
-function excludedReplies(options: RedirectOptions): string[] {
-  return matches(options, 'sport', 'saddr');
-}
-
-function matches(options: RedirectOptions, port: 'dport' | 'sport', address: 'daddr' | 'saddr'): string[] {
-  const [four, six] = [ofFamily(options.excludeOutboundCidrs, 4), ofFamily(options.excludeOutboundCidrs, 6)];
+export function nftPlan(plan: RuleSet, scratch?: string): string {
+  const table = scratch ?? NFT_TABLE;
+  const chains = plan.chains.flatMap((chain) => chainLines(chain, plan));
+  const hash = createHash('sha256').update(chains.join('\n')).digest('hex').slice(0, 12);
   return [
-    ...(options.excludeOutboundPorts.length > 0 ? [`tcp ${port} ${set(options.excludeOutboundPorts)}`] : []),
-    ...four.map((cidr) => `meta l4proto tcp ip ${address} ${cidr}`),
-    ...six.map((cidr) => `meta l4proto tcp ip6 ${address} ${cidr}`),
+    ...replacing(table),
+    `table inet ${table} {`,
+    ...(scratch === undefined ? [] : ['  flags dormant']),
+    `  comment "rules ${plan.version} ${hash}"`,
+    ...chains,
+    `}`,
+    ``,
+  ].join('\n');
+}
+
+/** Removes a table, also when it is not there. */
+export function nftRemoval(table: string): string {
+  return `${replacing(table).join('\n')}\n`;
+}
+
+/** The rules in a listing of a table, each as `chain: rule`; the table's name and what makes it a scratch one are left out. */
+export function nftRules(listing: string): string[] {
+  let chain = '';
+  return listing
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => !/^(table .*|flags dormant|\}|)$/.test(line))
+    .flatMap((line) => {
+      const opens = /^chain (\S+) \{$/.exec(line);
+      if (opens === null) return [chain === '' ? line : `${chain}: ${line}`];
+      chain = opens[1]!;
+      return [];
+    });
+}
+
+function replacing(table: string): string[] {
+  return [`add table inet ${table}`, `delete table inet ${table}`];
+}
+
+function chainLines(chain: Chain, plan: RuleSet): string[] {
+  const priority = PRIORITY[chain.table];
+  const type = chain.table === 'nat' ? 'nat' : 'filter';
+  return [
+    `  chain ${chain.name} {`,
+    `    type ${type} hook ${chain.hook} priority ${priority}; policy accept;`,
+    `    meta l4proto != tcp return`,
+    ...chain.rules.map((rule) => `    ${ruleText(rule, chain, plan)}`),
+    `  }`,
   ];
 }
 
-function set(values: readonly number[]): string {
-  return `{ ${[...new Set(values)].join(', ')} }`;
+function ruleText(rule: Rule, chain: Chain, plan: RuleSet): string {
+  const when = rule.when.map((match) => matchText(match, chain.hook, plan));
+  return [...when, actionText(rule.then, plan), `comment "${rule.why}"`].join(' ');
+}
+
+function actionText(action: Action, { mark }: RuleSet): string {
+  if (typeof action === 'object') return `meta l4proto tcp redirect to :${action.redirect}`;
+  switch (action) {
+    case 'pass':
+      return 'return';
+    case 'drop':
+      return 'drop';
+    case 'refuse':
+      return 'meta l4proto tcp reject with tcp reset';
+    case 'mark':
+      return `ct mark set ct mark & ${hex(~mark.mask >>> 0)} | ${hex(mark.value)}`;
+  }
+}
+
+function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string {
+  switch (match.kind) {
+    case 'loopback':
+      return `${hook === 'output' ? 'oifname' : 'iifname'} ${match.is ? '' : '!= '}"lo"`;
+    case 'user':
+      return `meta skuid ${match.uid}`;
+    case 'port':
+      return `tcp ${portOf(match.of)} ${setOf(match.ports)}`;
+    case 'notPort':
+      return `tcp ${portOf(match.of)} != ${match.port}`;
+    case 'network':
+      return `${match.family === 4 ? 'ip' : 'ip6'} ${match.of === 'source' ? 'saddr' : 'daddr'} ${match.cidr}`;
+    case 'foreignDestination':
+      return 'fib daddr type != local';
+    case 'invalid':
+      return 'ct state invalid';
+    case 'direction':
+      return `ct direction ${match.is}`;
+    case 'rewritten':
+      return 'ct status dnat';
+    case 'marked':
+      return `ct mark & ${hex(mark.mask)} == ${hex(mark.value)}`;
+    case 'notOpening':
+      return 'tcp flags & (syn | ack) != syn';
+    case 'reset':
+      return 'tcp flags & rst == rst';
+  }
+}
+
+function portOf(of: 'source' | 'destination'): string {
+  return of === 'source' ? 'sport' : 'dport';
+}
+
+function setOf(ports: readonly number[]): string {
+  return ports.length === 1 ? String(ports[0]) : `{ ${ports.join(', ')} }`;
 }
 
 function hex(value: number): string {

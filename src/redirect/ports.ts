@@ -5,7 +5,8 @@ export const METRICS_PORT = 14_020;
 
 /** On loopback: redirected like the pod's own calls; the proxy's test that they are. */
 export const REDIRECT_PROBE_PORT = 14_010;
-/** On loopback: dropped by the filter, where a closed port would refuse; the proxy's test that it is there. */
-export const FILTER_PROBE_PORT = 14_011;
+/** On loopback: refused by the last rule of a filter, though somebody listens; the proxy's tests that those rules are there. */
+export const INBOUND_FILTER_PROBE_PORT = 14_011;
+export const OUTBOUND_FILTER_PROBE_PORT = 14_012;
 
 export const DEFAULT_PROXY_UID = 14_014;

@@ -1,6 +1,7 @@
-import { connect } from 'node:net';
+import { connect, createServer, type Server } from 'node:net';
 import type { Endpoint } from '../lib/address.ts';
-import { FILTER_PROBE_PORT, REDIRECT_PROBE_PORT } from './ports.ts';
+import type { ProbeArrivals } from './probe-arrivals.ts';
+import { INBOUND_FILTER_PROBE_PORT, OUTBOUND_FILTER_PROBE_PORT, REDIRECT_PROBE_PORT } from './ports.ts';
 
 /** What a live test of one family and direction showed. */
 export interface ProbeResult {
@@ -12,24 +13,29 @@ export interface ProbeResult {
 }
 
 const TIMEOUT_MS = 2_000;
-/** A port of loopback where nobody listens refuses before connect() has returned; after so long it was the filter that kept silent. */
-const SILENCE_MS = 60;
 const LOOPBACK = { 4: '127.0.0.1', 6: '::1' } as const;
 
 /**
- * Tests without any privilege that the rules are in force, by connections that behave otherwise when they are not.
+ * Tests without any privilege that the rules are in force. Each test goes through the very rule that does the work, the last of its
+ * chain, and not through one made for the test:
  *
- * Outbound: a call to a port of loopback where nobody listens comes out of the last rule, the one that takes the pod's calls, and so
- * reaches the proxy's own listener. Inbound: the filter that drops what was not redirected drops calls to another port of loopback, which would be
- * refused without it. That the inbound redirection itself is there cannot be tried from inside: local calls do not pass it. Without it the filter
- * refuses everything, so nothing gets in unproven.
+ * - outbound redirection: a call to a port of loopback comes out at the proxy's own outbound listener;
+ * - the filters of both directions: a call to a port of loopback is refused although somebody listens there.
+ *
+ * That the inbound redirection is there cannot be tried from inside: local calls do not pass it. Without it the inbound filter refuses
+ * everything, so that nothing gets in unproven, or at all.
+ * @param arrivals what the outbound listener saw. Without it, any answer but a refusal counts as redirected, also that of a program
+ * which happens to listen on the port of the test
  */
-export async function probeRedirect(families: readonly (4 | 6)[]): Promise<ProbeResult[]> {
-  const results = families.flatMap((family) => [probeOutbound(family), probeInbound(family)]);
+export async function probeRedirect(
+  families: readonly (4 | 6)[],
+  arrivals?: ProbeArrivals,
+): Promise<ProbeResult[]> {
+  const results = families.flatMap((family) => [probeOutbound(family, arrivals), probeInbound(family)]);
   return Promise.all(results);
 }
 
-/** Whether an accepted connection is such a test. */
+/** Whether an accepted connection is such a test, by its original destination. */
 export function isProbe(original: Endpoint | undefined): boolean {
   return (
     original !== undefined &&
@@ -38,22 +44,52 @@ export function isProbe(original: Endpoint | undefined): boolean {
   );
 }
 
-async function probeOutbound(family: 4 | 6): Promise<ProbeResult> {
-  const error = await tryConnect(LOOPBACK[family], REDIRECT_PROBE_PORT);
-  // The listener resets a test at once, so that a reset connection is a good sign and a refused one is not.
-  const inForce = error === 'connected' || error === 'ECONNRESET';
+async function probeOutbound(family: 4 | 6, arrivals: ProbeArrivals | undefined): Promise<ProbeResult> {
+  const [redirected, filtered] = await Promise.all([
+    probeRedirection(family, arrivals),
+    probeFilter(family, OUTBOUND_FILTER_PROBE_PORT),
+  ]);
+  const lost = [redirected, filtered].filter((detail) => detail !== undefined);
   return {
     family,
     direction: 'outbound',
-    inForce,
-    detail: inForce ? 'redirected' : `not redirected: ${error}`,
+    inForce: lost.length === 0,
+    detail: lost.length === 0 ? 'redirected and filtered' : lost.join(', '),
   };
 }
 
 async function probeInbound(family: 4 | 6): Promise<ProbeResult> {
-  const error = await tryConnect(LOOPBACK[family], FILTER_PROBE_PORT, SILENCE_MS);
-  const inForce = error === 'ETIMEDOUT';
-  return { family, direction: 'inbound', inForce, detail: inForce ? 'filtered' : `not filtered: ${error}` };
+  const lost = await probeFilter(family, INBOUND_FILTER_PROBE_PORT);
+  return { family, direction: 'inbound', inForce: lost === undefined, detail: lost ?? 'filtered' };
+}
+
+async function probeRedirection(
+  family: 4 | 6,
+  arrivals: ProbeArrivals | undefined,
+): Promise<string | undefined> {
+  const before = arrivals?.count(family) ?? 0;
+  const outcome = await tryConnect(LOOPBACK[family], REDIRECT_PROBE_PORT);
+  // The listener resets a test at once, so that a reset connection is a good sign and a refused one is not.
+  if (outcome !== 'connected' && outcome !== 'ECONNRESET') return `not redirected: ${outcome}`;
+  if (arrivals === undefined || (await arrivals.reached(family, before + 1, TIMEOUT_MS))) return undefined;
+  return 'not redirected: another program answers';
+}
+
+/** @returns what shows that the filter is not there */
+async function probeFilter(family: 4 | 6, port: number): Promise<string | undefined> {
+  const server = await listen(LOOPBACK[family], port);
+  const outcome = await tryConnect(LOOPBACK[family], port);
+  server?.close();
+  return outcome === 'ECONNREFUSED' ? undefined : `not filtered: ${outcome}`;
+}
+
+/** Nobody may listen: another one does, and serves the test as well. */
+function listen(host: string, port: number): Promise<Server | undefined> {
+  return new Promise((resolve) => {
+    const server = createServer((socket) => socket.destroy());
+    server.once('error', () => resolve(undefined));
+    server.listen({ host, port }, () => resolve(server));
+  });
 }
 
 function tryConnect(host: string, port: number, timeoutMs = TIMEOUT_MS): Promise<string> {

@@ -1,7 +1,20 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
 import t from 'tap';
-import { checkOptions, type RedirectOptions } from '../../src/redirect/plan.ts';
-import { iptablesPlan, iptablesRemoval } from '../../src/redirect/plan-iptables.ts';
-import { nftPlan } from '../../src/redirect/plan-nft.ts';
+import { compareRules } from '../../src/redirect/check.ts';
+import { remedyFor } from '../../src/redirect/plan-complaint.ts';
+import {
+  iptablesPlan,
+  iptablesRemoval,
+  iptablesScratch,
+  type IptablesState,
+  iptablesState,
+} from '../../src/redirect/plan-iptables.ts';
+import { nftPlan, nftRules } from '../../src/redirect/plan-nft.ts';
+import { printedPlan } from '../../src/redirect/plan-print.ts';
+import { checkOptions, redirectPlan, type RedirectOptions } from '../../src/redirect/plan.ts';
+import { ProbeArrivals } from '../../src/redirect/probe-arrivals.ts';
 import { isProbe } from '../../src/redirect/probe.ts';
 
 const OPTIONS: RedirectOptions = {
@@ -12,90 +25,176 @@ const OPTIONS: RedirectOptions = {
 };
 const EXCLUDING: RedirectOptions = {
   proxyUid: 7,
-  excludeInboundPorts: [9_100],
+  excludeInboundPorts: [9_100, 22],
   excludeOutboundPorts: [53],
-  excludeOutboundCidrs: ['169.254.169.254/32', 'fd00::/8'],
+  excludeOutboundCidrs: ['169.254.169.254/32', 'fd00::/8', '10.1.2.3/8'],
 };
+const NOTHING: IptablesState = { chains: [], jumps: [], rules: [] };
 
-t.test('redirect plan: nft rules are these, in this order', (t) => {
-  const chain = (name: string): string[] => {
-    const [, body = ''] =
-      new RegExp(`chain ${name} \\{([^}]*(?:\\{[^}]*\\}[^}]*)*)\\n  \\}`).exec(nftPlan(OPTIONS)) ?? [];
-    return body
-      .split('\n')
-      .map((line) => line.trim())
-      .filter((line) => line !== '');
-  };
-  t.strictSame(chain('outbound'), [
-    'type nat hook output priority -100; policy accept;',
-    'oifname "lo" tcp dport != 14010 return',
-    'oifname != "lo" meta skuid 14014 return',
-    'meta l4proto tcp redirect to :14001',
-  ]);
-  t.strictSame(chain('inbound'), [
-    'type nat hook prerouting priority dstnat; policy accept;',
-    'iifname "lo" return',
-    'fib daddr type != local return',
-    'tcp dport { 14020 } return',
-    'meta l4proto tcp redirect to :14006',
-  ]);
-  t.strictSame(chain('inbound_filter').at(-1), 'reject with tcp reset');
-  t.strictSame(chain('outbound_filter').at(-1), 'reject with tcp reset');
-  t.ok(nftPlan(OPTIONS).startsWith('add table inet countersign\ndelete table inet countersign\n'));
-  t.end();
-});
-
-t.test('redirect plan: exclusions are in redirection and in the filter, each family its own', (t) => {
-  const nft = nftPlan(EXCLUDING);
-  for (const part of [
-    'oifname != "lo" tcp dport { 53 } return',
-    'oifname != "lo" meta l4proto tcp ip daddr 169.254.169.254/32 return',
-    'oifname != "lo" meta l4proto tcp ip6 daddr fd00::/8 return',
-    'tcp dport { 14020, 9100 } return',
-    'tcp sport { 14020, 9100 } ct direction reply accept',
-    'meta skuid 7 accept',
-  ]) {
-    t.ok(nft.includes(`    ${part}\n`), part);
-  }
-  const four = iptablesPlan(4, EXCLUDING, new Set());
-  const six = iptablesPlan(6, EXCLUDING, new Set());
-  t.ok(four.includes('-A COUNTERSIGN_OUTBOUND ! -o lo -d 169.254.169.254/32 -j RETURN'));
-  t.notOk(four.includes('fd00::/8'));
-  t.ok(six.includes('-A COUNTERSIGN_OUT_FILTER -d fd00::/8 -j RETURN'));
-  t.notOk(six.includes('169.254'));
-  t.end();
-});
-
-t.test('redirect plan: both tools redirect and refuse the same', (t) => {
-  const four = iptablesPlan(4, OPTIONS, new Set());
-  t.match(four, /-A COUNTERSIGN_OUTBOUND -p tcp -j REDIRECT --to-ports 14001\n/);
-  t.match(four, /-A COUNTERSIGN_INBOUND -p tcp -j REDIRECT --to-ports 14006\n/);
-  t.match(
-    four,
-    /-A COUNTERSIGN_IN_FILTER -p tcp -j REJECT --reject-with tcp-reset\nCOMMIT|tcp-reset\n-A COUNTERSIGN_OUT/,
-  );
-  t.equal(four.match(/^-I /gm)?.length, 5);
-  t.equal(
-    iptablesPlan(4, OPTIONS, new Set(['COUNTERSIGN_OUTBOUND'])).match(/^-I /gm)?.length,
-    4,
-    'a jump is put once',
-  );
-  t.equal(
-    iptablesRemoval(new Set(), new Set()),
-    '*nat\nCOMMIT\n*mangle\nCOMMIT\n*filter\nCOMMIT\n'.slice(0, 0),
-  );
-  t.end();
-});
-
-t.test('redirect plan: options that would open something are refused', (t) => {
-  for (const [options, expected] of [
-    [{ ...OPTIONS, proxyUid: 0 }, /not root/],
-    [{ ...OPTIONS, proxyUid: Number.NaN }, /--proxy-uid/],
-    [{ ...OPTIONS, excludeInboundPorts: [0] }, /no port/],
-    [{ ...OPTIONS, excludeOutboundPorts: [65_536] }, /no port/],
-    [{ ...OPTIONS, excludeOutboundCidrs: ['10.0.0.1; drop'] }, /no network/],
+t.test('redirect plan: the rules are these, for each tool', (t) => {
+  for (const [name, options] of [
+    ['plain', OPTIONS],
+    ['excluding', EXCLUDING],
   ] as const) {
-    t.throws(() => checkOptions(options), { message: expected });
+    for (const backend of ['nft', 'iptables'] as const) {
+      const golden = readFileSync(join(import.meta.dirname, `golden/${name}.${backend}`), 'utf8');
+      t.equal(printedPlan(redirectPlan(options), backend), golden, `${name}.${backend}`);
+    }
+  }
+  t.end();
+});
+
+t.test('redirect plan: the order and repetition of exclusions make no other rules', (t) => {
+  const ports = fc.array(
+    fc.integer({ min: 1, max: 65_535 }).filter((port) => Math.trunc(port / 100) !== 140),
+  );
+  fc.assert(
+    fc.property(ports, ports, (inward, outward) => {
+      const options = { ...OPTIONS, excludeInboundPorts: inward, excludeOutboundPorts: outward };
+      const turned = {
+        ...OPTIONS,
+        excludeInboundPorts: [...inward, ...inward].toReversed(),
+        excludeOutboundPorts: outward.toReversed(),
+      };
+      t.strictSame(redirectPlan(turned), redirectPlan(options));
+    }),
+    { numRuns: 50 },
+  );
+  t.not(nftPlan(redirectPlan(OPTIONS)), nftPlan(redirectPlan({ ...OPTIONS, proxyUid: 8 })));
+  t.end();
+});
+
+t.test('redirect plan: both filters end in a refusal of everything, and no exclusion changes that', (t) => {
+  for (const options of [OPTIONS, EXCLUDING]) {
+    const plan = redirectPlan(options);
+    const last = plan.chains.map(({ table, rules }) => ({ table, rule: rules.at(-1)! }));
+    t.strictSame(
+      last.filter(({ table }) => table === 'filter').map(({ rule }) => [rule.when, rule.then]),
+      [
+        [[], 'refuse'],
+        [[], 'refuse'],
+      ],
+    );
+    t.strictSame(
+      last.filter(({ table }) => table === 'nat').map(({ rule }) => [rule.when, rule.then]),
+      [
+        [[], { redirect: 14_001 }],
+        [[], { redirect: 14_006 }],
+      ],
+    );
+  }
+  t.end();
+});
+
+t.test('redirect plan: networks stand in the rules of their own family alone', (t) => {
+  const plan = redirectPlan(EXCLUDING);
+  const [four, six] = [iptablesPlan(4, plan, NOTHING), iptablesPlan(6, plan, NOTHING)];
+  t.match(four, /-d 10\.0\.0\.0\/8 /);
+  t.notMatch(four, /fd00/);
+  t.match(six, /-d fd00::\/8 /);
+  t.notMatch(six, /169\.254|10\.0\.0\.0/);
+  t.end();
+});
+
+t.test('redirect plan: options that would open something are refused, with the flag and the value', (t) => {
+  for (const [change, expected] of [
+    [{ proxyUid: 0 }, /--proxy-uid 0: .*not root/],
+    [{ proxyUid: Number.NaN }, /--proxy-uid/],
+    [{ proxyUid: 0xffff_ffff }, /--proxy-uid/],
+    [{ excludeInboundPorts: [0] }, /--exclude-inbound-ports: 0 is no port/],
+    [{ excludeInboundPorts: [14_006] }, /--exclude-inbound-ports: 14006 is the proxy's own/],
+    [{ excludeInboundPorts: [80, 14_001] }, /14001 is the proxy's own/],
+    [{ excludeOutboundPorts: [65_536] }, /--exclude-outbound-ports: 65536 is no port/],
+    [{ excludeOutboundPorts: Array.from({ length: 257 }, (_, index) => index + 1) }, /at most 256/],
+    [{ excludeOutboundCidrs: ['10.0.0.1; drop'] }, /--exclude-outbound-cidrs: 10.0.0.1; drop is no network/],
+    [{ excludeOutboundCidrs: ['::ffff:10.0.0.0/104'] }, /is no network/],
+  ] as const) {
+    t.throws(() => checkOptions({ ...OPTIONS, ...change }), { name: 'UserError', message: expected });
+    t.throws(() => redirectPlan({ ...OPTIONS, ...change }), { message: expected });
+  }
+  t.end();
+});
+
+const SAVED = `# Generated by iptables-save
+*filter
+:INPUT ACCEPT [12:34]
+:COUNTERSIGN_IN_FILTER - [0:0]
+:COUNTERSIGN_INBOUND_FILTER - [0:0]
+-A INPUT -p udp -j ACCEPT
+-A INPUT -p tcp -m comment --comment "countersign rules 1" -j COUNTERSIGN_INBOUND_FILTER
+-A INPUT -p tcp -j COUNTERSIGN_IN_FILTER
+-A OUTPUT -p tcp -g OTHER
+-A COUNTERSIGN_INBOUND_FILTER -p tcp -j DROP
+COMMIT
+`;
+
+t.test('redirect plan: what iptables-save says of us is read, and of nobody else', (t) => {
+  const state = iptablesState(SAVED);
+  t.strictSame(
+    state.chains.map(({ table, name }) => `${table} ${name}`),
+    ['filter COUNTERSIGN_IN_FILTER', 'filter COUNTERSIGN_INBOUND_FILTER'],
+  );
+  t.strictSame(
+    state.jumps.map(({ first }) => first),
+    [false, false],
+  );
+  t.strictSame(state.rules, ['INBOUND_FILTER: -p tcp -j DROP']);
+  t.strictSame(iptablesState(''), NOTHING);
+  t.end();
+});
+
+t.test('redirect plan: jumps and chains of an earlier version are replaced in the same commit', (t) => {
+  const filter = iptablesPlan(4, redirectPlan(OPTIONS), iptablesState(SAVED))
+    .split('*filter\n')[1]!
+    .split('COMMIT')[0]!;
+  t.match(
+    filter,
+    /-D INPUT -p tcp -m comment --comment "countersign rules 1" -j COUNTERSIGN_INBOUND_FILTER\n/,
+  );
+  t.match(
+    filter,
+    /-D INPUT -p tcp -j COUNTERSIGN_IN_FILTER\n-F COUNTERSIGN_IN_FILTER\n-X COUNTERSIGN_IN_FILTER\n/,
+  );
+  t.equal(filter.match(/^-I INPUT -p tcp /gm)?.length, 1);
+  t.notMatch(filter, /udp|OTHER/);
+  t.equal(iptablesRemoval(NOTHING), '', 'nothing there, nothing to do');
+  t.end();
+});
+
+t.test('redirect plan: scratch chains have names that iptables allows, and no jump', (t) => {
+  const text = iptablesScratch(4, redirectPlan(EXCLUDING), (4_194_304).toString(36));
+  for (const [, name] of text.matchAll(/^:(\S+)/gm)) t.ok(name!.length <= 28, String(name));
+  t.notMatch(text, /^-I|^-A (INPUT|OUTPUT|PREROUTING)/m);
+  t.match(nftPlan(redirectPlan(OPTIONS), 'scratch'), /table inet scratch \{\n {2}flags dormant\n/);
+  t.end();
+});
+
+t.test('redirect check: what is missing, too much or moved is told', (t) => {
+  t.match(compareRules(['a', 'b'], ['a', 'b']), { inForce: true, missing: [], unexpected: [] });
+  t.match(compareRules(['a', 'b', 'b'], ['a', 'b']), { inForce: false, missing: ['b'], unexpected: [] });
+  t.match(compareRules(['a'], ['a', 'c']), { inForce: false, missing: [], unexpected: ['c'] });
+  t.match(compareRules(['a', 'b'], ['b', 'a']), { inForce: false, missing: ['a (is not in its place)'] });
+  t.strictSame(nftRules('table inet x {\n\tflags dormant\n\tchain o {\n\t\treturn\n\t}\n}\n'), ['o: return']);
+  t.end();
+});
+
+t.test('redirect tools: a complaint gets a remedy where there is one', (t) => {
+  for (const [complaint, expected] of [
+    ['Operation not permitted (you must be root)', /NET_ADMIN/],
+    [
+      'Error: Could not process rule: No such file or directory\n  fib daddr type != local return\n  ^^^',
+      /nft_fib_inet/,
+    ],
+    ['Warning: Extension owner revision 0 not supported, missing kernel module?', /xt_owner/],
+    [
+      "iptables v1.8.9 (legacy): can't initialize iptables table `nat': Table does not exist",
+      /modprobe iptable_nat/,
+    ],
+    ["can't initialize ip6tables table `filter': Table does not exist", /ip6_tables/],
+    ['Error: No such file or directory', /kernel module is missing/],
+    ['Error: syntax error, unexpected newline', /^$/],
+  ] as const) {
+    t.match(remedyFor(complaint), expected, complaint);
   }
   t.end();
 });
@@ -107,4 +206,17 @@ t.test('redirect probe: only a call to the port of the test, on loopback, is one
   t.notOk(isProbe({ address: '127.0.0.1', port: 80 }));
   t.notOk(isProbe(undefined));
   t.end();
+});
+
+t.test('redirect probe: arrivals are counted by family, and waited for no longer than allowed', async (t) => {
+  const arrivals = new ProbeArrivals();
+  t.notOk(arrivals.notice({ address: '127.0.0.1', port: 80 }));
+  t.notOk(arrivals.notice(undefined));
+  const waiting = arrivals.reached(6, 1, 1_000);
+  t.ok(arrivals.notice({ address: '127.0.0.1', port: 14_010 }));
+  t.strictSame([arrivals.count(4), arrivals.count(6)], [1, 0]);
+  t.ok(arrivals.notice({ address: '::1', port: 14_010 }));
+  t.equal(await waiting, true);
+  t.equal(await arrivals.reached(4, 1, 0), true, 'what came already counts');
+  t.equal(await arrivals.reached(4, 2, 10), false);
 });

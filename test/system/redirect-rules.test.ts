@@ -1,136 +1,160 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { join } from 'node:path';
 import t from 'tap';
-import { cannotNetns, TestNetwork } from '../support/netns.ts';
+import { PodUnderTest, PROXY_UID, TOOLS } from '../redirect/pod-under-test.ts';
+import { cannotNetns } from '../support/netns.ts';
 
 const skip = cannotNetns();
-t.setTimeout(100_000);
-const ROOT = join(import.meta.dirname, '../..');
-const NODE = process.execPath;
+t.setTimeout(150_000);
+const FAMILIES = ['four', 'six'] as const;
+const EXCLUSIONS = [
+  ['--exclude-inbound-ports', '9100'],
+  ['--exclude-outbound-ports', '9200'],
+  ['--exclude-outbound-cidrs', '10.99.255.0/24,fd99::ff00/120'],
+].flat();
 
-/** Stands in for the proxy: says on which of its ports somebody came, and resets him. */
-const LISTENERS = `
-for (const port of [14001, 14006, 14020]) for (const host of port === 14001 ? ['127.0.0.1', '::1'] : ['0.0.0.0', '::'])
-  require('net').createServer((s) => { s.on('error', () => {}); s.end('at ' + port); })
-    .listen({ port, host, ipv6Only: true });
-require('net').createServer((s) => s.end('application')).listen(8080, '::');
-console.log('up');`;
+for (const tool of TOOLS) {
+  t.test(`redirect rules by ${tool}`, { skip, timeout: 60_000 }, async (t) => {
+    const under = new PodUnderTest(t, tool);
+    const { pod, far } = under;
+    await under.start();
+    const inward = (family: 'four' | 'six', port: number) =>
+      under.hear({ from: 'far', to: pod[family], port });
+    const outward = (family: 'four' | 'six', port: number, uid?: number) =>
+      under.hear({ from: 'pod', to: far[family], port, ...(uid === undefined ? {} : { uid }) });
 
-for (const backend of ['nft', 'iptables'] as const) {
-  t.test(`redirect rules by ${backend}`, { skip }, async (t) => {
-    const network = new TestNetwork(t);
-    const pod = network.host('pod');
-    const far = network.host('far');
-    const redirect = (...words: string[]) =>
-      network.run('pod', [join(ROOT, 'bin/countersign'), 'redirect', ...words, '--backend', backend]);
-    const program = async (host: string, source: string, uid?: number): Promise<void> => {
-      const child = network.start(host, [NODE, '-e', source], uid);
-      await new Promise((resolve) => child.stdout!.once('data', resolve));
-    };
-    /** What somebody who connects hears. */
-    const hear = async (host: string, address: string, port: number, uid?: number): Promise<string> => {
-      const child = network.start(
-        host,
-        [
-          NODE,
-          '-e',
-          `const s = require('net').connect(${port}, '${address}'); s.setTimeout(2000, () => { console.log('silence'); process.exit(); });
-           s.on('data', (d) => { console.log(String(d)); process.exit(); }).on('error', (e) => { console.log(e.code); process.exit(); })
-            .on('end', () => { console.log('end'); process.exit(); });`,
-        ],
-        uid,
-      );
-      const out = await new Promise<string>((resolve) =>
-        child.stdout!.once('data', (d) => resolve(String(d))),
-      );
-      return out.trim();
-    };
-    await program('pod', LISTENERS);
-    await program(
-      'far',
-      `require('net').createServer((s) => s.end('far')).listen(8080, '::', () => console.log('up'));`,
-    );
-    await program(
-      'pod',
-      `require('net').createServer((s) => { s.on('error', () => {}); s.resume(); }).listen(8081, '::', () => console.log('up'));`,
-    );
-    const old = network.start('far', [
-      NODE,
-      '-e',
-      `const s = require('net').connect(8081, '${pod.four}', () => console.log('connected'));
-       setInterval(() => s.write('x'), 50); s.on('error', (e) => { console.log(e.code); process.exit(); });`,
-    ]);
-    let oldSaid = '';
-    old.stdout!.on('data', (chunk: Buffer) => (oldSaid += chunk.toString()));
-    await sleep(100);
-
-    t.test('before apply nothing is redirected and check says so', async (t) => {
-      t.equal(await hear('far', pod.four, 8080), 'application');
-      t.match(await redirect('check'), { status: 1, out: /missing/ });
+    t.test('before apply nothing is redirected, and check and probe say so', async (t) => {
+      t.equal(await inward('four', 8080), 'application');
+      t.match(await under.redirect('check'), { status: 1, out: /missing/ });
+      t.strictSame(await under.probe(), [
+        '4outbound false',
+        '4inbound false',
+        '6outbound false',
+        '6inbound false',
+      ]);
+      t.notMatch(await under.ruleset(), /countersign|CSCHK/i, 'check left nothing');
     });
 
     t.test('after apply calls from and to the pod come to the proxy, on IPv4 and IPv6', async (t) => {
-      for (let round = 0; round < 3; round++) t.match(await redirect('apply'), { status: 0 });
-      t.match(await redirect('check'), { status: 0, out: /in force/ });
-      for (const family of ['four', 'six'] as const) {
-        t.equal(await hear('far', pod[family], 8080), 'at 14006', `in, ${family}`);
-        t.equal(await hear('pod', far[family], 8080), 'at 14001', `out, ${family}`);
-        t.equal(await hear('pod', far[family], 8080, 14_014), 'far', `the proxy itself, ${family}`);
-        t.equal(await hear('pod', pod[family], 8080), 'application', `to itself, ${family}`);
-        t.equal(await hear('far', pod[family], 14_020), 'at 14020', `metrics, ${family}`);
+      t.match(await under.redirect('apply'), { status: 0 });
+      t.match(await under.redirect('check'), { status: 0, out: /in force/ });
+      for (const family of FAMILIES) {
+        t.equal(await inward(family, 8080), 'at 14006', `in, ${family}`);
+        t.equal(await inward(family, 1), 'at 14006', `in, where nobody listens, ${family}`);
+        t.equal(await outward(family, 8080), 'at 14001', `out, ${family}`);
+        t.equal(await outward(family, 8080, PROXY_UID), 'far', `the proxy itself, ${family}`);
+        t.equal(await under.hear({ from: 'pod', to: pod[family], port: 8080 }), 'application', 'to itself');
         t.equal(
-          await hear('far', pod[family], 14_001),
-          'at 14006',
-          `a listener's port is a port like any other, ${family}`,
+          await under.hear({ from: 'pod', to: pod[family], port: 8080, uid: PROXY_UID }),
+          'application',
+          `the proxy to the application, ${family}`,
+        );
+        t.equal(await inward(family, 14_020), 'at 14020', `metrics, ${family}`);
+      }
+      t.equal(await under.hear({ from: 'pod', to: '127.0.0.1', port: 8080 }), 'application', 'loopback');
+    });
+
+    t.test('many short calls pass, also those whose last packets belong to no socket', async (t) => {
+      const served = async (host: string, to: string, uid?: number): Promise<string> => {
+        const source = `let left = 60, ok = 0; const one = () => {
+          const s = require('net').connect(8080, '${to}'); let got = '';
+          s.on('data', (d) => got += d).on('error', () => {}).on('close', () => { if (got) ok++; --left ? one() : console.log(ok); }); };
+          one();`;
+        const child = under.network.start(host, [process.execPath, '-e', source], uid);
+        return new Promise((resolve) => child.stdout!.once('data', (said) => resolve(String(said).trim())));
+      };
+      t.equal(await served('far', pod.six), '60', 'to the pod');
+      t.equal(await served('pod', far.four), '60', 'of the pod');
+      t.equal(await served('pod', far.six, PROXY_UID), '60', 'of the proxy');
+    });
+
+    t.test('three times apply leaves what one leaves', async (t) => {
+      const before = await under.ruleset();
+      for (let round = 0; round < 2; round++) await under.redirect('apply');
+      t.equal(await under.ruleset(), before);
+      t.match(await under.redirect('check'), { status: 0 });
+    });
+
+    t.test('what print prints is what apply sets', async (t) => {
+      const { out } = await under.redirectAs(['setpriv', '--bounding-set=-all', '--inh-caps=-all'], 'print');
+      await under.redirect('remove');
+      if (tool === 'nft') await under.shell(`nft -f - <<'EOF'\n${out}EOF`);
+      else {
+        const [four = '', six = ''] = out.split(/^# ip6tables.*\n/m);
+        await under.shell(
+          `iptables-restore --noflush <<'EOF'\n${four}EOF\nip6tables-restore --noflush <<'EOF'\n${six}EOF`,
         );
       }
+      t.match(await under.redirect('check'), { status: 0 });
     });
 
-    t.test('a connection that was open before is cut', async (t) => {
-      await sleep(300);
-      t.match(oldSaid, /ECONNRESET/);
+    t.test('excluded ports and networks stay as they were, in both directions', async (t) => {
+      t.match(await under.redirect('apply', ...EXCLUSIONS), { status: 0 });
+      t.match(await under.redirect('check', ...EXCLUSIONS), { status: 0 });
+      t.match(await under.redirect('check'), { status: 1 }, 'other options are other rules');
+      await under.listen('pod', 9100, 'open');
+      await under.listen('far', 9200, 'far open');
+      await under.listen('switch', 8080, 'switch');
+      for (const family of FAMILIES) {
+        t.equal(await inward(family, 9100), 'open', family);
+        t.equal(await inward(family, 8080), 'at 14006', family);
+        t.equal(await outward(family, 9200), 'far open', family);
+        t.equal(await outward(family, 8080), 'at 14001', family);
+      }
+      t.equal(await under.hear({ from: 'pod', to: '10.99.255.254', port: 8080 }), 'switch');
+      t.equal(await under.hear({ from: 'pod', to: 'fd99::fffe', port: 8080 }), 'switch');
+      await under.redirect('apply');
+      t.equal(await inward('four', 9100), 'at 14006', 'a later apply takes them back');
     });
 
-    t.test('an unprivileged test tells that the rules are in force, and that they are not', async (t) => {
-      const probe = async (): Promise<string[]> => {
-        const source = `import { probeRedirect } from '${join(ROOT, 'src/redirect/probe.ts')}';
-          console.log(JSON.stringify((await probeRedirect([4, 6])).map((r) => r.family + r.direction + r.inForce)));`;
-        const { out, complaint } = await network.run('pod', [NODE, '--input-type=module', '-e', source]);
-        if (out === '') throw new Error(complaint);
-        return JSON.parse(out) as string[];
-      };
-      t.strictSame(await probe(), ['4outboundtrue', '4inboundtrue', '6outboundtrue', '6inboundtrue']);
-      t.match(await redirect('remove'), { status: 0 });
-      t.strictSame(await probe(), ['4outboundfalse', '4inboundfalse', '6outboundfalse', '6inboundfalse']);
+    t.test('UDP is left alone', async (t) => {
+      await under.program(
+        'far',
+        `const s = require('dgram').createSocket('udp6'); s.on('message', (m, from) => s.send('pong', from.port, from.address));
+         s.bind(8080, '::', () => console.log('up'));`,
+      );
+      const client = await under.program(
+        'pod',
+        `const s = require('dgram').createSocket('udp4'); s.on('message', (m) => { console.log(String(m)); process.exit(); });
+         s.send('ping', 8080, '${far.four}'); setTimeout(() => { console.log('silence'); process.exit(1); }, 1000);`,
+      );
+      await sleep(50);
+      t.equal(client.exitCode, 0);
     });
 
-    t.test('remove leaves nothing, and does no harm twice', async (t) => {
-      t.match(await redirect('remove'), { status: 0 });
-      const tables = await network.run('pod', [
-        'sh',
-        '-c',
-        'nft list ruleset; iptables-save; ip6tables-save',
-      ]);
-      t.notMatch(tables.out, /countersign/i);
-      t.equal(await hear('far', pod.four, 8080), 'application');
+    t.test('apply, check and remove need NET_ADMIN and nothing else', async (t) => {
+      const alone = ['setpriv', '--bounding-set=-all,+net_admin,+net_raw', '--inh-caps=-all'];
+      t.match(await under.redirectAs(alone, 'apply'), { status: 0 });
+      t.match(await under.redirectAs(alone, 'check'), { status: 0 });
+      t.match(await under.redirectAs(alone, 'remove'), { status: 0 });
+      const none = ['setpriv', '--bounding-set=-all', '--inh-caps=-all'];
+      t.match(await under.redirectAs(none, 'apply'), { status: 1, complaint: /NET_ADMIN/ });
     });
 
-    t.test("others' rules stay, and a rule that is taken away is named", async (t) => {
-      await network.run('pod', [
-        'nft',
-        'add table inet other { chain c { type filter hook input priority 5; tcp dport 4 drop; }; }',
-      ]);
-      await redirect('apply');
-      const rule =
-        backend === 'nft'
-          ? ['nft', 'flush', 'chain', 'inet', 'countersign', 'outbound_filter']
-          : ['iptables', '-D', 'COUNTERSIGN_OUT_FILTER', '-o', 'lo', '-j', 'RETURN'];
-      await network.run('pod', rule);
-      const check = await redirect('check', '-o', 'json');
-      t.equal(check.status, 1);
-      t.ok((JSON.parse(check.out) as { missing: string[] }).missing.length > 0);
-      await redirect('remove');
-      t.match((await network.run('pod', ['nft', 'list', 'table', 'inet', 'other'])).out, /dport 4 drop/);
+    t.test("remove leaves nothing, does no harm twice, and others' rules stay", async (t) => {
+      await under.shell(
+        'nft "add table inet other { chain c { type filter hook input priority 5; tcp dport 4 drop; }; }"',
+      );
+      await under.shell(
+        'iptables -A INPUT -p tcp --dport 5 -j DROP; ip6tables -A OUTPUT -p tcp --dport 6 -j DROP',
+      );
+      await under.redirect('apply');
+      for (let round = 0; round < 2; round++) t.match(await under.redirect('remove'), { status: 0 });
+      const left = await under.ruleset();
+      t.notMatch(left, /countersign/i);
+      for (const own of [/dport 4 drop/, /-A INPUT.*--dport 5/, /-A OUTPUT.*--dport 6/]) t.match(left, own);
+      t.equal(await inward('four', 8080), 'application');
     });
   });
 }
+
+t.test('redirect apply: rules of another tool are replaced, not doubled', { skip }, async (t) => {
+  const under = new PodUnderTest(t, TOOLS.at(-1)!);
+  await under.redirect('apply');
+  const run = (...words: string[]) =>
+    under.network.run('pod', [`${import.meta.dirname}/../../bin/countersign`, 'redirect', ...words]);
+  t.match(await run('check'), { status: 0 }, 'check finds the tool that was used');
+  t.match(await run('apply'), { status: 0, out: /\(nft/ });
+  t.notMatch(await under.shell('iptables-save; ip6tables-save'), /COUNTERSIGN/);
+  t.match(await run('remove'), { status: 0 });
+  t.notMatch(await under.ruleset(), /countersign/i);
+});

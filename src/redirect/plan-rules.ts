@@ -1,0 +1,51 @@
+/** One condition of a rule. All of a rule's conditions have to hold; every rule is about TCP alone. */
+export type Match =
+  /** Comes or goes over the loopback interface, or does not. */
+  | { readonly kind: 'loopback'; readonly is: boolean }
+  /** Sent from a socket of this user. A packet without a socket (of a connection that was closed already) does not match. */
+  | { readonly kind: 'user'; readonly uid: number }
+  | { readonly kind: 'port'; readonly of: 'source' | 'destination'; readonly ports: readonly number[] }
+  | { readonly kind: 'notPort'; readonly of: 'source' | 'destination'; readonly port: number }
+  | {
+      readonly kind: 'network';
+      readonly of: 'source' | 'destination';
+      readonly family: 4 | 6;
+      readonly cidr: string;
+    }
+  /** To an address that this network namespace has not. */
+  | { readonly kind: 'foreignDestination' }
+  /** conntrack can make nothing of the packet, and so does not translate its addresses. */
+  | { readonly kind: 'invalid' }
+  | { readonly kind: 'direction'; readonly is: 'original' | 'reply' }
+  /** The connection's destination was rewritten when it began. */
+  | { readonly kind: 'rewritten' }
+  /** The connection bears the proxy's mark. */
+  | { readonly kind: 'marked' }
+  /** No SYN without ACK: the packet cannot begin a connection. */
+  | { readonly kind: 'notOpening' }
+  | { readonly kind: 'reset' };
+
+/** `pass` ends this chain, not those of others. */
+export type Action = 'pass' | 'drop' | 'refuse' | 'mark' | { readonly redirect: number };
+
+export interface Rule {
+  /** Stands as a comment in the kernel, so that whoever lists the rules can read them. */
+  readonly why: string;
+  readonly when: readonly Match[];
+  readonly then: Action;
+}
+
+export interface Chain {
+  readonly name: 'outbound' | 'inbound' | 'mark_own' | 'inbound_filter' | 'outbound_filter';
+  readonly table: 'nat' | 'mangle' | 'filter';
+  readonly hook: 'prerouting' | 'input' | 'output';
+  readonly rules: readonly Rule[];
+}
+
+/** All rules of a pod, in no tool's language. */
+export interface RuleSet {
+  /** Changes whenever the meaning of the rules does. */
+  readonly version: number;
+  readonly mark: { readonly value: number; readonly mask: number };
+  readonly chains: readonly Chain[];
+}
