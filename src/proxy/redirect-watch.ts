@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { Readiness } from '../observe/readiness.ts';
+import type { ProbeArrivals } from '../redirect/probe-arrivals.ts';
 import { probeRedirect, type ProbeResult } from '../redirect/probe.ts';
 
 /** While the rules are missing they are looked for this often. */
@@ -8,6 +9,7 @@ const IMPATIENT_MS = 500;
 /** Tests again and again that the rules are in force, and takes readiness away while they are not. */
 export class RedirectWatch {
   results: readonly ProbeResult[] = [];
+  readonly #arrivals: ProbeArrivals;
   readonly #readiness: Readiness;
   readonly #log: Logger;
   readonly #intervalMs: number;
@@ -15,7 +17,8 @@ export class RedirectWatch {
   #closed = false;
   #lost = '';
 
-  constructor(readiness: Readiness, log: Logger, intervalMs: number) {
+  constructor(arrivals: ProbeArrivals, readiness: Readiness, log: Logger, intervalMs: number) {
+    this.#arrivals = arrivals;
     this.#readiness = readiness;
     this.#log = log;
     this.#intervalMs = intervalMs;
@@ -31,7 +34,7 @@ export class RedirectWatch {
   }
 
   async #look(families: readonly (4 | 6)[]): Promise<void> {
-    this.results = await probeRedirect(families);
+    this.results = await probeRedirect(families, this.#arrivals);
     const lost = this.results
       .filter((result) => !result.inForce)
       .map(({ family, direction, detail }) => `IPv${family} ${direction}: ${detail}`)

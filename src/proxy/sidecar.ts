@@ -12,7 +12,7 @@ import { canonicalAddress, type Endpoint } from '../lib/address.ts';
 import { loadAddon } from '../native.ts';
 import { chooseEndpoint } from '../peers/endpoint-choice.ts';
 import { INBOUND_PORT, OUTBOUND_PORT } from '../redirect/ports.ts';
-import { isProbe } from '../redirect/probe.ts';
+import { ProbeArrivals } from '../redirect/probe-arrivals.ts';
 import { NativeDataPath } from '../relay/native-data-path.ts';
 import { FilesSource } from '../sources/files-source.ts';
 import { problemText } from '../sources/manifest-folder.ts';
@@ -53,7 +53,8 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const readiness = new Readiness((ready) => log.info(ready ? 'ready' : `not ready: ${readiness.text}`));
   const source = new FilesSource({ folder: settings.manifests, pod: flags.pod, mode: flags.enforcement });
   const identity = settings.makeIdentity();
-  const watch = new RedirectWatch(readiness, log, settings.probeIntervalMs);
+  const arrivals = new ProbeArrivals();
+  const watch = new RedirectWatch(arrivals, readiness, log, settings.probeIntervalMs);
 
   const metrics = new Metrics(programVersion(), () => ({
     openInbound: proxy.open.count('inbound'),
@@ -89,7 +90,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       ),
     isLocalAddress: (address) => local.has(address),
     nodeTraffic: flags.nodeTraffic,
-    isProbe: ({ original }) => isProbe(original),
+    isProbe: ({ original }) => arrivals.notice(original),
     onView: ({ snapshot }) => {
       log.info(
         { version: snapshot.version, policies: snapshot.policies.length, mode: snapshot.mode },
