@@ -22,7 +22,7 @@ export interface Pod {
 /** Who has an address. `unknown`: inside the pod network, and nobody is known to own it. */
 export type AddressOwner =
   | { readonly kind: 'pod'; readonly pod: Pod }
-  | { readonly kind: 'node'; readonly name: string }
+  | { readonly kind: 'node'; readonly name: string; readonly labels: Labels }
   | { readonly kind: 'external' }
   | { readonly kind: 'unknown' };
 
@@ -60,6 +60,8 @@ export interface EndpointHints {
 /** Questions about addresses. Answers are of one snapshot; nothing here waits. */
 export interface Directory {
   owner(address: string): AddressOwner;
+  /** Whether the pod network is known, so that an external address is certainly no pod's. */
+  readonly knowsPodNetwork: boolean;
   /** The Service that has this address (cluster IP, external IP, load balancer) with that TCP port. */
   service(address: string, port: number): ServicePort | undefined;
   pod(namespace: string, name: string): Pod | undefined;

@@ -12,6 +12,7 @@ export interface DirectoryContents {
     readonly name: string;
     readonly addresses: readonly string[];
     readonly podCidrs: readonly string[];
+    readonly labels?: Labels;
     readonly zone?: string | undefined;
   }[];
   readonly services: readonly ServiceContents[];
@@ -60,12 +61,15 @@ export function buildDirectory(
       of.push(destination);
     }
   }
+  const nodeLabels = new Map(contents.nodes.map(({ name, labels }) => [name, labels]));
   return {
+    knowsPodNetwork:
+      contents.nodes.some(({ podCidrs }) => podCidrs.length > 0) || (contents.podCidrs ?? []).length > 0,
     owner(address): AddressOwner {
       const pod = podsByAddress.get(address);
       if (pod !== undefined) return { kind: 'pod', pod };
       const name = nodes.get(address);
-      if (name !== undefined) return { kind: 'node', name };
+      if (name !== undefined) return { kind: 'node', name, labels: nodeLabels.get(name) ?? {} };
       // A port that the Service does not have: nobody answers there, and it is no address outside.
       if (clusterAddresses.has(address)) return { kind: 'unknown' };
       return { kind: isInside(inside, address) ? 'unknown' : 'external' };

@@ -28,10 +28,14 @@ export function judgementOf(decision: Decision, proven: boolean, mode: Enforceme
       ? { verdict: 'allow', reason: 'policy-allowed', policy: decision.policy, rule: decision.rule }
       : { verdict: 'allow', reason: 'not-isolated' };
   }
-  const miss = decision.nearestMiss;
-  const policy = miss?.policy ?? decision.policies[0];
+  const { deniedBy } = decision;
+  const miss = deniedBy === undefined ? decision.nearestMiss : undefined;
+  const policy = deniedBy?.policy ?? miss?.policy ?? decision.policies[0];
   return denied(proven ? 'policy-denied' : 'unproven-denied', mode, {
     ...(policy === undefined ? {} : { policy }),
+    ...(deniedBy === undefined
+      ? {}
+      : { rule: deniedBy.rule, detail: `rule ${deniedBy.rule} of ${deniedBy.policy} denies it` }),
     ...(miss === undefined
       ? {}
       : { rule: miss.rule, detail: `rule ${miss.rule} of ${miss.policy} ${miss.text}` }),

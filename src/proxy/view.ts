@@ -36,7 +36,7 @@ export class View {
 
   /** The verdict about somebody who reached `port` of this pod and proved nothing: only its address counts. */
   inboundUnproven(address: string, port: number): Judgement {
-    return this.#inbound({ kind: 'address', address }, port, false);
+    return this.#inbound(this.#addressFacts(address), port, false);
   }
 
   /** The verdict about a proven peer that reached `port` of this pod. */
@@ -54,12 +54,7 @@ export class View {
   outboundUnproven(destination: Endpoint): Judgement {
     const owner = this.snapshot.directory.owner(destination.address);
     if (owner.kind !== 'pod') {
-      return this.#outbound(
-        { kind: 'address', address: destination.address },
-        destination.port,
-        undefined,
-        false,
-      );
+      return this.#outbound(this.#addressFacts(destination.address), destination.port, undefined, false);
     }
     const { pod } = owner;
     const facts: PolicyPeerFacts = {
@@ -88,6 +83,14 @@ export class View {
       namespaceLabels:
         current === undefined ? peer.namespaceLabels : directory.namespaceLabels(peer.namespace),
     };
+  }
+
+  /** Rules that deny pods may be about whoever proves nothing, unless its address is certainly no pod's. */
+  #addressFacts(address: string): PolicyPeerFacts {
+    const { directory } = this.snapshot;
+    const owner = directory.owner(address);
+    if (owner.kind === 'node') return { kind: 'address', address, outside: true, nodeLabels: owner.labels };
+    return { kind: 'address', address, outside: owner.kind === 'external' && directory.knowsPodNetwork };
   }
 
   #inbound(peer: PolicyPeerFacts, port: number, proven: boolean): Judgement {

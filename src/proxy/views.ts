@@ -57,9 +57,14 @@ export class Views {
     const { snapshot } = this.#source;
     if (snapshot === undefined || snapshot === this.#view?.snapshot) return;
     this.#rememberGone(snapshot);
-    this.#policies = new PolicySet(snapshot.policies, this.#policies);
+    this.#policies = new PolicySet(snapshot.policies, this.#policies, snapshot.clusterPolicies);
     const { namespace, labels, ports } = snapshot.self;
-    const policy = this.#policies.forPod({ namespace, labels, namedPorts: ports });
+    const policy = this.#policies.forPod({
+      namespace,
+      labels,
+      namespaceLabels: snapshot.selfNamespaceLabels,
+      namedPorts: ports,
+    });
     this.#view = new View(snapshot, timedEvaluate(policy, this.#onEvaluated), (uid) => this.#gone.has(uid));
     for (const done of this.#waiting) done();
     this.#onChange(this.#view);

@@ -1,3 +1,4 @@
+import type { ClusterPolicy } from '../policy/cluster-model.ts';
 import type { NetworkPolicy } from '../policy/model.ts';
 import type { ClusterObject, NamespaceObject } from './objects.ts';
 import type { NodeObject, ServiceCidrObject } from './objects-node.ts';
@@ -13,6 +14,7 @@ export interface ClusterContents {
   readonly serviceCidrs: readonly ServiceCidrObject[];
   readonly slices: readonly EndpointSliceObject[];
   readonly policies: readonly NetworkPolicy[];
+  readonly clusterPolicies: readonly ClusterPolicy[];
   /** Objects that were there under the same name before: the first one counts. */
   readonly duplicates: readonly string[];
 }
@@ -37,6 +39,7 @@ export function contentsOf(objects: readonly ClusterObject[]): ClusterContents {
     serviceCidrs: of('ServiceCIDR'),
     slices: of('EndpointSlice'),
     policies: of('NetworkPolicy').map((object) => object.policy),
+    clusterPolicies: of('ClusterPolicy').map((object) => object.policy),
     duplicates,
   };
 }
@@ -45,6 +48,7 @@ export function contentsOf(objects: readonly ClusterObject[]): ClusterContents {
 export function objectName(object: ClusterObject): string {
   const kind = object.kind.toLowerCase();
   if (object.kind === 'NetworkPolicy') return `${kind}/${object.policy.namespace}/${object.policy.name}`;
+  if (object.kind === 'ClusterPolicy') return object.policy.id;
   if (object.kind === 'Pod') return `${kind}/${object.pod.namespace}/${object.pod.name}`;
   return 'namespace' in object ? `${kind}/${object.namespace}/${object.name}` : `${kind}/${object.name}`;
 }

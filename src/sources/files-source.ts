@@ -141,6 +141,7 @@ export class FilesSource implements Source {
       selfNamespaceLabels: directory.namespaceLabels(namespace),
       mode,
       policies: contents.policies,
+      clusterPolicies: contents.clusterPolicies,
       directory,
     };
     return { snapshot, problems };

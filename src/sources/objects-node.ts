@@ -1,3 +1,4 @@
+import type { Labels } from '../policy/model.ts';
 import { parseCidr } from '../lib/cidr.ts';
 import type { FieldReader } from '../policy/fields.ts';
 import { decodeAddresses, decodeMetadata } from './objects-fields.ts';
@@ -5,6 +6,7 @@ import { decodeAddresses, decodeMetadata } from './objects-fields.ts';
 export interface NodeObject {
   readonly kind: 'Node';
   readonly name: string;
+  readonly labels: Labels;
   readonly addresses: readonly string[];
   readonly podCidrs: readonly string[];
   /** `topology.kubernetes.io/zone`. */
@@ -35,7 +37,7 @@ export function decodeNode(reader: FieldReader, root: Record<string, unknown>): 
     several.length > 0
       ? decodeCidrs(reader, several, 'spec.podCIDRs')
       : decodeCidrs(reader, [spec['podCIDR']], 'spec.podCIDR');
-  return { kind: 'Node', name, addresses, podCidrs, zone: labels['topology.kubernetes.io/zone'] };
+  return { kind: 'Node', name, labels, addresses, podCidrs, zone: labels['topology.kubernetes.io/zone'] };
 }
 
 /** Reads a ServiceCIDR. */

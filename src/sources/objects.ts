@@ -1,4 +1,7 @@
 import { decodeNetworkPolicy } from '../policy/decode.ts';
+import { CLUSTER_FORMS } from '../policy/cluster-forms.ts';
+import type { ClusterPolicy } from '../policy/cluster-model.ts';
+import { decodeClusterPolicy } from '../policy/decode-cluster.ts';
 import { FieldReader, type FieldProblem } from '../policy/fields.ts';
 import type { Labels, NetworkPolicy } from '../policy/model.ts';
 import { decodeMetadata } from './objects-fields.ts';
@@ -22,7 +25,8 @@ export type ClusterObject =
   | ServiceObject
   | ServiceCidrObject
   | EndpointSliceObject
-  | NetworkPolicyObject;
+  | NetworkPolicyObject
+  | ClusterPolicyObject;
 
 export interface NamespaceObject {
   readonly kind: 'Namespace';
@@ -34,6 +38,12 @@ export interface NamespaceObject {
 export interface NetworkPolicyObject {
   readonly kind: 'NetworkPolicy';
   readonly policy: NetworkPolicy;
+}
+
+/** A policy of the cluster's administrator, of whichever kind it was written. */
+export interface ClusterPolicyObject {
+  readonly kind: 'ClusterPolicy';
+  readonly policy: ClusterPolicy;
 }
 
 /** What came of an object. `ignored`: a kind that decides nothing here. */
@@ -68,6 +78,12 @@ export function decodeObject(value: unknown): Decoded {
   const { apiVersion } = root;
   if (typeof apiVersion !== 'string') {
     return { problems: [{ field: 'apiVersion', reason: 'is missing: this is no Kubernetes object' }] };
+  }
+  if (CLUSTER_FORMS.some((form) => form.kind === kind && groupOf(form.apiVersion) === groupOf(apiVersion))) {
+    const decoded = decodeClusterPolicy(value);
+    return 'problems' in decoded
+      ? decoded
+      : { object: { kind: 'ClusterPolicy', policy: decoded.policy }, warnings: decoded.warnings };
   }
   const known = KINDS.get(kind);
   if (known === undefined || groupOf(apiVersion) !== groupOf(known.apiVersion)) {

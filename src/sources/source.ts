@@ -1,4 +1,5 @@
 import type { Directory, Pod } from '../peers/directory.ts';
+import type { ClusterPolicy } from '../policy/cluster-model.ts';
 import type { Labels, NetworkPolicy } from '../policy/model.ts';
 
 /**
@@ -27,6 +28,7 @@ export interface Snapshot {
   readonly selfNamespaceLabels: Labels;
   readonly mode: EnforcementMode;
   readonly policies: readonly NetworkPolicy[];
+  readonly clusterPolicies: readonly ClusterPolicy[];
   readonly directory: Directory;
 }
 

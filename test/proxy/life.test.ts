@@ -1,5 +1,6 @@
 import t from 'tap';
 import { FrameFormat } from '../../src/handshake/format.ts';
+import { decodeClusterPolicy } from '../../src/policy/decode-cluster.ts';
 import type { NetworkPolicy } from '../../src/policy/model.ts';
 import { NODE_ADDRESS, Simulation } from './simulation.ts';
 
@@ -262,6 +263,46 @@ t.test('life: an issuer key that is trusted no more cuts the connections that it
   t.equal(client.gone, 'reset');
   t.equal(beer.counts.at(-1), 'inbound deny identity-revoked proven full');
 });
+
+t.test(
+  'life: a cluster policy that denies by label refuses the proven pod, and who might be that pod',
+  async (t) => {
+    const { world, beer, approved, other, plain } = beerWorld({ policies: [] });
+    const decoded = decodeClusterPolicy({
+      apiVersion: 'policy.networking.k8s.io/v1alpha2',
+      kind: 'ClusterNetworkPolicy',
+      metadata: { name: 'no-approved' },
+      spec: {
+        tier: 'Admin',
+        priority: 1,
+        subject: { namespaces: {} },
+        ingress: [
+          {
+            action: 'Deny',
+            from: [{ pods: { namespaceSelector: {}, podSelector: { matchLabels: { beer: 'approved' } } } }],
+          },
+        ],
+      },
+    });
+    if ('problems' in decoded) throw new Error(JSON.stringify(decoded.problems));
+    world.clusterPolicies = [decoded.policy];
+    world.publish();
+    for (const pod of [approved, other, plain]) {
+      pod.connect(beer.address).say(pod.pod.name);
+      await world.settle();
+    }
+    t.strictSame(
+      beer.accepted.map((app) => app.text),
+      ['other'],
+    );
+    t.strictSame(beer.counts, [
+      'inbound deny policy-denied proven full',
+      'inbound allow not-isolated proven full',
+      'inbound deny unproven-denied unproven none',
+    ]);
+    t.match(beer.records[0]?.judgement, { policy: 'clusternetworkpolicy/no-approved', rule: 1 });
+  },
+);
 
 t.test('life: audit records what it would deny and cuts nothing', async (t) => {
   const { world, beer, other, plain } = beerWorld();

@@ -1,6 +1,7 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import type { Endpoint } from '../../src/lib/address.ts';
 import type { AddressOwner, Directory, Pod, ServicePort } from '../../src/peers/directory.ts';
+import type { ClusterPolicy } from '../../src/policy/cluster-model.ts';
 import type { Labels, NetworkPolicy } from '../../src/policy/model.ts';
 import type { FlowEnding, FlowFacts, FlowSink } from '../../src/proxy/flow.ts';
 import type { Judgement } from '../../src/proxy/judgement.ts';
@@ -19,6 +20,7 @@ export class Simulation {
   readonly pods = new Map<string, SimulatedPod>();
   readonly services: { address: string; port: number; service: ServicePort }[] = [];
   policies: NetworkPolicy[] = [];
+  clusterPolicies: ClusterPolicy[] = [];
   mode: EnforcementMode = 'enforce';
   /** Whether a marked SYN keeps its mark on the way. */
   marksSurvive = true;
@@ -90,6 +92,7 @@ export class Simulation {
       selfNamespaceLabels: {},
       mode: this.mode,
       policies: this.policies,
+      clusterPolicies: this.clusterPolicies,
       directory: this.#directory(),
     };
   }
@@ -100,7 +103,7 @@ export class Simulation {
       owner: (address): AddressOwner => {
         const pod = believed.get(address);
         if (pod !== undefined) return { kind: 'pod', pod };
-        if (address === NODE_ADDRESS) return { kind: 'node', name: 'node-1' };
+        if (address === NODE_ADDRESS) return { kind: 'node', name: 'node-1', labels: {} };
         return address.startsWith('10.0.') ? { kind: 'unknown' } : { kind: 'external' };
       },
       service: (address, port) =>
@@ -109,6 +112,7 @@ export class Simulation {
         [...believed.values()].find((pod): pod is Pod => pod !== undefined && pod.name === name),
       pods: () => [...believed.values()].filter((pod): pod is Pod => pod !== undefined),
       namespaceLabels: () => ({}),
+      knowsPodNetwork: true,
       destinationsOf: (podAddress, port) =>
         this.services.filter((one) =>
           one.service.endpoints.some((end) => end.address === podAddress && end.port === port),

@@ -125,6 +125,7 @@ t.test('objects: nodes, services, slices, namespaces', (t) => {
       name: 'n1',
       addresses: ['192.0.2.1', '2001:db8::1'],
       podCidrs: ['10.1.0.0/24', 'fd00::/64'],
+      labels: { 'topology.kubernetes.io/zone': 'a' },
       zone: 'a',
     },
   );

@@ -218,13 +218,16 @@ for (const tool of TOOLS) {
       await under.redirect('apply');
     });
 
-    t.test('rules that stand before ours are told by check', { skip: tool === 'nft' }, async (t) => {
-      await under.shell('iptables -I INPUT -j ACCEPT');
-      t.match(await under.redirect('check'), { status: 1, out: /others stand before it/ });
-      await under.redirect('apply');
-      t.match(await under.redirect('check'), { status: 0 }, 'apply puts ours first again');
-      await under.shell('iptables -D INPUT -j ACCEPT');
-    });
+    // Of nft's the table is our own: nobody's rules stand in it.
+    if (tool !== 'nft') {
+      t.test('rules that stand before ours are told by check', async (t) => {
+        await under.shell('iptables -I INPUT -j ACCEPT');
+        t.match(await under.redirect('check'), { status: 1, out: /others stand before it/ });
+        await under.redirect('apply');
+        t.match(await under.redirect('check'), { status: 0 }, 'apply puts ours first again');
+        await under.shell('iptables -D INPUT -j ACCEPT');
+      });
+    }
 
     t.test('an apply that fails leaves the rules as they were', async (t) => {
       const before = await under.ruleset();

@@ -1,0 +1,68 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import t from 'tap';
+import { cannotNetns } from '../support/netns.ts';
+import { Cluster, HTTP_APP } from '../support/sidecars.ts';
+
+const skip = cannotNetns();
+t.setTimeout(60_000);
+
+/** Opens so many connections at once, sends a byte on each and tells how many were echoed. */
+const burst = (host: string, count: number): string => `
+  const net = require('net'); let echoed = 0;
+  const one = () => new Promise((done) => {
+    const s = net.connect(9000, '${host}', () => s.write('x'));
+    s.on('data', () => { echoed++; s.end(); }).on('error', () => {}).on('close', done);
+  });
+  Promise.all(Array.from({ length: ${count} }, one)).then(() => console.log(echoed));`;
+
+t.test('honest clients that look like attackers', { skip }, async (t) => {
+  const cluster = new Cluster(t);
+  const server = cluster.pod('server', { labels: { app: 'server' } });
+  cluster.pod('friend');
+  cluster.pod('plain', { sidecar: false });
+  await cluster.startSidecars('server', 'friend');
+  await cluster.app(
+    'server',
+    `require('net').createServer((s) => { s.on('error', () => {}); s.on('data', (d) => s.write(d)); })
+       .listen({ port: 9000, host: '::', backlog: 4096 }, () => console.log('up'))`,
+  );
+  await cluster.app('server', HTTP_APP('server'));
+
+  for (const name of ['friend', 'plain']) {
+    t.test(`${name} opens 1,000 connections at once, the first ever, and all are served`, async (t) => {
+      const { out } = await cluster.node(name, burst(server.four, 1_000), 30_000);
+      t.equal(out.trim(), '1000');
+      t.equal(cluster.flows('server').filter((one) => one.reason === 'overloaded').length, 0);
+    });
+  }
+
+  t.test('the metrics of an enrolled pod can be read by an enrolled one', async (t) => {
+    const { out } = await cluster.curl('friend', `http://${server.four}:14020/healthz`);
+    t.equal(out, 'ok\n');
+  });
+
+  t.test('a file that breaks is told by readiness, which stays', async (t) => {
+    cluster.write('policy.yaml', 'kind: [');
+    await sleep(1_300);
+    t.match(await cluster.ready('server'), /^ready\nsource: .*policy\.yaml/);
+    cluster.remove('policy.yaml');
+    await sleep(1_300);
+    t.equal(await cluster.ready('server'), 'ready\n');
+  });
+
+  t.test('a server that refused while it started is asked again as soon as it can answer', async (t) => {
+    await cluster.kill('server');
+    // Policy that cannot be read leaves a sidecar without a view: it hangs up on everybody.
+    cluster.write('policy.yaml', 'kind: [');
+    cluster.launch('server');
+    t.match(await cluster.ready('server', false), /source/);
+    const url = `http://${server.four}:8080/again`;
+    for (let attempt = 0; attempt < 3; attempt++) t.equal((await cluster.curl('friend', url)).out, '');
+    cluster.remove('policy.yaml');
+    await cluster.ready('server');
+    await sleep(100);
+    t.equal((await cluster.curl('friend', url)).out, 'server got /again\n');
+    // Its last words have to be read before the folder goes.
+    await Promise.all(['server', 'friend'].map((name) => cluster.kill(name)));
+  });
+});
