@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make demo` and `make test` are for everybody, the rest is for people who change Countersign.
 export PATH := $(CURDIR)/.setup:$(PATH)
 
-.PHONY: help setup demo test check sabotage soak clean
+.PHONY: help setup native demo test check sabotage soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -9,6 +9,9 @@ help: ## this list
 setup: ## Node.js, npm packages, Debian packages, native addon
 	@tools/setup.sh packages
 	@tools/setup.sh system
+	@tools/setup.sh native
+
+native: ## the native addon alone, when its source is newer
 	@tools/setup.sh native
 
 demo: setup ## the product at work: pods as network namespaces on this machine (root)

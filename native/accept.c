@@ -31,7 +31,7 @@ void add_listener(struct data_path *path, const struct command *command) {
     struct listener *listener = &path->listeners[i];
     if (listener->end.fd >= 0) continue;
     *listener = (struct listener){.end = {.fd = command->fd}, .id = command->id, .role = command->role};
-    if (!hear(path, listener, EPOLL_CTL_ADD, EPOLLIN)) close_end(&listener->end, false);
+    if (!hear(path, listener, EPOLL_CTL_ADD, EPOLLIN)) close_end(path, &listener->end, false);
     return;
   }
   close(command->fd);
@@ -39,7 +39,7 @@ void add_listener(struct data_path *path, const struct command *command) {
 
 void remove_listener(struct data_path *path, uint64_t id) {
   for (int i = 0; i < LISTENERS; i++) {
-    if (path->listeners[i].end.fd >= 0 && path->listeners[i].id == id) close_end(&path->listeners[i].end, false);
+    if (path->listeners[i].end.fd >= 0 && path->listeners[i].id == id) close_end(path, &path->listeners[i].end, false);
   }
 }
 

@@ -3,6 +3,8 @@
 #include "internal.h"
 
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
@@ -98,7 +100,13 @@ static void release_name(struct data_path *path, const struct connection *connec
 static bool is_on_its_way(const struct end *end) {
   if (end->fd < 0 || !end->draining || end->failed) return false;
   int unacknowledged = 0;
-  return !is_empty(&end->out) || (ioctl(end->fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged > 0);
+  if (!is_empty(&end->out)) return true;
+  if (ioctl(end->fd, SIOCOUTQ, &unacknowledged) != 0) return false;
+  if (unacknowledged > 0) return true;
+  /* Of a Fast Open connection whose handshake is not over the kernel says 0, whatever was sent. */
+  struct tcp_info info;
+  socklen_t length = sizeof info;
+  return getsockopt(end->fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && info.tcpi_state == TCP_SYN_RECV;
 }
 
 void linger(struct data_path *path, struct connection *connection) {
@@ -140,7 +148,7 @@ void close_connection(struct data_path *path, struct connection *connection, enu
     end->draining = shall_drain(connection, (enum side)s, cause);
     if (end->draining) flush_out(end);
     if (is_on_its_way(end)) waiting = true;
-    else close_end(end, cause != CAUSE_END);
+    else close_end(path, end, cause != CAUSE_END);
   }
   if (waiting) linger(path, connection);
   /* One that lingers already is buried by tend_lingering. */
@@ -160,7 +168,7 @@ static bool tend(struct data_path *path, struct connection *connection, int64_t 
   for (int s = 0; s < 2; s++) {
     struct end *end = &connection->end[s];
     if (!over && is_on_its_way(end)) waiting = true;
-    else close_end(end, true);
+    else close_end(path, end, true);
   }
   if (!waiting) bury(path, connection);
   return waiting;

@@ -16,14 +16,14 @@ static void report_dialled(struct data_path *path, struct connection *connection
     socklen_t length = sizeof event->local;
     getsockname(upstream->fd, (struct sockaddr *)&event->local, &length);
   } else {
-    close_end(upstream, true);
+    close_end(path, upstream, true);
   }
   emit(path, event);
 }
 
 void dial(struct data_path *path, struct connection *connection, const struct command *command) {
   struct end *upstream = &connection->end[UPSTREAM];
-  close_end(upstream, true);
+  close_end(path, upstream, true);
   init_end(connection, UPSTREAM, -1);
   if (connection->reading && connection->reading_side == UPSTREAM) connection->reading = false;
   upstream->connecting = true;
@@ -36,9 +36,8 @@ void dial(struct data_path *path, struct connection *connection, const struct co
   }
   set_socket_options(upstream->fd);
   int on = 1;
-  /* Deferred until the first bytes, which then travel in the SYN if there is a cookie; the option is in the SYN in any case. */
-  bool deferred = command->flag && command->length > 0 &&
-                  setsockopt(upstream->fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof on) == 0;
+  /* The option is in the SYN in any case; with a cookie the SYN waits for the first bytes, to take them along. */
+  bool fast = command->flag && setsockopt(upstream->fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof on) == 0;
   socklen_t length = family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
   int connected;
   do connected = connect(upstream->fd, (const struct sockaddr *)&command->target, length);
@@ -47,17 +46,17 @@ void dial(struct data_path *path, struct connection *connection, const struct co
     report_dialled(path, connection, errno);
     return;
   }
+  ssize_t sent = 0;
+  if (fast && connected == 0) {
+    sent = send(upstream->fd, command->bytes, command->length, MSG_NOSIGNAL); /* of nothing, too: it lets the SYN go */
+    if (sent < 0 && errno != EAGAIN && errno != EINPROGRESS) {
+      report_dialled(path, connection, errno);
+      return;
+    }
+    if (sent < 0) sent = 0;
+  }
   if (command->length > 0) {
     upstream->spoken = true;
-    ssize_t sent = 0;
-    if (deferred && connected == 0) {
-      sent = send(upstream->fd, command->bytes, command->length, MSG_NOSIGNAL);
-      if (sent < 0 && errno != EAGAIN && errno != EINPROGRESS) {
-        report_dialled(path, connection, errno);
-        return;
-      }
-      if (sent < 0) sent = 0;
-    }
     append(&upstream->out, command->bytes + sent, command->length - (size_t)sent);
   }
   if (!watch(path, upstream)) report_dialled(path, connection, errno);
@@ -77,13 +76,18 @@ void continue_dial(struct data_path *path, struct connection *connection) {
     else if (info.tcpi_state == TCP_SYN_SENT) return;
     else if (info.tcpi_state == TCP_CLOSE) error = ECONNRESET;
   }
+  uint8_t first;
+  if (error != 0 && recv(upstream->fd, &first, 1, MSG_PEEK) > 0) {
+    /* It was connected, answered and reset before this thread looked: a refusal, say. The answer is to be read. */
+    note_failure(upstream, error);
+    upstream->peer_finished = upstream->broken = true;
+    error = 0;
+  }
   report_dialled(path, connection, error);
 }
 
-/* --- commands --- */
-
 void drop_upstream(struct data_path *path, struct connection *connection) {
-  close_end(&connection->end[UPSTREAM], true);
+  close_end(path, &connection->end[UPSTREAM], true);
   init_end(connection, UPSTREAM, -1);
   clear_directions(path, connection);
   connection->relaying = connection->held = connection->guard = false;

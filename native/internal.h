@@ -17,7 +17,7 @@ struct connection;
 
 struct buffer {
   uint8_t *bytes;
-  uint32_t start, end;
+  size_t start, end;
 };
 
 struct end {
@@ -124,7 +124,7 @@ void note_failure(struct end *end, int error);
 /* Writes what the brain has sent, as far as it goes. */
 void flush_out(struct end *end);
 void reset_fd(int fd);
-void close_end(struct end *end, bool reset);
+void close_end(struct data_path *path, struct end *end, bool reset);
 
 /* --- connections.c: their names, their beginning and their end --- */
 struct connection *new_connection(struct data_path *path, int fd);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 enum {
@@ -23,7 +24,7 @@ static enum moved push_held(struct direction *direction, struct end *to) {
     ssize_t sent = send(to->fd, direction->rest.bytes + direction->rest.start,
                         direction->rest.end - direction->rest.start, MSG_NOSIGNAL);
     if (sent >= 0) {
-      direction->rest.start += (uint32_t)sent;
+      direction->rest.start += (size_t)sent;
     } else if (errno == EAGAIN) {
       to->writable = false;
       return MOVED_ALL;
@@ -84,6 +85,12 @@ static enum moved move(struct data_path *path, struct connection *connection, en
         count(direction, got);
         to->spoken = false;
         if (got < SCRATCH_BYTES / 4) direction->full_reads = 0; /* no bulk any more */
+        continue;
+      }
+      /* In front of an urgent byte splice tells an end where none is, and the byte may be newer than the last event. */
+      int at_urgent = 0;
+      if (got == 0 && ioctl(from->fd, SIOCATMARK, &at_urgent) == 0 && at_urgent) {
+        from->urgent = true;
         continue;
       }
     } else {

@@ -35,7 +35,7 @@ void append(struct buffer *buffer, const uint8_t *bytes, size_t length) {
   if (kept > 0) memcpy(joined, buffer->bytes + buffer->start, kept);
   memcpy(joined + kept, bytes, length);
   free(buffer->bytes);
-  *buffer = (struct buffer){.bytes = joined, .start = 0, .end = (uint32_t)(kept + length)};
+  *buffer = (struct buffer){.bytes = joined, .start = 0, .end = kept + length};
 }
 
 bool take_pipe(struct data_path *path, int pipe_out[2]) {
@@ -99,7 +99,7 @@ void flush_out(struct end *end) {
   while (!is_empty(&end->out) && end->writable) {
     ssize_t sent = send(end->fd, end->out.bytes + end->out.start, end->out.end - end->out.start, MSG_NOSIGNAL);
     if (sent >= 0) {
-      end->out.start += (uint32_t)sent;
+      end->out.start += (size_t)sent;
     } else if (errno == EAGAIN || errno == EINPROGRESS || errno == ENOTCONN) {
       end->writable = false;
     } else if (errno != EINTR) {
@@ -113,11 +113,13 @@ void flush_out(struct end *end) {
 void reset_fd(int fd) {
   struct linger at_once = {.l_onoff = 1, .l_linger = 0};
   setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-  close(fd); /* not shared with anybody: epoll forgets it */
+  close(fd);
 }
 
-void close_end(struct end *end, bool reset) {
+void close_end(struct data_path *path, struct end *end, bool reset) {
   if (end->fd < 0) return;
+  /* Closing alone is not enough while the main thread forks: until the child's exec its copy keeps epoll reporting. */
+  epoll_ctl(path->epoll, EPOLL_CTL_DEL, end->fd, NULL);
   if (reset) reset_fd(end->fd);
   else close(end->fd);
   end->fd = -1;

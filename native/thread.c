@@ -110,7 +110,7 @@ static void on_socket(struct data_path *path, struct end *end, uint32_t events) 
 }
 
 static void stop_everything(struct data_path *path) {
-  for (int i = 0; i < LISTENERS; i++) close_end(&path->listeners[i].end, false);
+  for (int i = 0; i < LISTENERS; i++) close_end(path, &path->listeners[i].end, false);
   for (uint32_t i = 0; i < path->slot_count; i++) {
     if (path->slots[i].connection != NULL) close_connection(path, path->slots[i].connection, CAUSE_RESET);
   }

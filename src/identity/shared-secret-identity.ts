@@ -38,6 +38,7 @@ export class SharedSecretIdentity extends IdentityKeeper {
 
   constructor(file: string) {
     super();
+    this.fail(`${file}: not read yet`);
     this.#file = file;
   }
 

@@ -10,7 +10,10 @@ import type { Closed, Side } from '../relay/data-path.ts';
 import type { Connection, ConnectionEvent } from './connection.ts';
 import { eventReason } from './refusing.ts';
 
-/** How a handshake ended. `unanswered`: the server answered with something that is no preamble, or hung up. */
+/**
+ * How a handshake ended. `unanswered`: the server answered with something that is no preamble. `hung-up`: it closed without an answer, as a
+ * sidecar does that starts, drains or has no place.
+ */
 export type HandshakeResult =
   | { readonly kind: 'established'; readonly peer: ProvenPeer; readonly handshake: HandshakeKind }
   | {
@@ -20,6 +23,7 @@ export type HandshakeResult =
       readonly peer?: ProvenPeer;
     }
   | { readonly kind: 'unanswered'; readonly detail: string }
+  | { readonly kind: 'hung-up'; readonly detail: string }
   | { readonly kind: 'closed'; readonly closed: Closed };
 
 /** The answer about a proven peer. May take a moment: the server dials its application before it says yes. */
@@ -81,7 +85,7 @@ export async function clientHandshake(
     if (happened.kind !== 'frame') {
       const result = broken(happened, 'upstream');
       // Once application bytes are on their way nobody may dial again for them.
-      return result.kind === 'unanswered' && state.at === 'awaiting-verdict'
+      return isWithoutAnswer(result) && state.at === 'awaiting-verdict'
         ? { kind: 'failed', reason: 'handshake-aborted', detail: `instead of a verdict ${result.detail}` }
         : result;
     }
@@ -129,14 +133,20 @@ async function perform(
   return { kind: 'waiting' };
 }
 
+/** Whether the server said nothing that has to do with a handshake, so that it may be dialled again. */
+export function isWithoutAnswer(
+  result: HandshakeResult,
+): result is HandshakeResult & { kind: 'unanswered' | 'hung-up' } {
+  return result.kind === 'unanswered' || result.kind === 'hung-up';
+}
+
 /** Anything but a frame where a frame was due. */
 function broken(happened: ConnectionEvent, side: Side): HandshakeResult {
   if (happened.kind === 'closed') return happened;
   if (happened.kind === 'notFrame' && side === 'upstream') {
-    return {
-      kind: 'unanswered',
-      detail: happened.endOfFile ? 'it closed' : 'it answered with something else',
-    };
+    return happened.endOfFile
+      ? { kind: 'hung-up', detail: 'it closed' }
+      : { kind: 'unanswered', detail: 'it answered with something else' };
   }
   return { kind: 'failed', ...eventReason(happened) };
 }

@@ -37,37 +37,50 @@ export async function inbound(connection: Connection, around: Surroundings): Pro
   const owner = view.snapshot.directory.owner(peer.address);
   flow.learn({ peer: unprovenKind(owner) });
 
-  const leave = around.halfOpen.enter(peer.address, () => connection.post({ kind: 'evicted' }));
+  // Who is waited for takes a place; who is served without a proof does not.
+  let place: (() => void) | undefined;
+  const leave = (): void => {
+    place?.();
+    place = undefined;
+  };
+  const firstFrame = (timeoutMs: number): Promise<ConnectionEvent> => {
+    place ??= around.halfOpen.enter(peer.address, () => connection.post({ kind: 'evicted' }));
+    connection.readFrame('client', MAX_FRAME_BYTES);
+    return connection.next(timeoutMs);
+  };
   try {
     if (hasFastOpenOption(syn)) {
-      const first = await firstFrame(connection, DEADLINE.firstBytes);
+      const first = await firstFrame(DEADLINE.firstBytes);
       if (first.kind === 'frame') return await proven(flow, first.frame, destination, around, leave);
       if (first.kind !== 'notFrame' && first.kind !== 'timeout') return refuseEvent(flow, first);
     }
 
-    const judgement = judgeUnproven(view, peer.address, destination.port, around);
+    const judgement = judgeUnproven(around.view() ?? view, peer.address, destination.port, around);
     if (judgement.verdict === 'deny') {
       const mayHaveSidecar = owner.kind === 'unknown' || (owner.kind === 'pod' && owner.pod.enrolled);
       const patience = mayHaveSidecar ? DEADLINE.firstBytes : DEADLINE.firstBytesOfOthers;
-      const first = await firstFrame(connection, patience);
+      const first = await firstFrame(patience);
       if (first.kind === 'frame') return await proven(flow, first.frame, destination, around, leave);
       return first.kind === 'frameTooLarge' || first.kind === 'evicted'
         ? refuseEvent(flow, first)
         : flow.deny(judgement);
     }
 
+    leave();
     connection.dial(destination, { fastOpen: false });
     const dialled = await connection.next();
     if (dialled.kind !== 'dialled') return refuseEvent(flow, dialled);
     if (dialled.error !== undefined) return refuse(flow, 'dial-failed', dialled.error);
-    leave();
+    // Between question and answer something may have changed that cuts it now.
+    const standing = judgeUnproven(around.view() ?? view, peer.address, destination.port, around);
+    if (standing.verdict === 'deny') return flow.deny(standing);
     flow.rejudge = () => judgeUnproven(around.view() ?? view, peer.address, destination.port, around);
     connection.relay({ guard: true });
     const late = await relayed(flow, around, judgement);
     if (late === undefined) return;
     if (late.upstreamSpoke) return refuse(flow, 'preamble-late');
     connection.dropUpstream();
-    const first = await firstFrame(connection, DEADLINE.firstBytes);
+    const first = await firstFrame(DEADLINE.firstBytes);
     if (first.kind !== 'frame') return refuseEvent(flow, first);
     return await proven(flow, first.frame, destination, around, leave);
   } finally {
@@ -192,11 +205,6 @@ async function relayed(
   } finally {
     around.open.delete(flow);
   }
-}
-
-async function firstFrame(connection: Connection, timeoutMs: number): Promise<ConnectionEvent> {
-  connection.readFrame('client', MAX_FRAME_BYTES);
-  return connection.next(timeoutMs);
 }
 
 /** REDIRECT leaves the original destination; where there is none, or it is the listener itself, somebody came straight to it. */

@@ -4,7 +4,7 @@ import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
 import type { Connection } from './connection.ts';
 import { Flow } from './flow.ts';
-import { clientHandshake, type HandshakeResult, type JudgePeer } from './handshakes.ts';
+import { clientHandshake, type HandshakeResult, isWithoutAnswer, type JudgePeer } from './handshakes.ts';
 import { allowed, denied, type Judgement } from './judgement.ts';
 import { denial, refuse, refuseEvent, refuseResult } from './refusing.ts';
 import { DEADLINE, type Surroundings } from './surroundings.ts';
@@ -127,17 +127,20 @@ async function proven(
   let target = first;
   for (let attempt = 1; ; attempt++) {
     const { endpoint } = target;
-    if (around.silentPeers.has(endpoint.address)) {
+    if (around.silentPeers.has(endpoint)) {
       return refuse(flow, 'peer-silent', 'it did not answer a preamble a moment ago');
     }
     const { result, judged } = await handshake(flow, target, around);
     if (result.kind === 'established') {
-      if (flow.judgement === undefined) flow.judge(judged ?? allowed('not-isolated'));
+      // While the Verdict was on its way something may have changed that cuts it now.
+      const standing = flow.rejudge?.() ?? judged ?? allowed('not-isolated');
+      if (standing.verdict === 'deny') return flow.deny(standing);
+      if (flow.judgement === undefined) flow.judge(standing);
       return await relayed(flow, around);
     }
-    const again = result.kind === 'unanswered' || (result.kind === 'failed' && REDIAL.has(result.reason));
+    const again = isWithoutAnswer(result) || (result.kind === 'failed' && REDIAL.has(result.reason));
     if (!again || attempt === 2) {
-      if (result.kind === 'unanswered') around.silentPeers.add(endpoint.address);
+      if (result.kind === 'unanswered') around.silentPeers.add(endpoint);
       return refuseResult(flow, result, judged);
     }
     if (result.kind === 'failed' && result.reason === 'wrong-peer') {
@@ -160,6 +163,19 @@ async function handshake(
   around: Surroundings,
 ): Promise<{ result: HandshakeResult; judged: Judgement | undefined }> {
   const { endpoint } = target;
+  const leave = await around.gate.enter(`${endpoint.address} ${endpoint.port}`, DEADLINE.handshake);
+  try {
+    return await handshakeNow(flow, endpoint, around);
+  } finally {
+    leave();
+  }
+}
+
+async function handshakeNow(
+  flow: Flow,
+  endpoint: Endpoint,
+  around: Surroundings,
+): Promise<{ result: HandshakeResult; judged: Judgement | undefined }> {
   const context = clientContext(endpoint, around);
   if (context === undefined) {
     return {

@@ -7,6 +7,7 @@ import type { Source } from '../sources/source.ts';
 import { Connection, ConnectionTable } from './connection.ts';
 import type { FlowSink } from './flow.ts';
 import { HalfOpen } from './half-open.ts';
+import { HandshakeGate } from './handshake-gate.ts';
 import { inbound } from './inbound.ts';
 import { OpenFlows } from './open-flows.ts';
 import { outbound } from './outbound.ts';
@@ -63,6 +64,7 @@ export class Proxy {
       },
       open: this.open,
       halfOpen: new HalfOpen(HALF_OPEN),
+      gate: new HandshakeGate(),
       sink: options.sink,
       choose: options.choose,
       silentPeers: new SilentPeerMemory(),

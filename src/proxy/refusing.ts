@@ -24,7 +24,7 @@ export function refuseResult(
   if (result.kind === 'failed') {
     if (judged?.reason === result.reason) flow.deny(judged);
     else refuse(flow, result.reason, result.detail);
-  } else if (result.kind === 'unanswered') {
+  } else if (result.kind === 'unanswered' || result.kind === 'hung-up') {
     refuse(flow, 'peer-silent', result.detail);
   } else if (flow.judgement === undefined) {
     refuse(flow, 'handshake-aborted', `closed: ${result.closed.cause}`);

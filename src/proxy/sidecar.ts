@@ -9,6 +9,7 @@ import { EXIT, messageOf, UserError } from '../errors.ts';
 import { FileIdentity } from '../identity/file-identity.ts';
 import { SharedSecretIdentity } from '../identity/shared-secret-identity.ts';
 import { canonicalAddress, type Endpoint } from '../lib/address.ts';
+import { printable } from '../lib/printable.ts';
 import { loadAddon } from '../native.ts';
 import { chooseEndpoint } from '../peers/endpoint-choice.ts';
 import { INBOUND_PORT, OUTBOUND_PORT } from '../redirect/ports.ts';
@@ -134,7 +135,12 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const routes: Routes = {
     'GET /metrics': async () => ({ status: 200, ...(await metrics.text()) }),
     'GET /healthz': () => text(200, 'ok\n'),
-    'GET /readyz': () => text(readiness.ready ? 200 : 503, `${readiness.text}\n`),
+    'GET /readyz': () => {
+      // The last good state stays in force when a file breaks; that it is not the newest is said all the same.
+      const stale = readiness.ready ? source.problems.slice(0, 5).map(problemText) : [];
+      const lines = [readiness.text, ...stale.map((problem) => `source: ${printable(problem, 300)}`)];
+      return text(readiness.ready ? 200 : 503, `${lines.join('\n')}\n`);
+    },
   };
   const brokenRoute = (error: unknown): void =>
     log.error({ err: error }, 'a request failed because of a defect');

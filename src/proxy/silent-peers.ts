@@ -1,17 +1,23 @@
 import { LRUCache } from 'lru-cache';
+import type { Endpoint } from '../lib/address.ts';
 
 /** For so long a server that did not understand the preamble is not sent another one. */
 const REMEMBERED_MS = 5_000;
 
 /** Servers that answered a preamble with something else a moment ago: asking again at once would break their protocol again. */
 export class SilentPeerMemory {
-  readonly #addresses = new LRUCache<string, true>({ max: 4_096, ttl: REMEMBERED_MS });
+  readonly #servers = new LRUCache<string, true>({ max: 4_096, ttl: REMEMBERED_MS });
 
-  has(address: string): boolean {
-    return this.#addresses.has(address);
+  has(server: Endpoint): boolean {
+    return this.#servers.has(keyOf(server));
   }
 
-  add(address: string): void {
-    this.#addresses.set(address, true);
+  add(server: Endpoint): void {
+    this.#servers.set(keyOf(server), true);
   }
+}
+
+/** One port of a pod may be left out of redirection while all the others prove themselves. */
+function keyOf({ address, port }: Endpoint): string {
+  return `${address} ${port}`;
 }

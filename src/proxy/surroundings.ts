@@ -3,8 +3,10 @@ import type { RecentNonces } from '../handshake/recent-nonces.ts';
 import type { ClientSessions, ServerSessions } from '../handshake/sessions.ts';
 import type { TokenRefusal, VerifyToken } from '../handshake/credentials.ts';
 import type { ProvenPeer } from './peer.ts';
+import type { Endpoint } from '../lib/address.ts';
 import type { FlowSink } from './flow.ts';
 import type { HalfOpen } from './half-open.ts';
+import type { HandshakeGate } from './handshake-gate.ts';
 import type { OpenFlows } from './open-flows.ts';
 import type { ChooseEndpoint } from './target.ts';
 import type { View } from './view.ts';
@@ -23,6 +25,7 @@ export interface Surroundings {
   };
   readonly open: OpenFlows;
   readonly halfOpen: HalfOpen;
+  readonly gate: HandshakeGate;
   readonly sink: FlowSink;
   readonly choose: ChooseEndpoint;
   readonly silentPeers: SilentPeers;
@@ -50,8 +53,8 @@ export interface IdentityAccess {
 
 /** Servers that answered a preamble with something else a moment ago. */
 export interface SilentPeers {
-  has(address: string): boolean;
-  add(address: string): void;
+  has(server: Endpoint): boolean;
+  add(server: Endpoint): void;
 }
 
 /** Limits in time of a connection's life, milliseconds. */

@@ -1,4 +1,5 @@
 import type { Endpoint } from '../lib/address.ts';
+import { METRICS_PORT } from '../redirect/ports.ts';
 import type { Pod, ServiceEndpoint, ServicePort } from '../peers/directory.ts';
 import type { PeerKind } from './flow.ts';
 import { denied, type Judgement } from './judgement.ts';
@@ -69,7 +70,8 @@ function targetAt(view: View, endpoint: Endpoint): Target {
   const owner = view.snapshot.directory.owner(endpoint.address);
   if (owner.kind === 'unknown') return { kind: 'unknown' };
   const judgement = view.outboundUnproven(endpoint);
-  if (owner.kind === 'pod' && owner.pod.enrolled) {
+  // The metrics of a sidecar are its own answer and no preamble is spoken there: redirection leaves that port alone.
+  if (owner.kind === 'pod' && owner.pod.enrolled && endpoint.port !== METRICS_PORT) {
     return { kind: 'enrolled', endpoint, pod: owner.pod, judgement };
   }
   return {

@@ -30,7 +30,13 @@ export class TestNetwork {
   #hosts = 0;
 
   constructor(t: Test) {
-    t.teardown(() => this.close());
+    // A test that ends the process itself never comes to its teardown.
+    const atExit = (): void => this.close();
+    process.once('exit', atExit);
+    t.teardown(() => {
+      this.close();
+      process.off('exit', atExit);
+    });
     this.#add('switch');
     ip('-n', this.name('switch'), 'link', 'add', 'br0', 'type', 'bridge');
     ip('-n', this.name('switch'), 'addr', 'add', '10.99.255.254/16', 'dev', 'br0');
@@ -56,6 +62,12 @@ export class TestNetwork {
     ip('-n', name, 'route', 'add', 'default', 'via', '10.99.255.254');
     ip('-n', name, '-6', 'route', 'add', 'default', 'via', 'fd99::fffe');
     return { four, six };
+  }
+
+  /** Sets a kernel setting of the host's namespace. */
+  sysctl(host: string, name: string, value: string): void {
+    const file = `/proc/sys/${name.replaceAll('.', '/')}`;
+    ip('netns', 'exec', this.name(host), 'sh', '-c', 'echo "$0" > "$1"', value, file);
   }
 
   /** Runs a program to its end. */

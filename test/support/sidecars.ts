@@ -4,6 +4,7 @@ import {
   chmodSync,
   chownSync,
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -86,7 +87,10 @@ export class Cluster {
     this.network = new TestNetwork(t);
     this.folder = mkdtempSync(join(tmpdir(), 'countersign-test-'));
     chmodSync(this.folder, 0o755);
-    t.teardown(() => rmSync(this.folder, { recursive: true, force: true }));
+    t.teardown(() => {
+      this.network.close();
+      rmSync(this.folder, { recursive: true, force: true });
+    });
     this.manifests = join(this.folder, 'manifests');
     mkdirSync(this.manifests);
     this.program = readableProgram(this.folder);
@@ -169,7 +173,10 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
     );
     this.#sidecars.set(name, child);
     const log = join(this.folder, `${name}.log`);
-    child.stderr!.on('data', (chunk: Buffer) => appendFileSync(log, chunk));
+    child.stderr!.on('data', (chunk: Buffer) => {
+      // What a sidecar says while the test takes everything away belongs to nobody.
+      if (existsSync(this.folder)) appendFileSync(log, chunk);
+    });
     child.stdout!.resume();
     return child;
   }
