@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make demo` and `make test` are for everybody, the rest is for people who change Countersign.
 export PATH := $(CURDIR)/.setup:$(PATH)
 
-.PHONY: help setup native demo test check sabotage soak clean
+.PHONY: help setup native demo test bench check sabotage soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ test: setup ## checks, unit tests, system tests in network namespaces (root), sa
 	@npm run --silent check
 	@node tools/test.ts $(if $(COUNTERSIGN_TEST_NO_SKIP),--no-skip)
 	@node tools/sabotage.ts
+
+bench: setup ## what two sidecars cost, as ratios to none (root; a minute)
+	@node bench/run.ts
 
 check: setup ## format, lint, types, generated docs
 	@npm run --silent check

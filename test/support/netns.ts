@@ -29,7 +29,7 @@ export class TestNetwork {
   readonly #namespaces: string[] = [];
   #hosts = 0;
 
-  constructor(t: Test) {
+  constructor(t: Pick<Test, 'teardown'>) {
     // A test that ends the process itself never comes to its teardown.
     const atExit = (): void => this.close();
     process.once('exit', atExit);

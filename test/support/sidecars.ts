@@ -83,7 +83,8 @@ export class Cluster {
   readonly #specs = new Map<string, PodSpec>();
   readonly #sidecars = new Map<string, ChildProcess>();
 
-  constructor(t: Test) {
+  /** @param t whatever ends it: a test, or a program of its own */
+  constructor(t: Pick<Test, 'teardown'>) {
     this.network = new TestNetwork(t);
     this.folder = mkdtempSync(join(tmpdir(), 'countersign-test-'));
     chmodSync(this.folder, 0o755);
@@ -179,6 +180,10 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
     });
     child.stdout!.resume();
     return child;
+  }
+
+  sidecarPid(name: string): number {
+    return this.#sidecars.get(name)!.pid!;
   }
 
   /** Ends a sidecar. @returns its exit status, or the signal that ended it */
