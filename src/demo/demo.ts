@@ -50,6 +50,8 @@ The pods stay until Ctrl-C. In another terminal:
 To look further:
   bin/countersign demo --keep                      leaves the pods up, to try things by hand
   edit manifests/demo/pods.yaml                    move the label, and another pod drinks
+  bin/countersign policy explain -f manifests/demo --from pub/unapproved --to pub/beer-0 --port 8080
+                                                   why, and what would have to change
   bin/countersign identity --help                  how identities are made
   docs/protocol.md, docs/security.md               what is proven, and against whom`);
   } finally {

@@ -54,10 +54,11 @@ export class TextReport implements Report {
   step(step: Step): void {
     const good = step.expected === step.got;
     const mark = good ? this.#paint(32, 'ok  ') : this.#paint(31, 'FAIL');
-    const reason = step.reason === '' ? '' : this.#paint(2, `  ${step.reason}`);
+    const told = step.reason === '' || step.got.includes(step.reason);
+    const reason = told ? '' : this.#paint(2, `  ${step.reason}`);
     const outcome = good ? step.got : `${step.got}, expected: ${step.expected}`;
     this.note(
-      `  ${mark} ${`${step.from} -> ${step.to}`.padEnd(26)} ${step.step.padEnd(44)} ${outcome}${reason}`,
+      `  ${mark} ${`${step.from} -> ${step.to}`.padEnd(26)} ${step.step.padEnd(47)} ${outcome}${reason}`,
     );
   }
 
