@@ -52,7 +52,10 @@ export function readManifestText(text: string, file: string): ManifestFile {
       ...(object === undefined ? {} : { object }),
       reason: `${field} ${reason}`.trim(),
     });
-    const faults = 'problems' in decoded ? decoded.problems : unfinishedFields(value);
+    const faults =
+      'problems' in decoded
+        ? decoded.problems
+        : unfinishedFields(value).filter(({ field }) => document.isBlank(field));
     if ('object' in decoded && faults.length === 0) {
       objects.push(decoded.object);
       warnings.push(...decoded.warnings.map(told));

@@ -25,6 +25,20 @@ function firstOf<T, R>(items: readonly T[], find: (item: T) => R | undefined): R
   return undefined;
 }
 
+/** Whether a field has a name and nothing behind it, as where a text was cut off; a written `null` is something. */
+export function isBlank(root: unknown, field: string): boolean {
+  let node = root;
+  for (const [, name, bracketed] of field.matchAll(/([^.[\]]+)|\[([^\]]*)\]/g)) {
+    const step = name ?? bracketed ?? '';
+    if (isSeq(node)) node = node.items[Number(step)];
+    else if (isMap(node))
+      node = node.items.find(({ key }) => isScalar(key) && String(key.value) === step)?.value;
+    // A key with dots, or an alias: it is not told apart, and counts as cut off.
+    else return true;
+  }
+  return !isScalar(node) || (node.value === null && (node.source ?? '') === '');
+}
+
 /** Where a field stands in the text, or as much of its path as is there. */
 export function positionOf(root: unknown, field: string): number {
   let node = root;

@@ -1,7 +1,7 @@
 import { type Document, LineCounter } from 'yaml';
 import { messageOf } from '../errors.ts';
 import { composeBounded, ManifestSyntaxError } from './manifest-yaml.ts';
-import { faultyKey, positionOf } from './manifest-nodes.ts';
+import { faultyKey, isBlank, positionOf } from './manifest-nodes.ts';
 import type { SourceProblem } from './source.ts';
 
 /** Aliases that may be resolved; what they expand to is bounded by the package with the same number. */
@@ -12,6 +12,8 @@ export interface ManifestDocument {
   readonly value: unknown;
   /** The line of a field, named as the API server names it (`spec.ports[0].port`); of what is nearest around it where it is missing. */
   lineOf(field: string): number;
+  /** Whether a field that has no value is written without one, as where a file was cut off. JSON cannot say that. */
+  isBlank(field: string): boolean;
 }
 
 /**
@@ -34,6 +36,7 @@ function parseJson(text: string): ManifestDocument[] | undefined {
   let lines: readonly ManifestDocument[] | undefined;
   return itemsOf(value).map((item, index) => ({
     value: item,
+    isBlank: () => false,
     lineOf: (field) => {
       // Only who has a fault pays for the slow parser.
       if (lines === undefined) {
@@ -73,12 +76,12 @@ function objectsOf(document: Document, lineAt: (offset: number) => number): Mani
   if (value === null || value === undefined) return [];
   const items = itemsOf(value);
   const inList = items[0] !== value;
+  const pathOf = (field: string, index: number): string =>
+    inList ? `items[${index}]${field === '' ? '' : `.${field}`}` : field;
   return items.map((item, index) => ({
     value: item,
-    lineOf: (field) => {
-      const path = inList ? `items[${index}]${field === '' ? '' : `.${field}`}` : field;
-      return lineAt(positionOf(document.contents, path));
-    },
+    isBlank: (field) => isBlank(document.contents, pathOf(field, index)),
+    lineOf: (field) => lineAt(positionOf(document.contents, pathOf(field, index))),
   }));
 }
 

@@ -2,8 +2,8 @@ import type { FieldProblem } from '../policy/fields.ts';
 
 /**
  * Fields of a NetworkPolicy's rules that are named and have no value. The API takes such a field for missing, and that opens the rule: `from:` alone is
- * everybody, `matchLabels:` alone is every pod. It is also what is left of a file that was cut off, and kubectl never prints it; so a folder
- * refuses it.
+ * everybody, `matchLabels:` alone is every pod. It is also what is left of a file that was cut off, and kubectl never prints it; so where nothing
+ * at all is written behind the name, a folder refuses it. A written `null` means what it means to the API.
  */
 export function unfinishedFields(value: unknown): FieldProblem[] {
   const { kind, spec } = (value ?? {}) as { kind?: unknown; spec?: unknown };

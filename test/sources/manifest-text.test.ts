@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
+import { readManifestText } from '../../src/sources/manifest-file.ts';
 import { type ManifestDocument, parseManifest } from '../../src/sources/manifest-text.ts';
 import type { SourceProblem } from '../../src/sources/source.ts';
 
@@ -142,3 +143,34 @@ t.test('manifest text: no text makes the reader throw, and JSON means the same a
   );
   t.end();
 });
+
+t.test(
+  'manifest file: a name with nothing behind it is a file cut off; a written null is what it is to the API',
+  (t) => {
+    const policy = (from: string): string => `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: p, namespace: shop}
+spec:
+  podSelector: {}
+  ingress:
+  - ports: [{port: 80}]
+    from:${from}
+`;
+    t.match(readManifestText(policy(''), 'p.yaml').problems, [{ line: 8, reason: /has no value/ }]);
+    t.match(readManifestText(policy(' # to be written'), 'p.yaml').problems, [{ reason: /has no value/ }]);
+    for (const from of [' null', ' ~'])
+      t.strictSame(readManifestText(policy(from), 'p.yaml').problems, [], from);
+    const json = {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: { name: 'p', namespace: 'shop' },
+      spec: { podSelector: {}, ingress: [{ from: null }] },
+    };
+    for (const name of ['p.json', 'p.yaml']) {
+      t.strictSame(readManifestText(JSON.stringify(json), name).problems, [], name);
+      const list = { apiVersion: 'v1', kind: 'List', items: [json] };
+      t.strictSame(readManifestText(JSON.stringify(list), name).problems, [], `${name}, in a list`);
+    }
+    t.end();
+  },
+);
