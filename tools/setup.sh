@@ -64,6 +64,7 @@ setup_system() {
 	need nft nftables
 	need iptables iptables
 	need setpriv util-linux
+	need sysctl procps
 	need curl curl
 	need tcpdump tcpdump
 	[ -z "$missing" ] && return
