@@ -18,6 +18,12 @@ export function proxyCommand(): Command {
     .addOption(
       setting('--manifests <dir>', 'files: folder of YAML or JSON as kubectl get prints it, followed'),
     )
+    .addOption(
+      setting(
+        '--pod-cidrs <networks>',
+        'files: the pod network, where no Node in the folder tells it, separated by commas',
+      ).default(''),
+    )
     .addOption(setting('--pod <namespace/name>', 'the pod that this is the sidecar of').makeOptionMandatory())
     .addOption(
       setting('--identity <kind>', 'token: signed by an issuer; psk: a pre-shared secret')

@@ -193,16 +193,19 @@ function refused<I extends PeerIdentity>(
   bytes: Uint8Array,
   context: ClientContext<I>,
 ): ClientStep<I> {
-  const peer = state.at === 'awaiting-verdict' ? state.peer : undefined;
-  const keys = state.at === 'awaiting-verdict' ? [state.keys.serverMac] : [];
-  if (state.at === 'awaiting-reply') keys.push(...context.offers.map(({ session }) => session.serverKey));
-  const transcript = transcriptOf(state);
-  const bound = [...transcript, withoutTail(bytes, frame.mac.length)];
-  const authentic = keys.some((key) => macEquals(mac(key, CONTEXT.serverRefusal, bound), frame.mac));
-  if (!authentic && (peer !== undefined || frame.mac.length > 0)) {
-    return fail('proof-invalid', 'MAC of the refusal', peer);
-  }
-  return fail('refused-by-peer', `${frame.code}${authentic ? '' : ' (not authenticated)'}`, peer);
+  const proven = state.at === 'awaiting-verdict' ? state.peer : undefined;
+  const bound = [...transcriptOf(state), withoutTail(bytes, frame.mac.length)];
+  const isUnder = (key: Uint8Array): boolean => macEquals(mac(key, CONTEXT.serverRefusal, bound), frame.mac);
+  // Before keys of this handshake exist, those of the offered sessions prove who refuses.
+  const peer =
+    state.at === 'awaiting-verdict'
+      ? isUnder(state.keys.serverMac) && state.peer
+      : state.at === 'awaiting-reply' &&
+        context.offers.find(({ session }) => isUnder(session.serverKey))?.session.peer;
+  if (peer !== undefined && peer !== false) return fail('refused-by-peer', frame.code, peer);
+  if (proven !== undefined || frame.mac.length > 0)
+    return fail('proof-invalid', 'MAC of the refusal', proven);
+  return fail('refused-by-peer', `${frame.code} (not authenticated)`);
 }
 
 function transcriptOf<I extends PeerIdentity>(state: ClientState<I>): readonly Uint8Array[] {

@@ -66,17 +66,24 @@ export async function outbound(connection: Connection, around: Surroundings): Pr
   }
 }
 
-/** Where the connection goes; an address that nobody knows is held for a moment, since the source may be about to learn it. */
+/**
+ * Where the connection goes; an address that nobody knows is held for a moment, since the source may be about to learn it.
+ * @param failed addresses of endpoints that did not answer, to be tried last
+ */
 async function findTarget(
   connection: Connection,
   original: Endpoint,
   around: Surroundings,
+  failed: ReadonlySet<string> = new Set(),
 ): Promise<Target | undefined> {
   const until = performance.now() + DEADLINE.unknownAddress;
   for (;;) {
     const view = around.view();
     if (view === undefined || connection.isClosed) return undefined;
-    const target = chooseTarget(view, original, around.choose);
+    const target = chooseTarget(view, original, (service, among) => {
+      const others = among.filter(({ address }) => !failed.has(address));
+      return around.choose(service, others) ?? around.choose(service, among);
+    });
     const left = until - performance.now();
     if (target.kind !== 'unknown' || left <= 0) return target;
     await around.changed(left);
@@ -125,6 +132,7 @@ async function proven(
   around: Surroundings,
 ): Promise<void> {
   let target = first;
+  const failed = new Set<string>();
   for (let attempt = 1; ; attempt++) {
     const { endpoint } = target;
     if (around.silentPeers.has(endpoint)) {
@@ -146,7 +154,8 @@ async function proven(
     if (result.kind === 'failed' && result.reason === 'wrong-peer') {
       await around.changed(DEADLINE.unknownAddress);
     }
-    const next = await findTarget(flow.connection, original, around);
+    failed.add(endpoint.address);
+    const next = await findTarget(flow.connection, original, around, failed);
     if (next?.kind !== 'enrolled' || next.judgement.verdict === 'deny')
       return refuseResult(flow, result, judged);
     target = next;

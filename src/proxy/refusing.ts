@@ -22,6 +22,10 @@ export function refuseResult(
   judged: Judgement | undefined,
 ): void {
   if (result.kind === 'failed') {
+    // Who refuses under the key of a session has proven itself by it.
+    if (result.peer !== undefined && flow.facts.peer !== 'proven') {
+      flow.learn({ peer: 'proven', handshake: 'resumed' });
+    }
     if (judged?.reason === result.reason) flow.deny(judged);
     else refuse(flow, result.reason, result.detail);
   } else if (result.kind === 'unanswered' || result.kind === 'hung-up') {

@@ -27,6 +27,7 @@ import type { NodeTraffic } from './surroundings.ts';
 export interface SidecarFlags {
   readonly source: string;
   readonly manifests?: string;
+  readonly podCidrs: string;
   readonly pod: string;
   readonly identity: string;
   readonly token?: string;
@@ -52,7 +53,12 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const settings = settingsOf(flags);
   const log = createLog(flags.logLevel);
   const readiness = new Readiness((ready) => log.info(ready ? 'ready' : `not ready: ${readiness.text}`));
-  const source = new FilesSource({ folder: settings.manifests, pod: flags.pod, mode: flags.enforcement });
+  const source = new FilesSource({
+    folder: settings.manifests,
+    pod: flags.pod,
+    mode: flags.enforcement,
+    podCidrs: flags.podCidrs.split(',').filter((cidr) => cidr !== ''),
+  });
   const identity = settings.makeIdentity();
   const arrivals = new ProbeArrivals();
   const watch = new RedirectWatch(arrivals, readiness, log, settings.probeIntervalMs);

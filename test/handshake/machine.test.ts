@@ -103,7 +103,7 @@ t.test('handshake: policy is judged for a resumed connection too', (t) => {
   const server = new ServerEnd(world.server(b), world.clock, () => DENY);
   converse(client, server);
   t.match(failure(server), { reason: 'policy-denied', peer: { name: 'a' } });
-  t.match(failure(client), { reason: 'refused-by-peer', detail: 'policy' });
+  t.match(failure(client), { reason: 'refused-by-peer', detail: 'policy', peer: { name: 'b' } });
   t.end();
 });
 

@@ -467,6 +467,43 @@ t.test(
   },
 );
 
+t.test('life: of two endpoints the one that does not answer is not tried twice', async (t) => {
+  const { world, beer, approved } = beerWorld({ policies: [] });
+  const holder = world.pod('gone', {}, { address: '10.0.0.77', sidecar: false });
+  holder.believed = { ...holder.pod, enrolled: true };
+  holder.listening = false;
+  const end = (address: string) => ({
+    address,
+    port: 80,
+    ready: true,
+    servingWhileTerminating: false,
+    nodeName: undefined,
+  });
+  const service = { namespace: 'demo', service: 'beer', clientIpAffinity: false, localTraffic: false };
+  const endpoints = [end('10.0.0.77'), end(beer.address)];
+  world.services.push({ address: '10.96.0.1', port: 80, service: { ...service, endpoints } });
+  world.publish();
+  const client = approved.connect('10.96.0.1');
+  client.say('a');
+  await world.settle();
+  t.equal(beer.accepted[0]?.text, 'a');
+  t.strictSame(
+    approved.dataPath!.dialled.map((one) => one.address),
+    ['10.0.0.77', beer.address],
+  );
+});
+
+t.test('life: a refused resumption is refused by somebody who has proven who he is', async (t) => {
+  const { world, beer, approved } = beerWorld();
+  approved.connect(beer.address).say('a');
+  await world.settle();
+  approved.believed = { ...approved.pod, labels: {} };
+  world.publish();
+  approved.connect(beer.address).say('b');
+  await world.settle();
+  t.equal(approved.counts.at(-1), 'outbound deny refused-by-peer proven resumed');
+});
+
 t.test(
   'life: an address that nobody knows is held for a moment, and served when the source learns it',
   async (t) => {
