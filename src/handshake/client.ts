@@ -3,8 +3,6 @@ import type { OwnCredentials, PeerIdentity, VerifyToken } from './credentials.ts
 import { importEphemeral, type Randomness } from './ephemeral.ts';
 import {
   type Carrier,
-  decodeFrame,
-  encodeFrame,
   type FullReply,
   MAC_BYTES,
   type Refusal,
@@ -12,8 +10,8 @@ import {
   SIGNATURE_BYTES,
   type Verdict,
   type Wishes,
-  withoutTail,
-} from './frames.ts';
+} from './frame-types.ts';
+import { decodeFrame, encodeFrame, withoutTail } from './frames.ts';
 import { buildHello } from './hello.ts';
 import { CONTEXT, deriveKeys, type HandshakeKeys, mac, macEquals } from './key-schedule.ts';
 import type { Clock, Effect, HandshakeEvent, Step } from './outcome.ts';
@@ -193,19 +191,26 @@ function refused<I extends PeerIdentity>(
   bytes: Uint8Array,
   context: ClientContext<I>,
 ): ClientStep<I> {
-  const proven = state.at === 'awaiting-verdict' ? state.peer : undefined;
   const bound = [...transcriptOf(state), withoutTail(bytes, frame.mac.length)];
   const isUnder = (key: Uint8Array): boolean => macEquals(mac(key, CONTEXT.serverRefusal, bound), frame.mac);
-  // Before keys of this handshake exist, those of the offered sessions prove who refuses.
-  const peer =
-    state.at === 'awaiting-verdict'
-      ? isUnder(state.keys.serverMac) && state.peer
-      : state.at === 'awaiting-reply' &&
-        context.offers.find(({ session }) => isUnder(session.serverKey))?.session.peer;
-  if (peer !== undefined && peer !== false) return fail('refused-by-peer', frame.code, peer);
-  if (proven !== undefined || frame.mac.length > 0)
-    return fail('proof-invalid', 'MAC of the refusal', proven);
-  return fail('refused-by-peer', `${frame.code} (not authenticated)`);
+  const refuser = refuserOf(state, context, isUnder);
+  if (refuser !== undefined) return fail('refused-by-peer', frame.code, refuser);
+  const proven = state.at === 'awaiting-verdict' ? state.peer : undefined;
+  const forged = proven !== undefined || frame.mac.length > 0;
+  return forged
+    ? fail('proof-invalid', 'MAC of the refusal', proven)
+    : fail('refused-by-peer', `${frame.code} (not authenticated)`);
+}
+
+/** Who refuses, by the keys that there are: those of this handshake, or before it those of the offered sessions. */
+function refuserOf<I extends PeerIdentity>(
+  state: ClientState<I>,
+  context: ClientContext<I>,
+  isUnder: (key: Uint8Array) => boolean,
+): I | undefined {
+  if (state.at === 'awaiting-verdict') return isUnder(state.keys.serverMac) ? state.peer : undefined;
+  if (state.at !== 'awaiting-reply') return undefined;
+  return context.offers.find(({ session }) => isUnder(session.serverKey))?.session.peer;
 }
 
 function transcriptOf<I extends PeerIdentity>(state: ClientState<I>): readonly Uint8Array[] {

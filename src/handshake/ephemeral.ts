@@ -1,5 +1,5 @@
 import { createPublicKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto';
-import { NONCE_BYTES } from './frames.ts';
+import { NONCE_BYTES } from './frame-types.ts';
 
 /** What a side draws at random for one handshake. Made outside the machine, so that the machine is a function of its inputs. */
 export interface Randomness {

@@ -1,12 +1,6 @@
 import type { Endpoint } from '../lib/address.ts';
-import {
-  type Carrier,
-  encodeFrame,
-  helloAdmissionInput,
-  helloBinderInput,
-  MAC_BYTES,
-  type Wishes,
-} from './frames.ts';
+import { type Carrier, MAC_BYTES, type Wishes } from './frame-types.ts';
+import { encodeFrame, helloAdmissionInput, helloBinderInput } from './frames.ts';
 import { CONTEXT, mac } from './key-schedule.ts';
 
 export interface HelloFacts {

@@ -6,7 +6,8 @@ import {
   type KeyObject,
   timingSafeEqual,
 } from 'node:crypto';
-import { concat, MAC_BYTES, SESSION_ID_BYTES } from './frames.ts';
+import { concat } from './byte-fields.ts';
+import { MAC_BYTES, SESSION_ID_BYTES } from './frame-types.ts';
 
 /**
  * Keys and MACs of handshake v1. `docs/protocol.md` section 5 is the same in words, with vectors. Everything here is a

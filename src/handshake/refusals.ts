@@ -1,5 +1,5 @@
 import type { DenyReason } from '../observe/reasons.ts';
-import type { RefusalCode } from './frames.ts';
+import type { RefusalCode } from './frame-types.ts';
 
 /**
  * What a peer is told of a denial: enough to look in the right place, nothing about policy or keys. The exact reason stays in the own

@@ -4,18 +4,14 @@ import type { OwnCredentials, PeerIdentity, TokenRefusal, VerifyToken } from './
 import { importEphemeral, type Randomness } from './ephemeral.ts';
 import {
   type Carrier,
-  decodeFrame,
-  encodeFrame,
   type Hello,
-  helloAdmissionInput,
-  helloBinderInput,
   MAC_BYTES,
   type Proof,
   type Refusal,
   SIGNATURE_BYTES,
   type Wishes,
-  withoutTail,
-} from './frames.ts';
+} from './frame-types.ts';
+import { decodeFrame, encodeFrame, helloAdmissionInput, helloBinderInput, withoutTail } from './frames.ts';
 import { CONTEXT, deriveKeys, type HandshakeKeys, mac, macEquals } from './key-schedule.ts';
 import type { Clock, Effect, HandshakeEvent, Step } from './outcome.ts';
 import { refusalCode } from './refusals.ts';

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { PeerIdentity } from './credentials.ts';
-import { MAX_OFFERS } from './frames.ts';
+import { MAX_OFFERS } from './frame-types.ts';
 import type { HandshakeKeys } from './key-schedule.ts';
 import { ReplayWindow } from './replay-window.ts';
 

@@ -1,6 +1,6 @@
 import type { ClientContext } from '../handshake/client.ts';
 import { startClient, stepClient } from '../handshake/client.ts';
-import { MAX_FRAME_BYTES } from '../handshake/frames.ts';
+import { MAX_FRAME_BYTES } from '../handshake/frame-types.ts';
 import type { Clock, Denied, Effect, HandshakeEvent, HandshakeKind } from '../handshake/outcome.ts';
 import { type ServerContext, startServer, stepServer } from '../handshake/server.ts';
 import type { DenyReason } from '../observe/reasons.ts';

@@ -1,5 +1,5 @@
 import { drawRandomness } from '../handshake/ephemeral.ts';
-import { MAX_FRAME_BYTES } from '../handshake/frames.ts';
+import { MAX_FRAME_BYTES } from '../handshake/frame-types.ts';
 import type { ServerContext } from '../handshake/server.ts';
 import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
-import { decodeFrame, encodeFrame, helloAdmissionInput, MAC_BYTES } from '../../src/handshake/frames.ts';
+import { MAC_BYTES } from '../../src/handshake/frame-types.ts';
+import { decodeFrame, encodeFrame, helloAdmissionInput } from '../../src/handshake/frames.ts';
 import { CONTEXT, mac } from '../../src/handshake/key-schedule.ts';
 import {
   ClientEnd,
