@@ -31,7 +31,7 @@ for await (const line of createInterface({ input: child.stdout })) report.line(l
 const code = await ended;
 
 const seconds = ((performance.now() - started) / 1000).toFixed(1);
-process.stdout.write(`${report.summary()} (${seconds} s)\n`);
+process.stdout.write(`in ${seconds} s\n${report.summary()}\n`);
 if (noSkip && report.skipped > 0) process.stdout.write('A skipped test counts as failed here.\n');
 const failed = code !== 0 || report.failed > 0 || report.passed === 0 || (noSkip && report.skipped > 0);
 if (failed && report.failed === 0) process.stdout.write(`tap ended with status ${code}.\n`);
