@@ -1,5 +1,14 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EXIT, messageOf, UserError } from '../errors.ts';
@@ -39,6 +48,7 @@ export class World {
         exitCode: EXIT.failure,
       });
     }
+    checkReadable();
     checkTools();
     // Other users read what is written here, whatever the umask of whoever started this.
     process.umask(0o022);
@@ -170,6 +180,19 @@ function namespaces(): string[] {
   return lines('ip', 'netns', 'list')
     .map((line) => line.split(' ', 1)[0]!)
     .filter((name) => name.startsWith(PREFIX));
+}
+
+/** Sidecars and applications run as users of their own, which have to be able to read what they run. */
+function checkReadable(): void {
+  for (const path of ['', 'src/main.ts', 'node_modules', 'native/build/countersign.node']) {
+    const needed = statSync(join(CHECKOUT, path)).isDirectory() ? 0o005 : 0o004;
+    if ((statSync(join(CHECKOUT, path)).mode & needed) !== needed) {
+      throw new UserError(
+        `${join(CHECKOUT, path)} can be read by its owner alone, and the demo's pods run as other users: chmod -R go+rX ${CHECKOUT}`,
+        { exitCode: EXIT.failure },
+      );
+    }
+  }
 }
 
 /** The process of a demo that is alive; a number that somebody else has by now is none. */
