@@ -184,7 +184,7 @@ function namespaces(): string[] {
 
 /** Sidecars and applications run as users of their own, which have to be able to read what they run. */
 function checkReadable(): void {
-  for (const path of ['', 'src/main.ts', 'node_modules', 'native/build/countersign.node']) {
+  for (const path of ['', 'src/main.ts', 'node_modules', 'native/build']) {
     const needed = statSync(join(CHECKOUT, path)).isDirectory() ? 0o005 : 0o004;
     if ((statSync(join(CHECKOUT, path)).mode & needed) !== needed) {
       throw new UserError(
