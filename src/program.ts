@@ -6,6 +6,7 @@ import { policyCommand } from './commands/policy.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { redirectCommand } from './commands/redirect.ts';
 import { versionCommand } from './commands/version.ts';
+import { programVersion } from './version.ts';
 
 /**
  * The whole command line. Each command is declared in `commands/` with its flags and loads what does its work only when it
@@ -16,6 +17,7 @@ export function buildProgram(): Command {
     .description(
       'Proven label identity on every TCP connection between pods, enforced with plain NetworkPolicy.',
     )
+    .version(programVersion(), '-V, --version', 'print the version')
     .showHelpAfterError('(countersign help COMMAND lists its flags)')
     .configureHelp({ sortSubcommands: true, showGlobalOptions: false });
   for (const command of [

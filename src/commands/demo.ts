@@ -6,7 +6,7 @@ import { UserError } from '../errors.ts';
 export function demoCommand(): Command {
   return new Command('demo')
     .description(
-      'play the whole thing on this machine, in network namespaces (root); takes half a minute and leaves nothing behind',
+      'play the whole thing on this machine, in network namespaces (root); takes about ten seconds and leaves nothing behind',
     )
     .addOption(
       setting('--mode <mode>', 'how identity travels').choices(['redirect', 'nfqueue']).default('redirect'),
