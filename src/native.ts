@@ -67,7 +67,7 @@ export type NativeEvent =
   | readonly [type: typeof EVENT.closed, id: number, cause: number, bytesIn: number, bytesOut: number]
   | readonly [type: typeof EVENT.stopped, id: number];
 
-/** What native/addon.c exports. Errors carry the system's name in `code`. */
+/** What the js_*.c files of native/ export. Errors carry the system's name in `code`. */
 export interface NativeAddon {
   start(onEvents: (batch: readonly NativeEvent[]) => void): NativeDataPath;
   listen(path: NativeDataPath, address: string, port: number, role: number): [listener: number, port: number];
