@@ -9,7 +9,7 @@ const PURE = [
   /^src\/lib\//,
   /^src\/policy\//,
   /^src\/peers\//,
-  /^src\/identity\/(claims|compact|verify|issue)\.ts$/,
+  /^src\/identity\/(claims|compact|verify|issue|trust)\.ts$/,
   /^src\/handshake\/(?!run\b)/,
   /^src\/redirect\/(plan|ports)/,
   /^src\/sources\/(objects(-\w+)?|source|manifest-(text|file|nodes|yaml)|cluster-contents|enforcement|stand-in|unfinished|folder-state)\.ts$/,
@@ -18,6 +18,8 @@ const PURE = [
   /^src\/nfqueue\/(marks|packet-path|packets(-\w+)?|flow(-\w+)?)\.ts$/,
   /^src\/proxy\/(syn|judgement|half-open|target|view)\.ts$/,
   /^src\/demo\/(capture|totals)\.ts$/,
+  /^src\/authority-protocol\//,
+  /^src\/authority\/(cluster-lookup|slice|stream-state|token-review|pod-check|identity-records|rate-limit|networks)\.ts$/,
   /^src\/rotation\/(schedule|shared-object)\.ts$/,
   /^src\/certificates\/(certificate-authority|authority-state)\.ts$/,
 ];
@@ -105,6 +107,21 @@ t.test(
       t.notMatch(file, /(utils?|helpers?|index)\.ts$/, `${file} is a drawer`);
       t.notMatch(text, /^export default/m, `${file} has a default export`);
     }
+    t.end();
+  },
+);
+
+t.test(
+  'architecture: what both sides of the authority share, and what the sidecar has of it, needs no Kubernetes client',
+  (t) => {
+    const broken = imports.filter(
+      (one) =>
+        /^src\/authority-(protocol|client)\//.test(one.from) &&
+        /^@kubernetes\/|^undici$|^@peculiar\/|^src\/(authority|kube|certificates|rotation|inject|commands)\//.test(
+          one.to,
+        ),
+    );
+    t.strictSame(broken, []);
     t.end();
   },
 );
