@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { EXIT, messageOf, UserError } from './errors.ts';
+import { installed } from './installation.ts';
 
 /** An address in its text form and a port, as the addon hands it over. */
 export type RawEndpoint = readonly [address: string, port: number];
@@ -118,11 +118,13 @@ export interface NativeAddon {
   rawOpen(mark: number): NativeRaw;
   rawSend(raw: NativeRaw, destination: Uint8Array, interfaceIndex: number, packet: Uint8Array): void;
   rawClose(raw: NativeRaw): void;
+  /** Gives free memory of the C heap back to the kernel (malloc_trim(3)). */
+  trimMemory(): void;
 }
 
 /** Loads the addon that `make setup` builds. The only place that does. */
 export function loadAddon(): NativeAddon {
-  const file = fileURLToPath(new URL('../native/build/countersign.node', import.meta.url));
+  const file = installed('native/build/countersign.node');
   if (!existsSync(file)) {
     throw new UserError(`the native addon is not built: run 'make setup' (looked for ${file})`, {
       exitCode: EXIT.failure,
