@@ -66,7 +66,7 @@ export class Marks {
 
   /** The mark of a packet that passes: `stream` stays, any other kind becomes `accepted`. */
   withAccepted(mark: number): number {
-    if (((mark & this.stream.mask) >>> 0) === this.stream.value) return mark >>> 0;
+    if ((mark & this.stream.mask) >>> 0 === this.stream.value) return mark >>> 0;
     return ((mark & ~this.mask) | this.accepted.value) >>> 0;
   }
 
