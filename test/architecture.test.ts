@@ -18,6 +18,8 @@ const PURE = [
   /^src\/nfqueue\/(marks|packet-path|packets(-\w+)?|flow(-\w+)?)\.ts$/,
   /^src\/proxy\/(syn|judgement|half-open|target|view)\.ts$/,
   /^src\/demo\/(capture|totals)\.ts$/,
+  /^src\/rotation\/(schedule|shared-object)\.ts$/,
+  /^src\/certificates\/(certificate-authority|authority-state)\.ts$/,
 ];
 const EFFECTS =
   /^node:(net|fs|http|https|child_process|timers|dgram|tls|worker_threads|os|process|dns)(\/|$)|^(pino|prom-client|undici)$/;

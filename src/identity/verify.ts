@@ -24,7 +24,8 @@ export class TokenVerifier {
   readonly #bundle: TrustBundle;
   readonly #revocations: Revocations | undefined;
   readonly #verified = new LRUCache<string, ProvenIdentity>({
-    max: CACHED_TOKENS,
+    maxSize: CACHED_TOKENS,
+    sizeCalculation: () => 1,
     dispose: ({ tokenId, podUid }, form) => {
       const token = `${podUid} ${tokenId}`;
       if (this.#formOf.get(token) === form) this.#formOf.delete(token);
