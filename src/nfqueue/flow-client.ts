@@ -222,7 +222,7 @@ function synAck<I extends PeerIdentity>(
     const established: FlowEffect<I> = { kind: 'established', peer: asked.peer, handshake: asked.handshake };
     return {
       state: { ...base, at: 'open', proof: undefined },
-      effects: [pass, { kind: 'verified' }, established],
+      effects: [{ kind: 'verified' }, pass, established],
     };
   }
   return {
@@ -356,7 +356,7 @@ function opened<I extends PeerIdentity>(
 ): Step<I> {
   return {
     state: { ...state, at: 'open', machine },
-    effects: [...effects, { kind: 'verified' }, { kind: 'established', peer, handshake: 'full' }],
+    effects: [{ kind: 'verified' }, ...effects, { kind: 'established', peer, handshake: 'full' }],
   };
 }
 

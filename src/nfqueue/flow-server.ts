@@ -187,7 +187,7 @@ function proof<I extends PeerIdentity>(
   const { clientInitial, hello, reply, maximumSegment } = state;
   return {
     state: { at: 'open', clientInitial, hello, reply, maximumSegment },
-    effects: [{ kind: 'inject', bytes: verdict }, stripped, { kind: 'verified' }, established],
+    effects: [{ kind: 'inject', bytes: verdict }, { kind: 'verified' }, stripped, established],
   };
 }
 
@@ -245,7 +245,7 @@ function answer<I extends PeerIdentity>(
   }
   const bytes = withPayload(packet, [state.reply], packet.sequence, options);
   const pass: FlowEffect<I> = { kind: 'pass', bytes };
-  if (state.at === 'open') return { state, effects: [pass, { kind: 'verified' }] };
+  if (state.at === 'open') return { state, effects: [{ kind: 'verified' }, pass] };
   const { tcpAt } = packet;
   const synAck = { initial: packet.sequence, window: read16(packet.bytes, tcpAt + 14), bytes };
   return { state: { ...state, synAck }, effects: [pass] };

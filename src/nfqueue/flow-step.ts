@@ -9,8 +9,8 @@ export type FlowEvent =
   { readonly kind: 'out' | 'in'; readonly packet: TcpPacket } | { readonly kind: 'tick' };
 
 /**
- * What a flow asks its driver to do, in this order. Every packet event gets exactly one of `pass` and `drop`. `verified` comes last of those that
- * touch the network, so that the mark is set when everything that bears identity has left.
+ * What a flow asks its driver to do, in this order. Every packet event gets exactly one of `pass` and `drop`. `verified` comes when the last packet
+ * of ours that bears identity has left, and before the packet that makes our kernel speak: what it says then is not queued any more.
  */
 export type FlowEffect<I extends PeerIdentity> =
   /** The packet may go on, changed where bytes are given. */
