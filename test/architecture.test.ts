@@ -12,6 +12,8 @@ const PURE = [
   /^src\/identity\/(claims|compact|verify|issue)\.ts$/,
   /^src\/handshake\/(?!run\b)/,
   /^src\/redirect\/(plan|ports)/,
+  /^src\/netlink\/(?!query-socket)/,
+  /^src\/nfqueue\/(marks|packet-path|queue-statistics)\.ts$/,
   /^src\/sources\/(objects(-\w+)?|source|manifest-(text|file|nodes|yaml)|cluster-contents|enforcement|stand-in|unfinished|folder-state)\.ts$/,
   /^src\/(workloads|policy-tools)\/(?!read)/,
   /^src\/observe\/(reasons|record|readiness|metric-list)\.ts$/,
@@ -80,9 +82,22 @@ t.test('architecture: a pure file imports values only from pure files', (t) => {
 });
 
 t.test('architecture: only src/native.ts loads the addon', (t) => {
+  const loads = (file: string): RegExp =>
+    file === 'src/launch.ts' ? /\.node['"]/ : /\.node['"]|createRequire/;
   const broken = files.filter(
-    (file) =>
-      file !== 'src/native.ts' && /\.node['"]|createRequire/.test(readFileSync(join(root, file), 'utf8')),
+    (file) => file !== 'src/native.ts' && loads(file).test(readFileSync(join(root, file), 'utf8')),
+  );
+  t.strictSame(broken, []);
+  t.end();
+});
+
+t.test('architecture: netlink knows nothing of what the product does with it', (t) => {
+  const broken = imports.filter(
+    (one) =>
+      one.from.startsWith('src/netlink/') &&
+      one.to.startsWith('src/') &&
+      !one.to.startsWith('src/netlink/') &&
+      one.to !== 'src/native.ts',
   );
   t.strictSame(broken, []);
   t.end();
@@ -90,7 +105,9 @@ t.test('architecture: only src/native.ts loads the addon', (t) => {
 
 t.test('architecture: commands are composition roots, nobody imports them but the program', (t) => {
   const broken = imports.filter(
-    (one) => one.to.startsWith('src/commands/') && !/^src\/(commands\/|program\.ts|main\.ts)/.test(one.from),
+    (one) =>
+      one.to.startsWith('src/commands/') &&
+      !/^src\/(commands\/|program\.ts|sidecar-main\.ts|main\.ts)/.test(one.from),
   );
   t.strictSame(broken, []);
   t.end();

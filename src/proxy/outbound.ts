@@ -4,6 +4,7 @@ import type { Carrier } from '../handshake/frame-types.ts';
 import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
 import type { Connection } from './connection.ts';
+import { dialOut } from './dial-out.ts';
 import { Flow } from './flow.ts';
 import { clientHandshake, type HandshakeResult, isWithoutAnswer, type JudgePeer } from './handshakes.ts';
 import { allowed, denied, type Judgement } from './judgement.ts';
@@ -99,8 +100,7 @@ async function plain(
   around: Surroundings,
 ): Promise<void> {
   const { connection } = flow;
-  connection.dial(endpoint, { fastOpen: false });
-  const dialled = await connection.next();
+  const dialled = await dialOut(connection, endpoint, { fastOpen: false });
   if (dialled.kind !== 'dialled') return refuseEvent(flow, dialled);
   if (dialled.error !== undefined) return refuse(flow, 'dial-failed', dialled.error);
   const judgement = judge();
