@@ -9,7 +9,7 @@ const PURE = [
   /^src\/lib\//,
   /^src\/policy\//,
   /^src\/peers\//,
-  /^src\/identity\/(claims|compact|verify|issue)\.ts$/,
+  /^src\/identity\/(claims|compact|inflate|verify|issue)\.ts$/,
   /^src\/handshake\/(?!run\b)/,
   /^src\/redirect\/(plan|ports)/,
   /^src\/sources\/(objects(-\w+)?|source|manifest-(text|file|nodes|yaml)|cluster-contents|enforcement|stand-in|unfinished|folder-state)\.ts$/,
