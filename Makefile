@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make demo` and `make test` are for everybody, the rest is for people who change Countersign.
 export PATH := $(CURDIR)/.setup:$(PATH)
 
-.PHONY: help setup native bundle demo test bench check sabotage soak clean
+.PHONY: help setup native bundle image demo test bench check sabotage soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -16,6 +16,9 @@ native: ## the native addon alone, when its source is newer
 
 bundle: setup ## the two programs of an image as single files: bundle/
 	@node tools/bundle.ts
+
+image: setup ## the container image, built from Debian packages without a registry (root): .setup/image/countersign.tar
+	@tools/image.sh
 
 demo: setup ## the product at work: pods as network namespaces on this machine (root)
 	@bin/countersign demo
