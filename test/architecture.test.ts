@@ -17,6 +17,7 @@ const PURE = [
   /^src\/observe\/(reasons|record|readiness|metric-list)\.ts$/,
   /^src\/proxy\/(syn|judgement|half-open|target|view)\.ts$/,
   /^src\/demo\/(capture|totals)\.ts$/,
+  /^src\/kube\/(api-error|backoff|watch-(lines|event)|resources|object-store|cluster-objects)\.ts$/,
 ];
 const EFFECTS =
   /^node:(net|fs|http|https|child_process|timers|dgram|tls|worker_threads|os|process|dns)(\/|$)|^(pino|prom-client|undici)$/;
@@ -84,6 +85,23 @@ t.test('architecture: only src/native.ts loads the addon', (t) => {
   t.strictSame(broken, []);
   t.end();
 });
+
+t.test(
+  'architecture: only the kubeconfig reader loads the client library, and only when it is called',
+  (t) => {
+    const loaders = files.filter((file) =>
+      readFileSync(join(root, file), 'utf8').includes("'@kubernetes/client-node'"),
+    );
+    t.strictSame(loaders, ['src/kube/kubeconfig.ts']);
+    const [loader] = imports.filter((one) => one.to === '@kubernetes/client-node');
+    t.match(
+      readFileSync(join(root, 'src/kube/kubeconfig.ts'), 'utf8'),
+      /await import\('@kubernetes\/client-node'\)/,
+    );
+    t.ok(loader);
+    t.end();
+  },
+);
 
 t.test('architecture: commands are composition roots, nobody imports them but the program', (t) => {
   const broken = imports.filter(
