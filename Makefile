@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make demo` and `make test` are for everybody, the rest is for people who change Countersign.
 export PATH := $(CURDIR)/.setup:$(PATH)
 
-.PHONY: help setup native demo test kube-rig kube-rig-for-tests bench check sabotage soak clean
+.PHONY: help setup native bundle image demo test kube-rig kube-rig-for-tests bench check sabotage soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -13,6 +13,12 @@ setup: ## Node.js, npm packages, Debian packages, native addon
 
 native: ## the native addon alone, when its source is newer
 	@tools/setup.sh native
+
+bundle: setup ## the two programs of an image as single files: bundle/
+	@node tools/bundle.ts
+
+image: setup ## the container image, built from Debian packages without a registry (root): .setup/image/countersign.tar
+	@tools/image.sh
 
 demo: setup ## the product at work: pods as network namespaces on this machine (root)
 	@bin/countersign demo
@@ -41,4 +47,4 @@ soak: setup ## the tests with fifty times the search in handshake properties
 	@COUNTERSIGN_SOAK=1 node tools/test.ts --timeout=3600
 
 clean: ## remove what setup and build made
-	@rm -rf native/build node_modules tools/node/node_modules .setup .tap
+	@rm -rf bundle native/build node_modules tools/node/node_modules .setup .tap

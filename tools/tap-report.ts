@@ -5,12 +5,16 @@ export class TapReport {
   passed = 0;
   failed = 0;
   skipped = 0;
+  /** Files that failed, with how many of their tests failed and passed. */
+  readonly failedFiles: { name: string; failed: number; passed: number }[] = [];
   readonly #print: (line: string) => void;
   #file: string[] = [];
   #test: string[] = [];
   #failures: string[] = [];
   #skips: string[] = [];
   #testsOfFile = 0;
+  #failedOfFile = 0;
+  #passedOfFile = 0;
   #diagnosingFile = false;
 
   constructor(print: (line: string) => void) {
@@ -56,8 +60,12 @@ export class TapReport {
     this.#file.push(...this.#test, text);
     if (failed && !skipped) {
       this.failed++;
+      this.#failedOfFile++;
       this.#failures.push(...this.#test.filter((line) => !/^ *(# Subtest|1\.\.)|^ *$/.test(line)), text);
-    } else if (!skipped) this.passed++;
+    } else if (!skipped) {
+      this.passed++;
+      this.#passedOfFile++;
+    }
     this.#test = [];
   }
 
@@ -78,6 +86,7 @@ export class TapReport {
     for (const line of this.#skips) this.#print(`    skipped: ${line}`);
     this.#endDiagnosis();
     if (failed) {
+      this.failedFiles.push({ name, failed: Math.max(1, this.#failedOfFile), passed: this.#passedOfFile });
       // A file that ends badly without a failing test has said why outside of them.
       const why = this.#failures.length > 0 ? this.#failures : [...this.#file, ...this.#test].slice(-60);
       if (this.#failures.length === 0) this.failed++;
@@ -88,5 +97,7 @@ export class TapReport {
     this.#failures = [];
     this.#skips = [];
     this.#testsOfFile = 0;
+    this.#failedOfFile = 0;
+    this.#passedOfFile = 0;
   }
 }

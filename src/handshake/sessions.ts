@@ -45,7 +45,8 @@ export function sessionOf<I extends PeerIdentity>(
 /** The sessions that this side accepts, by their id. Bounded; the least recently used goes first. */
 export class ServerSessions<I extends PeerIdentity> {
   readonly #byId = new LRUCache<string, { session: Session<I>; window: ReplayWindow }>({
-    max: MAX_SERVER_SESSIONS,
+    maxSize: MAX_SERVER_SESSIONS,
+    sizeCalculation: () => 1,
   });
 
   get size(): number {
@@ -79,7 +80,8 @@ export class ServerSessions<I extends PeerIdentity> {
 /** The sessions that this side can offer, by the address dialled: behind a Service address stand several servers. */
 export class ClientSessions<I extends PeerIdentity> {
   readonly #byDestination = new LRUCache<string, { session: Session<I>; counter: bigint }[]>({
-    max: MAX_CLIENT_DESTINATIONS,
+    maxSize: MAX_CLIENT_DESTINATIONS,
+    sizeCalculation: () => 1,
   });
 
   get size(): number {

@@ -1,8 +1,10 @@
 import { drawRandomness } from '../handshake/ephemeral.ts';
 import type { ClientContext } from '../handshake/client.ts';
+import type { Carrier } from '../handshake/frame-types.ts';
 import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
 import type { Connection } from './connection.ts';
+import { dialOut } from './dial-out.ts';
 import { Flow } from './flow.ts';
 import { clientHandshake, type HandshakeResult, isWithoutAnswer, type JudgePeer } from './handshakes.ts';
 import { allowed, denied, type Judgement } from './judgement.ts';
@@ -98,8 +100,7 @@ async function plain(
   around: Surroundings,
 ): Promise<void> {
   const { connection } = flow;
-  connection.dial(endpoint, { fastOpen: false });
-  const dialled = await connection.next();
+  const dialled = await dialOut(connection, endpoint, { fastOpen: false });
   if (dialled.kind !== 'dialled') return refuseEvent(flow, dialled);
   if (dialled.error !== undefined) return refuse(flow, 'dial-failed', dialled.error);
   const judgement = judge();
@@ -185,14 +186,14 @@ async function handshakeNow(
   endpoint: Endpoint,
   around: Surroundings,
 ): Promise<{ result: HandshakeResult; judged: Judgement | undefined }> {
-  const context = clientContext(endpoint, around);
+  const context = clientContext(endpoint, around, 'stream');
   if (context === undefined) {
     return {
       result: { kind: 'failed', reason: 'identity-unavailable', detail: 'no valid own token' },
       judged: undefined,
     };
   }
-  const judge = (peer: ProvenPeer): Judgement => judgeProven(peer, endpoint, around);
+  const judge = (peer: ProvenPeer): Judgement => judgeServer(peer, endpoint, around);
   let judged: Judgement | undefined;
   const judgePeer: JudgePeer = (peer, kind) => {
     flow.learn({
@@ -215,7 +216,12 @@ async function handshakeNow(
   }
 }
 
-function clientContext(endpoint: Endpoint, around: Surroundings): ClientContext<ProvenPeer> | undefined {
+/** What the client's machine needs to call `endpoint`; undefined while there is no own identity. */
+export function clientContext(
+  endpoint: Endpoint,
+  around: Surroundings,
+  carrier: Carrier,
+): ClientContext<ProvenPeer> | undefined {
   const credentials = around.identity.credentials();
   const admissionKey = around.identity.ownAdmissionKey();
   if (credentials === undefined || admissionKey === undefined) return undefined;
@@ -224,7 +230,7 @@ function clientContext(endpoint: Endpoint, around: Surroundings): ClientContext<
     credentials,
     admissionKey,
     randomness: drawRandomness(),
-    carrier: 'stream',
+    carrier,
     wishes: { encryption: 'none' },
     destination: endpoint,
     toSelf: around.view()?.isSelf(endpoint.address) ?? false,
@@ -235,7 +241,7 @@ function clientContext(endpoint: Endpoint, around: Surroundings): ClientContext<
 }
 
 /** Who proved itself must be who the source says is there, and policy must allow it. */
-function judgeProven(peer: ProvenPeer, endpoint: Endpoint, around: Surroundings): Judgement {
+export function judgeServer(peer: ProvenPeer, endpoint: Endpoint, around: Surroundings): Judgement {
   const view = around.view();
   if (view === undefined) return notReady();
   if (view.isGone(peer.podUid) || !around.identity.stillHolds(peer)) {
@@ -258,7 +264,8 @@ async function relayed(flow: Flow, around: Surroundings): Promise<void> {
   }
 }
 
-function ownEnd(view: View | undefined, endpoint: Endpoint) {
+/** The own end of a flow. */
+export function ownEnd(view: View | undefined, endpoint: Endpoint) {
   const self = view?.snapshot.self;
   return self === undefined ? endpoint : { ...endpoint, namespace: self.namespace, pod: self.name };
 }

@@ -33,6 +33,8 @@ export class SimulatedDataPath implements DataPath {
   #lastId = 0;
   /** What the sidecar dialled, in order. */
   readonly dialled: (Endpoint & { fastOpen: boolean })[] = [];
+  /** So many of the next dials are refused. */
+  refusals = 0;
 
   constructor(simulation: Simulation, pod: SimulatedPod, events: DataPathEvents) {
     this.#simulation = simulation;
@@ -88,7 +90,10 @@ export class SimulatedDataPath implements DataPath {
       const [near, far] = End.pair();
       const own = this.#pod.pod.addresses.includes(target.address);
       let error: string | undefined;
-      if (!own) {
+      if (this.refusals > 0) {
+        this.refusals--;
+        error = 'ECONNREFUSED';
+      } else if (!own) {
         const source = { address: this.#pod.address, port: 50_000 };
         error = this.#simulation.arrive(source, target, far, options.fastOpen);
       } else if (this.#pod.listening) this.#pod.acceptLocally(far);

@@ -1,0 +1,80 @@
+/* Commands about connections. */
+#define _GNU_SOURCE
+#include "js.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool copy_bytes(napi_env env, napi_value value, struct command *command) {
+  napi_typedarray_type type;
+  void *data = NULL;
+  size_t length = 0;
+  if (napi_get_typedarray_info(env, value, &type, &length, &data, NULL, NULL) != napi_ok) return true;
+  if (length == 0) return true;
+  command->bytes = malloc(length);
+  if (command->bytes == NULL) return false;
+  memcpy(command->bytes, data, length);
+  command->length = length;
+  return true;
+}
+
+static napi_value send_command(napi_env env, struct handle *handle, struct command *command) {
+  if (!data_path_command(handle->path, command)) {
+    free(command->bytes);
+    return throw_errno(env, ENOMEM);
+  }
+  return NULL;
+}
+
+/* command(handle, type, id, side, flag, maxBytes, bytes) */
+static napi_value do_command(napi_env env, napi_callback_info info) {
+  napi_value values[7];
+  struct handle *handle;
+  if (!arguments(env, info, 7, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  struct command command = {
+      .type = (enum command_type)number(env, values[1]),
+      .id = number(env, values[2]),
+      .side = number(env, values[3]) == 0 ? CLIENT : UPSTREAM,
+      .flag = truth(env, values[4]),
+      .max_bytes = (uint32_t)number(env, values[5]),
+  };
+  if (command.type == COMMAND_LISTEN || command.type == COMMAND_DIAL) return throw_errno(env, EINVAL);
+  if (!copy_bytes(env, values[6], &command)) return throw_errno(env, ENOMEM);
+  return send_command(env, handle, &command);
+}
+
+/* dial(handle, id, address, port, fastOpen, first) */
+static napi_value do_dial(napi_env env, napi_callback_info info) {
+  napi_value values[6];
+  struct handle *handle;
+  if (!arguments(env, info, 6, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  struct command command = {
+      .type = COMMAND_DIAL, .id = number(env, values[1]), .flag = truth(env, values[4])};
+  if (!endpoint(env, values[2], values[3], &command.target)) return throw_errno(env, EINVAL);
+  if (!copy_bytes(env, values[5], &command)) return throw_errno(env, ENOMEM);
+  return send_command(env, handle, &command);
+}
+
+/* progress(handle, id) -> [bytesIn, bytesOut] | undefined */
+static napi_value do_progress(napi_env env, napi_callback_info info) {
+  napi_value values[2];
+  struct handle *handle;
+  if (!arguments(env, info, 2, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  uint64_t bytes_in = 0, bytes_out = 0;
+  if (!data_path_progress(handle->path, number(env, values[1]), &bytes_in, &bytes_out)) return NULL;
+  napi_value pair, item;
+  napi_create_array_with_length(env, 2, &pair);
+  napi_create_double(env, (double)bytes_in, &item);
+  napi_set_element(env, pair, 0, item);
+  napi_create_double(env, (double)bytes_out, &item);
+  napi_set_element(env, pair, 1, item);
+  return pair;
+}
+
+static const napi_property_descriptor functions[] = {
+    JS_FUNCTION("dial", do_dial),
+    JS_FUNCTION("command", do_command),
+    JS_FUNCTION("progress", do_progress),
+};
+const struct js_exports js_commands_exports = JS_EXPORTS(functions);

@@ -1,0 +1,76 @@
+/* A data path's beginning and end, and the delivery of its events. */
+#define _GNU_SOURCE
+#include "js.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* On the main thread: hands over all events that there are, in one call. */
+static void deliver(napi_env env, napi_value callback, void *context, void *unused) {
+  (void)unused;
+  struct handle *handle = context;
+  if (env == NULL || handle->path == NULL) return;
+  struct event *event = data_path_take_events(handle->path);
+  if (event == NULL) return;
+  napi_value batch, undefined;
+  napi_create_array(env, &batch);
+  bool stopped = false;
+  for (uint32_t at = 0; event != NULL; at++) {
+    struct event *next = event->next;
+    napi_set_element(env, batch, at, js_event(env, event));
+    stopped |= event->type == EVENT_STOPPED;
+    data_path_free_event(event);
+    event = next;
+  }
+  if (stopped) {
+    data_path_join(handle->path);
+    handle->path = NULL;
+  }
+  napi_get_undefined(env, &undefined);
+  if (napi_call_function(env, undefined, callback, 1, &batch, NULL) == napi_pending_exception) {
+    /* Node.js would only warn (DEP0168), and the rest of the batch would be connections that nobody judges. */
+    napi_value error;
+    napi_get_and_clear_last_exception(env, &error);
+    napi_fatal_exception(env, error);
+  }
+  if (stopped) napi_release_threadsafe_function(handle->deliver, napi_tsfn_release);
+}
+
+static void wake(void *context) {
+  struct handle *handle = context;
+  napi_call_threadsafe_function(handle->deliver, NULL, napi_tsfn_nonblocking);
+}
+
+static void forget(napi_env env, void *data, void *hint) {
+  (void)env;
+  (void)hint;
+  struct handle *handle = data;
+  /* The process ends without close(): the thread goes with it, and what it uses has to stay until then. */
+  if (handle->path == NULL) free(handle);
+}
+
+/* start(callback) -> handle */
+static napi_value do_start(napi_env env, napi_callback_info info) {
+  napi_value callback, name, external;
+  if (!arguments(env, info, 1, &callback)) return NULL;
+  struct handle *handle = calloc(1, sizeof *handle);
+  if (handle == NULL) return throw_errno(env, ENOMEM);
+  napi_create_string_latin1(env, "countersign data path", NAPI_AUTO_LENGTH, &name);
+  if (napi_create_threadsafe_function(env, callback, NULL, name, 0, 1, NULL, NULL, handle, deliver,
+                                      &handle->deliver) != napi_ok) {
+    free(handle);
+    return throw_errno(env, ENOMEM);
+  }
+  handle->path = data_path_start(wake, handle);
+  if (handle->path == NULL) {
+    int error = errno;
+    napi_release_threadsafe_function(handle->deliver, napi_tsfn_abort);
+    free(handle);
+    return throw_errno(env, error);
+  }
+  napi_create_external(env, handle, forget, NULL, &external);
+  return external;
+}
+
+static const napi_property_descriptor functions[] = {JS_FUNCTION("start", do_start)};
+const struct js_exports js_start_exports = JS_EXPORTS(functions);
