@@ -60,7 +60,9 @@ async function read(places: readonly string[]): Promise<unknown[]> {
 async function print(objects: readonly unknown[]): Promise<void> {
   const { stringify } = await import('yaml');
   process.stdout.write(
-    objects.map((object) => stringify(object, { version: "1.1", lineWidth: 0, aliasDuplicateObjects: false })).join('---\n'),
+    objects
+      .map((object) => stringify(object, { version: '1.1', lineWidth: 0, aliasDuplicateObjects: false }))
+      .join('---\n'),
   );
 }
 

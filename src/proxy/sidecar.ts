@@ -22,6 +22,7 @@ import { LocalAddresses } from './local-addresses.ts';
 import { Proxy } from './proxy.ts';
 import { RedirectWatch } from './redirect-watch.ts';
 import { settleMemory } from './settle-memory.ts';
+import { tcpProbeRoutes } from './tcp-probe.ts';
 import type { NodeTraffic } from './surroundings.ts';
 
 /** The flags of `countersign proxy`, as commander gives them. */
@@ -43,6 +44,7 @@ export interface SidecarFlags {
   readonly flowLog?: string;
   readonly logLevel: LogLevel;
   readonly drain: string;
+  readonly tcpProbes: string;
   readonly redirectProbeInterval: string;
 }
 
@@ -150,9 +152,10 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       return text(readiness.ready ? 200 : 503, `${lines.join('\n')}\n`);
     },
   };
+  const probeRoutes = tcpProbeRoutes(flags.tcpProbes, () => source.snapshot?.self.addresses[0]);
   const brokenRoute = (error: unknown): void =>
     log.error({ err: error }, 'a request failed because of a defect');
-  const health = new AdminServer(routes, brokenRoute);
+  const health = new AdminServer({ ...routes, ...probeRoutes }, brokenRoute);
   await health.listen(settings.metrics);
   const adminRoutes: Routes = {
     ...routes,
