@@ -110,6 +110,10 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       }
     },
     onEvaluated: (direction, seconds) => metrics.decided(direction, seconds),
+    onFastOpen: (outcome, withheld) => {
+      metrics.fastOpened(outcome);
+      if (withheld !== undefined) log.info(withheld, 'a path eats Fast Open: dialling without for a while');
+    },
     onDefect: (error) => log.error({ err: error }, 'a connection was reset because of a defect'),
   });
 
