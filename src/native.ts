@@ -11,6 +11,16 @@ export interface NativeDataPath {
   readonly brand: unique symbol;
 }
 
+/** Handle of a netlink socket. */
+export interface NativeNetlink {
+  readonly netlink: unique symbol;
+}
+
+/** Handle of the sockets that send whole IP packets. */
+export interface NativeRaw {
+  readonly raw: unique symbol;
+}
+
 /** Numbers of native/data_path.h. */
 export const COMMAND = {
   unlisten: 1,
@@ -93,6 +103,25 @@ export interface NativeAddon {
     bytes: Uint8Array | undefined,
   ): void;
   progress(path: NativeDataPath, id: number): [bytesIn: number, bytesOut: number] | undefined;
+
+  /** `groups`: multicast groups as bits. */
+  netlinkOpen(protocol: number, groups: number, receiveBytes: number): NativeNetlink;
+  /** The kernel has worked off all messages on return. */
+  netlinkSend(netlink: NativeNetlink, messages: Uint8Array): void;
+  /** One datagram, if one is there; not after {@link netlinkListen}. */
+  netlinkReceive(netlink: NativeNetlink): Uint8Array | undefined;
+  /** Receives on a thread of its own: pieces of whole datagrams, how often the kernel had to drop some, and why it ended. */
+  netlinkListen(
+    netlink: NativeNetlink,
+    onReceived: (pieces: readonly Uint8Array[], lost: number, error: string | undefined) => void,
+  ): void;
+  /** {@link netlinkListen}'s function is not called any more. */
+  netlinkClose(netlink: NativeNetlink): void;
+
+  /** `mark`: for every packet. */
+  rawOpen(mark: number): NativeRaw;
+  rawSend(raw: NativeRaw, destination: Uint8Array, interfaceIndex: number, packet: Uint8Array): void;
+  rawClose(raw: NativeRaw): void;
   /** Gives free memory of the C heap back to the kernel (malloc_trim(3)). */
   trimMemory(): void;
 }

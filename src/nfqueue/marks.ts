@@ -6,8 +6,9 @@
  * | 0xc  | both, with 5            | opened by the proxy, as in redirect mode                               |
  * | 0xd  | connmark                | verified: not queued but for SYN; the generation tells which run did it |
  * | 0xe  | packet mark             | this opening packet goes to the proxy's listener (stream carrier)      |
+ * | 0xf  | packet mark             | accepted by a verdict: the filter rules refuse what bears no mark       |
  */
-export const MARK_KIND = { own: 0xc, verified: 0xd, stream: 0xe } as const;
+export const MARK_KIND = { own: 0xc, verified: 0xd, stream: 0xe, accepted: 0xf } as const;
 
 /** The bits, where nobody asks for others: those of redirect mode. */
 export const DEFAULT_MARK_MASK = 0x0ff0_0000;
@@ -28,6 +29,8 @@ export class Marks {
   readonly anyVerified: MarkMatch;
   /** An opening packet for the listener: four bits. */
   readonly stream: MarkMatch;
+  /** A packet that a verdict let pass: four bits. */
+  readonly accepted: MarkMatch;
   readonly #shift: number;
 
   /** @throws RangeError when the mask is not eight bits in a row */
@@ -42,6 +45,7 @@ export class Marks {
     this.own = { value: this.#at(MARK_KIND.own, 5), mask: this.mask };
     this.anyVerified = { value: this.#at(MARK_KIND.verified, 0), mask: kind };
     this.stream = { value: this.#at(MARK_KIND.stream, 0), mask: kind };
+    this.accepted = { value: this.#at(MARK_KIND.accepted, 0), mask: kind };
   }
 
   /** The mark of a connection that the run with this generation (0 to 15) verified. */
@@ -58,6 +62,12 @@ export class Marks {
   /** A packet's mark with `stream` in the own bits and the others as they were. */
   withStream(mark: number): number {
     return ((mark & ~this.mask) | this.stream.value) >>> 0;
+  }
+
+  /** The mark of a packet that passes: `stream` stays, any other kind becomes `accepted`. */
+  withAccepted(mark: number): number {
+    if ((mark & this.stream.mask) >>> 0 === this.stream.value) return mark >>> 0;
+    return ((mark & ~this.mask) | this.accepted.value) >>> 0;
   }
 
   #at(kind: number, low: number): number {

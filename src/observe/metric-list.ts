@@ -68,6 +68,16 @@ export const METRICS = {
     help: 'Flow records that were lost because the flow log could not be written, or not fast enough',
     labels: {},
   },
+  countersign_carrier_fallbacks_total: {
+    type: 'counter',
+    help: 'Addresses that the stream carrier was chosen for because a SYN with a Hello got no answer, or has no room for it (nfqueue mode)',
+    labels: {},
+  },
+  countersign_queue_lost_packets_total: {
+    type: 'counter',
+    help: 'Packets that the kernel dropped because they could not be handed over in time (nfqueue mode)',
+    labels: {},
+  },
   countersign_open_connections: {
     type: 'gauge',
     help: 'Connections that are allowed and open',

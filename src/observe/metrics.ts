@@ -42,6 +42,8 @@ export class Metrics {
   readonly #handshakes: Histogram;
   readonly #decisions: Histogram;
   readonly #droppedRecords: Counter;
+  readonly #fallbacks: Counter;
+  readonly #lostPackets: Counter;
   readonly #refresh: () => void;
   #text: Promise<string> | undefined;
 
@@ -51,6 +53,8 @@ export class Metrics {
     this.#bytes = this.#counter('countersign_relayed_bytes_total');
     this.#fastOpens = this.#counter('countersign_fast_open_dials_total');
     this.#droppedRecords = this.#counter('countersign_flow_records_dropped_total');
+    this.#fallbacks = this.#counter('countersign_carrier_fallbacks_total');
+    this.#lostPackets = this.#counter('countersign_queue_lost_packets_total');
     this.#handshakes = this.#histogram('countersign_handshake_seconds');
     this.#decisions = this.#histogram('countersign_decision_seconds');
     this.#gauge('countersign_build_info').set({ version, node: process.version }, 1);
@@ -92,6 +96,16 @@ export class Metrics {
 
   droppedRecords(count: number): void {
     this.#droppedRecords.inc(count);
+  }
+
+  /** An address is called by the other carrier from now on. */
+  fellBack(): void {
+    this.#fallbacks.inc();
+  }
+
+  /** Packets that no queue could hand over. */
+  lostPackets(count: number): void {
+    this.#lostPackets.inc(count);
   }
 
   /** The text that Prometheus scrapes, and its content type. Requests at the same moment share one. */

@@ -1,5 +1,6 @@
 import { drawRandomness } from '../handshake/ephemeral.ts';
 import { MAX_FRAME_BYTES } from '../handshake/frame-types.ts';
+import type { Carrier } from '../handshake/frame-types.ts';
 import type { ServerContext } from '../handshake/server.ts';
 import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
@@ -97,7 +98,8 @@ async function proven(
   leave: () => void,
 ): Promise<void> {
   const { connection } = flow;
-  const context = serverContext(destination, around);
+  const from = connection.accepted.peer.address;
+  const context = serverContext(destination, around, 'stream');
   if (context === undefined) return refuse(flow, 'identity-unavailable');
   let judged: Judgement | undefined;
   const judge: JudgePeer = async (peer, handshake) => {
@@ -107,7 +109,7 @@ async function proven(
       handshake,
       source: { ...connection.accepted.peer, namespace: peer.namespace, pod: peer.podName },
     });
-    judged = judgeProven(peer, flow, destination, around);
+    judged = judgeClient(peer, from, destination, around);
     if (judged.verdict === 'deny') return denial(judged);
     // The application is dialled before it is said that all is well: who is told yes is connected.
     connection.dial(destination, { fastOpen: false });
@@ -115,9 +117,9 @@ async function proven(
     if (dialled.kind !== 'dialled') return { allow: false, ...eventReason(dialled) };
     if (dialled.error !== undefined) return { allow: false, reason: 'dial-failed', detail: dialled.error };
     // Between question and answer something may have changed that cuts it now.
-    judged = judgeProven(peer, flow, destination, around);
+    judged = judgeClient(peer, from, destination, around);
     if (judged.verdict === 'deny') return denial(judged);
-    flow.rejudge = () => judgeProven(peer, flow, destination, around);
+    flow.rejudge = () => judgeClient(peer, from, destination, around);
     flow.judge(judged);
     return { allow: true };
   };
@@ -126,14 +128,19 @@ async function proven(
   await relayed(flow, around);
 }
 
-function serverContext(destination: Endpoint, around: Surroundings): ServerContext<ProvenPeer> | undefined {
+/** What the server's machine needs for a connection that reached `destination`; undefined while there is no own identity. */
+export function serverContext(
+  destination: Endpoint,
+  around: Surroundings,
+  carrier: Carrier,
+): ServerContext<ProvenPeer> | undefined {
   const credentials = around.identity.credentials();
   if (credentials === undefined) return undefined;
   return {
     credentials,
     admissionKeys: around.identity.admissionKeys(),
     randomness: drawRandomness(),
-    carrier: 'stream',
+    carrier,
     wishes: { encryption: 'none' },
     verify: (token) => around.identity.verify(token),
     explainUnadmitted: (token) => around.identity.explainUnadmitted(token),
@@ -155,14 +162,20 @@ function ownsDestination(view: View | undefined, meant: Endpoint, reached: Endpo
   );
 }
 
-function judgeProven(peer: ProvenPeer, flow: Flow, destination: Endpoint, around: Surroundings): Judgement {
+/** The verdict about a client that proved itself. `from` is the address that it came from. */
+export function judgeClient(
+  peer: ProvenPeer,
+  from: string,
+  destination: Endpoint,
+  around: Surroundings,
+): Judgement {
   const view = around.view();
   if (view === undefined) return notReady();
   if (view.isGone(peer.podUid) || !around.identity.stillHolds(peer)) {
     return denied('identity-revoked', 'enforce');
   }
   if (peer.podUid === view.snapshot.self.uid) return allowed('self');
-  return view.inboundProven(peer, flow.connection.accepted.peer.address, destination.port);
+  return view.inboundProven(peer, from, destination.port);
 }
 
 function judgeUnproven(view: View, address: string, port: number, around: Surroundings): Judgement {

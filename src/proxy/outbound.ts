@@ -1,5 +1,6 @@
 import { drawRandomness } from '../handshake/ephemeral.ts';
 import type { ClientContext } from '../handshake/client.ts';
+import type { Carrier } from '../handshake/frame-types.ts';
 import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
 import type { Connection, ConnectionEvent } from './connection.ts';
@@ -187,14 +188,14 @@ async function handshakeNow(
   endpoint: Endpoint,
   around: Surroundings,
 ): Promise<{ result: HandshakeResult; judged: Judgement | undefined }> {
-  const context = clientContext(endpoint, around);
+  const context = clientContext(endpoint, around, 'stream');
   if (context === undefined) {
     return {
       result: { kind: 'failed', reason: 'identity-unavailable', detail: 'no valid own token' },
       judged: undefined,
     };
   }
-  const judge = (peer: ProvenPeer): Judgement => judgeProven(peer, endpoint, around);
+  const judge = (peer: ProvenPeer): Judgement => judgeServer(peer, endpoint, around);
   let judged: Judgement | undefined;
   const judgePeer: JudgePeer = (peer, kind) => {
     flow.learn({
@@ -226,7 +227,12 @@ async function handshakeNow(
   }
 }
 
-function clientContext(endpoint: Endpoint, around: Surroundings): ClientContext<ProvenPeer> | undefined {
+/** What the client's machine needs to call `endpoint`; undefined while there is no own identity. */
+export function clientContext(
+  endpoint: Endpoint,
+  around: Surroundings,
+  carrier: Carrier,
+): ClientContext<ProvenPeer> | undefined {
   const credentials = around.identity.credentials();
   const admissionKey = around.identity.ownAdmissionKey();
   if (credentials === undefined || admissionKey === undefined) return undefined;
@@ -235,7 +241,7 @@ function clientContext(endpoint: Endpoint, around: Surroundings): ClientContext<
     credentials,
     admissionKey,
     randomness: drawRandomness(),
-    carrier: 'stream',
+    carrier,
     wishes: { encryption: 'none' },
     destination: endpoint,
     toSelf: around.view()?.isSelf(endpoint.address) ?? false,
@@ -246,7 +252,7 @@ function clientContext(endpoint: Endpoint, around: Surroundings): ClientContext<
 }
 
 /** Who proved itself must be who the source says is there, and policy must allow it. */
-function judgeProven(peer: ProvenPeer, endpoint: Endpoint, around: Surroundings): Judgement {
+export function judgeServer(peer: ProvenPeer, endpoint: Endpoint, around: Surroundings): Judgement {
   const view = around.view();
   if (view === undefined) return notReady();
   if (view.isGone(peer.podUid) || !around.identity.stillHolds(peer)) {
@@ -269,7 +275,8 @@ async function relayed(flow: Flow, around: Surroundings): Promise<void> {
   }
 }
 
-function ownEnd(view: View | undefined, endpoint: Endpoint) {
+/** The own end of a flow. */
+export function ownEnd(view: View | undefined, endpoint: Endpoint) {
   const self = view?.snapshot.self;
   return self === undefined ? endpoint : { ...endpoint, namespace: self.namespace, pod: self.name };
 }

@@ -89,6 +89,11 @@ export class Proxy {
     return this.#around.halfOpen.size;
   }
 
+  /** What the life of a connection touches outside itself: NFQUEUE mode shares sessions, limits and open flows. */
+  get surroundings(): Surroundings {
+    return this.#around;
+  }
+
   get view(): View | undefined {
     return this.#views.current;
   }

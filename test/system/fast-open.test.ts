@@ -5,8 +5,6 @@ import { ALLOW_LABEL, Cluster } from '../support/sidecars.ts';
 
 const skip = cannotNetns();
 t.setTimeout(180_000);
-// They wait for a slow path more than for the machine.
-t.jobs = 4;
 
 /** One way, in milliseconds. */
 const DELAY = 150;
