@@ -90,6 +90,12 @@ export function proxyCommand(): Command {
     .addOption(setting('--drain <seconds>', 'how long open connections may last after SIGTERM').default('25'))
     .addOption(
       setting(
+        '--tcp-probes <ports>',
+        'ports of the application that /tcp-probe/PORT tells kubelet about; injection sets it',
+      ).default(''),
+    )
+    .addOption(
+      setting(
         '--redirect-probe-interval <seconds>',
         'how often it is tested that redirection is in force',
       ).default('10'),

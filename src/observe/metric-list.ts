@@ -11,6 +11,20 @@ export interface MetricDescription {
 
 const DIRECTIONS = ['inbound', 'outbound'] as const;
 
+/**
+ * `taken`: the Hello came with the SYN. `no-cookie`: first contact, or Fast Open is off at the server. `refused`: the server did not take data in the
+ * SYN. `lost`: the connection came with a SYN sent again, without Fast Open. The others: kept back towards a path that eats it.
+ */
+export const FAST_OPEN_OUTCOMES = [
+  'taken',
+  'no-cookie',
+  'refused',
+  'lost',
+  'data-withheld',
+  'mark-withheld',
+] as const;
+export type FastOpenOutcome = (typeof FAST_OPEN_OUTCOMES)[number];
+
 /** Stands for a value that is not of its label's set. Seeing it means a defect, not an attack: the types forbid it. */
 export const UNKNOWN_LABEL = 'unknown';
 
@@ -43,6 +57,11 @@ export const METRICS = {
     help: 'Time of one evaluation of policy, at the first verdict and whenever a connection is judged again',
     labels: { direction: DIRECTIONS },
     buckets: [0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.001, 0.01],
+  },
+  countersign_fast_open_dials_total: {
+    type: 'counter',
+    help: 'Connections dialled to enrolled pods, by what became of Fast Open; taken: no round trip was added',
+    labels: { outcome: FAST_OPEN_OUTCOMES },
   },
   countersign_flow_records_dropped_total: {
     type: 'counter',

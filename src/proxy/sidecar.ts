@@ -25,6 +25,7 @@ import { LocalAddresses } from './local-addresses.ts';
 import { Proxy } from './proxy.ts';
 import { RedirectWatch } from './redirect-watch.ts';
 import { settleMemory } from './settle-memory.ts';
+import { tcpProbeRoutes } from './tcp-probe.ts';
 import type { NodeTraffic } from './surroundings.ts';
 
 /** The flags of `countersign proxy`, as commander gives them. */
@@ -46,6 +47,7 @@ export interface SidecarFlags {
   readonly flowLog?: string;
   readonly logLevel: LogLevel;
   readonly drain: string;
+  readonly tcpProbes: string;
   readonly redirectProbeInterval: string;
   readonly firstQueue: string;
   readonly queues: string;
@@ -118,6 +120,10 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       }
     },
     onEvaluated: (direction, seconds) => metrics.decided(direction, seconds),
+    onFastOpen: (outcome, withheld) => {
+      metrics.fastOpened(outcome);
+      if (withheld !== undefined) log.info(withheld, 'a path eats Fast Open: dialling without for a while');
+    },
     onDefect: (error) => log.error({ err: error }, 'a connection was reset because of a defect'),
   });
 
@@ -158,9 +164,10 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       return text(readiness.ready ? 200 : 503, `${lines.join('\n')}\n`);
     },
   };
+  const probeRoutes = tcpProbeRoutes(flags.tcpProbes, () => source.snapshot?.self.addresses[0]);
   const brokenRoute = (error: unknown): void =>
     log.error({ err: error }, 'a request failed because of a defect');
-  const health = new AdminServer(routes, brokenRoute);
+  const health = new AdminServer({ ...routes, ...probeRoutes }, brokenRoute);
   await health.listen(settings.metrics);
   const adminRoutes: Routes = {
     ...routes,

@@ -195,6 +195,11 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
     return child;
   }
 
+  /** Takes a process that was started otherwise for the sidecar of a pod. */
+  adopt(name: string, child: ChildProcess): void {
+    this.#sidecars.set(name, child);
+  }
+
   sidecarPid(name: string): number {
     return this.#sidecars.get(name)!.pid!;
   }
@@ -213,7 +218,7 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
   }
 
   async ready(name: string, wanted = true): Promise<string> {
-    const deadline = Date.now() + 10_000;
+    const deadline = Date.now() + 60_000;
     for (;;) {
       const { out } = await this.curl(name, 'http://127.0.0.1:14020/readyz');
       if (out.startsWith('ready') === wanted && out !== '') return out;
@@ -255,7 +260,7 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
 
   /** Waits for a flow record. */
   async flow(name: string, matches: (record: FlowRecord) => boolean): Promise<FlowRecord> {
-    const deadline = Date.now() + 5_000;
+    const deadline = Date.now() + 30_000;
     for (;;) {
       const found = this.flows(name).find(matches);
       if (found !== undefined) return found;
