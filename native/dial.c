@@ -9,6 +9,11 @@
 
 static void report_dialled(struct data_path *path, struct connection *connection, int error) {
   struct end *upstream = &connection->end[UPSTREAM];
+  if (connection->resuming != NULL) {
+    upstream->connecting = false;
+    resumption_dialled(path, connection, error);
+    return;
+  }
   struct event *event = new_event(EVENT_DIALLED, connection);
   event->number = error;
   upstream->connecting = false;
