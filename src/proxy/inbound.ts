@@ -1,6 +1,8 @@
 import { drawRandomness } from '../handshake/ephemeral.ts';
 import { MAX_FRAME_BYTES } from '../handshake/frame-types.ts';
+import { decodeFrame } from '../handshake/frames.ts';
 import type { ServerContext } from '../handshake/server.ts';
+import type { ServerSessions, Session } from '../handshake/sessions.ts';
 import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
 import type { Connection, ConnectionEvent } from './connection.ts';
@@ -19,7 +21,7 @@ import { endOf, notReady, unprovenKind, type View } from './view.ts';
  * preamble comes after all, since networks lose marks. Nothing reaches the application before a verdict, and no preamble byte ever.
  */
 export async function inbound(connection: Connection, around: Surroundings): Promise<void> {
-  const { peer, local, original, syn } = connection.accepted;
+  const { peer, local, original, syn, begun } = connection.accepted;
   const destination = original ?? local;
   const flow = new Flow(around.sink, connection, {
     direction: 'inbound',
@@ -49,6 +51,7 @@ export async function inbound(connection: Connection, around: Surroundings): Pro
     return connection.next(timeoutMs);
   };
   try {
+    if (begun !== undefined) return await proven(flow, begun.hello, destination, around, leave, true);
     if (hasFastOpenOption(syn)) {
       const first = await firstFrame(DEADLINE.firstBytes);
       if (first.kind === 'frame') return await proven(flow, first.frame, destination, around, leave);
@@ -88,16 +91,20 @@ export async function inbound(connection: Connection, around: Surroundings): Pro
   }
 }
 
-/** A connection whose first frame is here: proof, verdict, application, relay. */
+/**
+ * A connection whose first frame is here: proof, verdict, application, relay.
+ * @param spent a pass has spent the Hello's counter for this very connection
+ */
 async function proven(
   flow: Flow,
   hello: Uint8Array,
   destination: Endpoint,
   around: Surroundings,
   leave: () => void,
+  spent = false,
 ): Promise<void> {
   const { connection } = flow;
-  const context = serverContext(destination, around);
+  const context = serverContext(destination, around, spent);
   if (context === undefined) return refuse(flow, 'identity-unavailable');
   let judged: Judgement | undefined;
   const judge: JudgePeer = async (peer, handshake) => {
@@ -107,7 +114,7 @@ async function proven(
       handshake,
       source: { ...connection.accepted.peer, namespace: peer.namespace, pod: peer.podName },
     });
-    judged = judgeProven(peer, flow, destination, around);
+    judged = judgeProven(peer, connection.accepted.peer.address, destination, around);
     if (judged.verdict === 'deny') return denial(judged);
     // The application is dialled before it is said that all is well: who is told yes is connected.
     connection.dial(destination, { fastOpen: false });
@@ -115,18 +122,46 @@ async function proven(
     if (dialled.kind !== 'dialled') return { allow: false, ...eventReason(dialled) };
     if (dialled.error !== undefined) return { allow: false, reason: 'dial-failed', detail: dialled.error };
     // Between question and answer something may have changed that cuts it now.
-    judged = judgeProven(peer, flow, destination, around);
+    judged = judgeProven(peer, connection.accepted.peer.address, destination, around);
     if (judged.verdict === 'deny') return denial(judged);
-    flow.rejudge = () => judgeProven(peer, flow, destination, around);
+    flow.rejudge = () => judgeProven(peer, connection.accepted.peer.address, destination, around);
     flow.judge(judged);
     return { allow: true };
   };
   const result = await serverHandshake(connection, hello, context, judge, DEADLINE.handshake);
   if (result.kind !== 'established') return refuseResult(flow, result, judged);
+  if (result.session !== undefined) givePass(flow, hello, result.session, destination, around);
   await relayed(flow, around);
 }
 
-function serverContext(destination: Endpoint, around: Surroundings): ServerContext<ProvenPeer> | undefined {
+/** The next connection from there by this session may go without asking. */
+function givePass(
+  flow: Flow,
+  hello: Uint8Array,
+  { id, peer }: Session<ProvenPeer>,
+  destination: Endpoint,
+  around: Surroundings,
+): void {
+  const frame = decodeFrame(hello);
+  const found = around.sessions.server.find(id, performance.now());
+  const { address } = flow.connection.accepted.peer;
+  const rejudge = (from: string): Judgement => judgeProven(peer, from, destination, around);
+  const judgement = rejudge(address);
+  if (frame.type !== 'hello' || found === undefined || judgement.verdict === 'deny') return;
+  around.passes.giveInbound(address, destination, frame.destination, around.identity.admissionKeys(), found, {
+    peer,
+    judgement,
+    rejudge,
+    destination: flow.facts.destination,
+    sourceName: { namespace: peer.namespace, pod: peer.podName },
+  });
+}
+
+function serverContext(
+  destination: Endpoint,
+  around: Surroundings,
+  spent: boolean,
+): ServerContext<ProvenPeer> | undefined {
   const credentials = around.identity.credentials();
   if (credentials === undefined) return undefined;
   return {
@@ -139,8 +174,19 @@ function serverContext(destination: Endpoint, around: Surroundings): ServerConte
     explainUnadmitted: (token) => around.identity.explainUnadmitted(token),
     ownsDestination: (meant) => ownsDestination(around.view(), meant, destination),
     isOwnHello: (nonce) => around.pendingHellos.has(Buffer.from(nonce).toString('hex')),
-    sessions: around.sessions.server,
+    sessions: spent ? withSpentCounter(around.sessions.server) : around.sessions.server,
     recentNonces: around.sessions.recentNonces,
+  };
+}
+
+/** The sessions as a Hello finds them whose counter was spent for it already. */
+function withSpentCounter(sessions: ServerSessions<ProvenPeer>): ServerContext<ProvenPeer>['sessions'] {
+  return {
+    add: (session) => sessions.add(session),
+    find: (id, monotonic) => {
+      const found = sessions.find(id, monotonic);
+      return found && { session: found.session, window: { use: () => 'fresh' } };
+    },
   };
 }
 
@@ -155,14 +201,19 @@ function ownsDestination(view: View | undefined, meant: Endpoint, reached: Endpo
   );
 }
 
-function judgeProven(peer: ProvenPeer, flow: Flow, destination: Endpoint, around: Surroundings): Judgement {
+function judgeProven(
+  peer: ProvenPeer,
+  address: string,
+  destination: Endpoint,
+  around: Surroundings,
+): Judgement {
   const view = around.view();
   if (view === undefined) return notReady();
   if (view.isGone(peer.podUid) || !around.identity.stillHolds(peer)) {
     return denied('identity-revoked', 'enforce');
   }
   if (peer.podUid === view.snapshot.self.uid) return allowed('self');
-  return view.inboundProven(peer, flow.connection.accepted.peer.address, destination.port);
+  return view.inboundProven(peer, address, destination.port);
 }
 
 function judgeUnproven(view: View, address: string, port: number, around: Surroundings): Judgement {

@@ -124,7 +124,8 @@ function addressAt(reports: Float64Array, at: number): string {
   const key = `${family} ${words.join(' ')}`;
   if (key === lastAddress.key) return lastAddress.text;
   // One that was gone before it could be asked for its address.
-  const text = family === 0 ? '0.0.0.0' : formatAddress({ family: family === 4 ? 4 : 6, words: words as Words });
+  const text =
+    family === 0 ? '0.0.0.0' : formatAddress({ family: family === 4 ? 4 : 6, words: words as Words });
   lastAddress.key = key;
   lastAddress.text = text;
   return text;

@@ -40,7 +40,11 @@ interface Pass {
   readonly number: number;
   /** No connection begins by it after so many milliseconds. */
   readonly lifetimeMs: number;
-  readonly session: { readonly id: Uint8Array; readonly clientKey: Uint8Array; readonly serverKey: Uint8Array };
+  readonly session: {
+    readonly id: Uint8Array;
+    readonly clientKey: Uint8Array;
+    readonly serverKey: Uint8Array;
+  };
 }
 
 /** Connections of the application to `dialled` go to `target` with this Hello. */
