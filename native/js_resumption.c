@@ -126,19 +126,20 @@ static napi_value do_pass_outbound(napi_env env, napi_callback_info info) {
 }
 
 /* passInbound(handle, number, lifetime, session id, client key, server key, admission keys,
- *   session, peer address, reached address, port, meant address, port, token) -> whether there was room */
+ *   session, peer address, reached address, port, target address, port, meant address, port, token) -> whether there was room */
 static napi_value do_pass_inbound(napi_env env, napi_callback_info info) {
-  napi_value values[14];
+  napi_value values[16];
   struct handle *handle;
-  if (!arguments(env, info, 14, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  if (!arguments(env, info, 16, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
   struct pass *pass = calloc(1, sizeof *pass);
   if (pass == NULL) return throw_errno(env, ENOMEM);
   struct sockaddr_storage peer, reached, meant;
   napi_value no_port = js_number(env, 0);
   pass->inbound = true;
   if (!read_common(env, values + 1, pass) || !endpoint(env, values[8], no_port, &peer) ||
-      !endpoint(env, values[9], values[10], &reached) || !endpoint(env, values[11], values[12], &meant) ||
-      !copy_bytes(env, values[13], 1, 4096, &pass->token, &pass->token_length))
+      !endpoint(env, values[9], values[10], &reached) || !endpoint(env, values[11], values[12], &pass->target) ||
+      !endpoint(env, values[13], values[14], &meant) ||
+      !copy_bytes(env, values[15], 1, 4096, &pass->token, &pass->token_length))
     return refuse(env, pass);
   inbound_place(&peer, &reached, pass->place);
   pass->meant_length = write_place(&meant, pass->meant);

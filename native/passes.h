@@ -33,8 +33,8 @@ struct pass {
   size_t admission_count;
   /* Where it lies in the table. Outbound: the destination that the application dials. Inbound: peer's address and destination reached. */
   uint8_t place[2 * PLACE_BYTES];
-  /* Outbound: who is dialled, the Hello with blanks, and the counters that it may offer. */
-  struct sockaddr_storage target;
+  struct sockaddr_storage target; /* who is dialled */
+  /* Outbound: the Hello with blanks, and the counters that it may offer. */
   uint8_t *hello;
   size_t hello_length;
   uint64_t next_counter, counter_end;

@@ -173,7 +173,7 @@ static void receive_hello(struct data_path *path, struct connection *connection)
     close_connection(path, connection, CAUSE_CLIENT_RESET);
     return;
   }
-  struct command command = {.type = COMMAND_DIAL, .target = resuming->original};
+  struct command command = {.type = COMMAND_DIAL, .target = pass->target};
   dial(path, connection, &command);
 }
 

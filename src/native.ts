@@ -143,6 +143,8 @@ export interface NativeAddon {
     peer: string,
     reached: string,
     reachedPort: number,
+    target: string,
+    targetPort: number,
     meant: string,
     meantPort: number,
     token: Uint8Array,

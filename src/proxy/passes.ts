@@ -142,6 +142,7 @@ export class Passes {
       window,
       peer,
       reached,
+      target: reached,
       meant,
       token,
       admissionKeys,

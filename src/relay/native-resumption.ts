@@ -59,7 +59,7 @@ export class NativeResumption implements Resumption {
 
   passInbound(pass: InboundPass): boolean {
     if (this.#isClosed()) return false;
-    const { session, reached, meant } = pass;
+    const { session, reached, target, meant } = pass;
     return this.#addon.passInbound(
       this.#handle,
       pass.number,
@@ -72,6 +72,8 @@ export class NativeResumption implements Resumption {
       pass.peer,
       reached.address,
       reached.port,
+      target.address,
+      target.port,
       meant.address,
       meant.port,
       pass.token,

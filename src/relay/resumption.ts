@@ -63,7 +63,10 @@ export interface OutboundPass extends Pass {
 export interface InboundPass extends Pass {
   readonly window: OwnedWindow;
   readonly peer: string;
+  /** Where redirection caught it. */
   readonly reached: Endpoint;
+  /** The application, which is dialled before the Reply says yes. */
+  readonly target: Endpoint;
   readonly meant: Endpoint;
   readonly token: Uint8Array;
   readonly admissionKeys: readonly Uint8Array[];
