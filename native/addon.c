@@ -7,6 +7,8 @@ static const struct js_exports *const FILES[] = {
     &js_listen_exports,
     &js_commands_exports,
     &js_resumption_exports,
+    &js_netlink_exports,
+    &js_memory_exports,
 };
 
 static napi_value init(napi_env env, napi_value exports) {

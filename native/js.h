@@ -18,7 +18,8 @@ struct js_exports {
 #define JS_EXPORTS(list) \
   { .functions = (list), .count = sizeof(list) / sizeof(list)[0] }
 
-extern const struct js_exports js_start_exports, js_listen_exports, js_commands_exports, js_resumption_exports;
+extern const struct js_exports js_start_exports, js_listen_exports, js_commands_exports, js_resumption_exports,
+    js_memory_exports, js_netlink_exports;
 
 /* A data path as JavaScript holds it. */
 struct handle {
@@ -39,7 +40,7 @@ struct handle *handle_of(napi_env env, napi_value value);
 uint64_t number(napi_env env, napi_value value);
 bool truth(napi_env env, napi_value value);
 /* The bytes of a Uint8Array, valid while it is; none when it is no Uint8Array. */
-const uint8_t *bytes_of(napi_env env, napi_value value, size_t *length);
+const uint8_t *view_bytes(napi_env env, napi_value value, size_t *length);
 /* An address in its text form and a port. False when they are none. */
 bool endpoint(napi_env env, napi_value address, napi_value port, struct sockaddr_storage *out);
 

@@ -61,7 +61,7 @@ static napi_value do_use_counter(napi_env env, napi_callback_info info) {
 
 static bool read_key(napi_env env, napi_value value, struct mac_key *key) {
   size_t length;
-  const uint8_t *bytes = bytes_of(env, value, &length);
+  const uint8_t *bytes = view_bytes(env, value, &length);
   if (length != KEY_BYTES) return false;
   mac_key_init(key, bytes, length);
   return true;
@@ -72,11 +72,11 @@ static bool read_common(napi_env env, const napi_value *values, struct pass *pas
   size_t length;
   pass->number = number(env, values[0]);
   pass->expires = monotonic_ms() + (int64_t)number(env, values[1]);
-  const uint8_t *id = bytes_of(env, values[2], &length);
+  const uint8_t *id = view_bytes(env, values[2], &length);
   if (pass->number == 0 || length != SESSION_ID_BYTES) return false;
   memcpy(pass->session_id, id, length);
   if (!read_key(env, values[3], &pass->client_key) || !read_key(env, values[4], &pass->server_key)) return false;
-  const uint8_t *keys = bytes_of(env, values[5], &length);
+  const uint8_t *keys = view_bytes(env, values[5], &length);
   if (length == 0 || length % KEY_BYTES != 0 || length > ADMISSION_KEYS * KEY_BYTES) return false;
   pass->admission_count = length / KEY_BYTES;
   for (size_t i = 0; i < pass->admission_count; i++) {
@@ -86,7 +86,7 @@ static bool read_common(napi_env env, const napi_value *values, struct pass *pas
 }
 
 static bool copy_bytes(napi_env env, napi_value value, size_t shortest, size_t longest, uint8_t **out, size_t *length) {
-  const uint8_t *bytes = bytes_of(env, value, length);
+  const uint8_t *bytes = view_bytes(env, value, length);
   if (*length < shortest || *length > longest) return false;
   *out = malloc(*length);
   if (*out != NULL) memcpy(*out, bytes, *length);
@@ -174,7 +174,7 @@ static napi_value do_mac(napi_env env, napi_callback_info info) {
   struct mac_key key;
   uint8_t out[MAC_BYTES];
   if (!arguments(env, info, 4, values)) return NULL;
-  const uint8_t *bytes = bytes_of(env, values[2], &length);
+  const uint8_t *bytes = view_bytes(env, values[2], &length);
   if (!read_key(env, values[0], &key) ||
       napi_get_value_string_utf8(env, values[1], context, sizeof context, &context_length) != napi_ok) {
     napi_throw_type_error(env, NULL, "a key of 32 bytes and a context");

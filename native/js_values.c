@@ -44,7 +44,7 @@ bool truth(napi_env env, napi_value value) {
   return read;
 }
 
-const uint8_t *bytes_of(napi_env env, napi_value value, size_t *length) {
+const uint8_t *view_bytes(napi_env env, napi_value value, size_t *length) {
   napi_typedarray_type type;
   void *data = NULL;
   *length = 0;

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { EXIT, messageOf, UserError } from './errors.ts';
+import { installed } from './installation.ts';
 
 /** An address in its text form and a port, as the addon hands it over. */
 export type RawEndpoint = readonly [address: string, port: number];
@@ -9,6 +9,16 @@ export type RawEndpoint = readonly [address: string, port: number];
 /** Handle of a running data thread. */
 export interface NativeDataPath {
   readonly brand: unique symbol;
+}
+
+/** Handle of a netlink socket. */
+export interface NativeNetlink {
+  readonly netlink: unique symbol;
+}
+
+/** Handle of the sockets that send whole IP packets. */
+export interface NativeRaw {
+  readonly raw: unique symbol;
 }
 
 /** Numbers of native/data_path.h. */
@@ -152,11 +162,32 @@ export interface NativeAddon {
   revokePasses(path: NativeDataPath): void;
   /** The addon's own MAC, for tests. `accelerated`: with the processor's instructions, where it has them. */
   mac(key: Uint8Array, context: string, bytes: Uint8Array, accelerated: boolean): Uint8Array;
+
+  /** `groups`: multicast groups as bits. */
+  netlinkOpen(protocol: number, groups: number, receiveBytes: number): NativeNetlink;
+  /** The kernel has worked off all messages on return. */
+  netlinkSend(netlink: NativeNetlink, messages: Uint8Array): void;
+  /** One datagram, if one is there; not after {@link netlinkListen}. */
+  netlinkReceive(netlink: NativeNetlink): Uint8Array | undefined;
+  /** Receives on a thread of its own: pieces of whole datagrams, how often the kernel had to drop some, and why it ended. */
+  netlinkListen(
+    netlink: NativeNetlink,
+    onReceived: (pieces: readonly Uint8Array[], lost: number, error: string | undefined) => void,
+  ): void;
+  /** {@link netlinkListen}'s function is not called any more. */
+  netlinkClose(netlink: NativeNetlink): void;
+
+  /** `mark`: for every packet. */
+  rawOpen(mark: number): NativeRaw;
+  rawSend(raw: NativeRaw, destination: Uint8Array, interfaceIndex: number, packet: Uint8Array): void;
+  rawClose(raw: NativeRaw): void;
+  /** Gives free memory of the C heap back to the kernel (malloc_trim(3)). */
+  trimMemory(): void;
 }
 
 /** Loads the addon that `make setup` builds. The only place that does. */
 export function loadAddon(): NativeAddon {
-  const file = fileURLToPath(new URL('../native/build/countersign.node', import.meta.url));
+  const file = installed('native/build/countersign.node');
   if (!existsSync(file)) {
     throw new UserError(`the native addon is not built: run 'make setup' (looked for ${file})`, {
       exitCode: EXIT.failure,

@@ -1,43 +1,20 @@
-import { Command } from 'commander';
-import { EXIT } from './errors.ts';
+import type { Command } from 'commander';
 import { demoCommand } from './commands/demo.ts';
 import { identityCommand } from './commands/identity.ts';
 import { policyCommand } from './commands/policy.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { redirectCommand } from './commands/redirect.ts';
 import { versionCommand } from './commands/version.ts';
-import { programVersion } from './version.ts';
+import { programOf } from './program-frame.ts';
 
-/**
- * The whole command line. Each command is declared in `commands/` with its flags and loads what does its work only when it
- * runs: a sidecar pays no memory for what it never calls.
- */
+/** The whole command line. */
 export function buildProgram(): Command {
-  const program = new Command('countersign')
-    .description(
-      'Proven label identity on every TCP connection between pods, enforced with plain NetworkPolicy.',
-    )
-    .version(programVersion(), '-V, --version', 'print the version')
-    .showHelpAfterError('(countersign help COMMAND lists its flags)')
-    .configureHelp({ sortSubcommands: true, showGlobalOptions: false });
-  for (const command of [
+  return programOf([
     demoCommand(),
     identityCommand(),
     policyCommand(),
     proxyCommand(),
     redirectCommand(),
     versionCommand(),
-  ]) {
-    program.addCommand(command);
-  }
-  exitWithUsageStatus(program);
-  return program;
-}
-
-/** commander exits 1 on a wrong call; ours is 2, so that 1 can mean that the work itself did not succeed. */
-function exitWithUsageStatus(command: Command): void {
-  command.exitOverride((error) => {
-    throw Object.assign(error, { exitCode: error.exitCode === 0 ? EXIT.ok : EXIT.usage });
-  });
-  for (const child of command.commands) exitWithUsageStatus(child);
+  ]);
 }

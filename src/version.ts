@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
+import { installed } from './installation.ts';
 
 /** The version in package.json. */
 export function programVersion(): string {
-  const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+  const manifest = JSON.parse(readFileSync(installed('package.json'), 'utf8')) as {
     version: string;
   };
   return manifest.version;

@@ -9,14 +9,22 @@ const PURE = [
   /^src\/lib\//,
   /^src\/policy\//,
   /^src\/peers\//,
-  /^src\/identity\/(claims|compact|verify|issue)\.ts$/,
+  /^src\/identity\/(claims|compact|inflate|verify|issue|trust)\.ts$/,
   /^src\/handshake\/(?!run\b)/,
   /^src\/redirect\/(plan|ports)/,
+  /^src\/netlink\/(?!query-socket)/,
+  /^src\/nfqueue\/(marks|packet-path|queue-statistics)\.ts$/,
   /^src\/sources\/(objects(-\w+)?|source|manifest-(text|file|nodes|yaml)|cluster-contents|enforcement|stand-in|unfinished|folder-state)\.ts$/,
   /^src\/(workloads|policy-tools)\/(?!read)/,
   /^src\/observe\/(reasons|record|readiness|metric-list)\.ts$/,
+  /^src\/nfqueue\/(marks|packet-path|packets(-\w+)?|flow-\w+|carrier-\w+|fallback-memory|token-bucket)\.ts$/,
   /^src\/proxy\/(syn|judgement|half-open|target|view)\.ts$/,
   /^src\/demo\/(capture|totals)\.ts$/,
+  /^src\/kube\/(api-error|backoff|watch-(lines|event)|resources|object-store|cluster-objects)\.ts$/,
+  /^src\/authority-protocol\//,
+  /^src\/authority\/(cluster-lookup|slice|stream-state|token-review|pod-check|identity-records|rate-limit|networks)\.ts$/,
+  /^src\/rotation\/(schedule|shared-object)\.ts$/,
+  /^src\/certificates\/(certificate-authority|authority-state)\.ts$/,
 ];
 const EFFECTS =
   /^node:(net|fs|http|https|child_process|timers|dgram|tls|worker_threads|os|process|dns)(\/|$)|^(pino|prom-client|undici)$/;
@@ -77,17 +85,49 @@ t.test('architecture: a pure file imports values only from pure files', (t) => {
 });
 
 t.test('architecture: only src/native.ts loads the addon', (t) => {
+  const loads = (file: string): RegExp =>
+    file === 'src/launch.ts' ? /\.node['"]/ : /\.node['"]|createRequire/;
   const broken = files.filter(
-    (file) =>
-      file !== 'src/native.ts' && /\.node['"]|createRequire/.test(readFileSync(join(root, file), 'utf8')),
+    (file) => file !== 'src/native.ts' && loads(file).test(readFileSync(join(root, file), 'utf8')),
   );
   t.strictSame(broken, []);
   t.end();
 });
 
+t.test('architecture: netlink knows nothing of what the product does with it', (t) => {
+  const broken = imports.filter(
+    (one) =>
+      one.from.startsWith('src/netlink/') &&
+      one.to.startsWith('src/') &&
+      !one.to.startsWith('src/netlink/') &&
+      one.to !== 'src/native.ts',
+  );
+  t.strictSame(broken, []);
+  t.end();
+});
+
+t.test(
+  'architecture: only the kubeconfig reader loads the client library, and only when it is called',
+  (t) => {
+    const loaders = files.filter((file) =>
+      readFileSync(join(root, file), 'utf8').includes("'@kubernetes/client-node'"),
+    );
+    t.strictSame(loaders, ['src/kube/kubeconfig.ts']);
+    const [loader] = imports.filter((one) => one.to === '@kubernetes/client-node');
+    t.match(
+      readFileSync(join(root, 'src/kube/kubeconfig.ts'), 'utf8'),
+      /await import\('@kubernetes\/client-node'\)/,
+    );
+    t.ok(loader);
+    t.end();
+  },
+);
+
 t.test('architecture: commands are composition roots, nobody imports them but the program', (t) => {
   const broken = imports.filter(
-    (one) => one.to.startsWith('src/commands/') && !/^src\/(commands\/|program\.ts|main\.ts)/.test(one.from),
+    (one) =>
+      one.to.startsWith('src/commands/') &&
+      !/^src\/(commands\/|program\.ts|sidecar-main\.ts|main\.ts)/.test(one.from),
   );
   t.strictSame(broken, []);
   t.end();
@@ -102,6 +142,21 @@ t.test(
       t.notMatch(file, /(utils?|helpers?|index)\.ts$/, `${file} is a drawer`);
       t.notMatch(text, /^export default/m, `${file} has a default export`);
     }
+    t.end();
+  },
+);
+
+t.test(
+  'architecture: what both sides of the authority share, and what the sidecar has of it, needs no Kubernetes client',
+  (t) => {
+    const broken = imports.filter(
+      (one) =>
+        /^src\/authority-(protocol|client)\//.test(one.from) &&
+        /^@kubernetes\/|^undici$|^@peculiar\/|^src\/(authority|kube|certificates|rotation|inject|commands)\//.test(
+          one.to,
+        ),
+    );
+    t.strictSame(broken, []);
     t.end();
   },
 );

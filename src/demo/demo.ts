@@ -1,5 +1,5 @@
-import { fileURLToPath } from 'node:url';
 import { EXIT } from '../errors.ts';
+import { installed } from '../installation.ts';
 import { Cast } from './cast.ts';
 import { JsonReport, TextReport } from './report.ts';
 import { Story } from './story.ts';
@@ -14,7 +14,7 @@ export interface DemoOptions {
 /** Plays the demo. Whatever happens, nothing stays behind. */
 export async function playDemo(options: DemoOptions): Promise<void> {
   const report = options.output === 'json' ? new JsonReport() : new TextReport(process.stdout.isTTY);
-  const original = options.manifests ?? fileURLToPath(new URL('../../manifests/demo', import.meta.url));
+  const original = options.manifests ?? installed('manifests/demo');
   let world: World | undefined;
   // Before anything is made: a signal that comes meanwhile waits for its end.
   const onSignal = (signal: NodeJS.Signals): void => {

@@ -10,14 +10,14 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { installed } from '../installation.ts';
 import { EXIT, messageOf, UserError } from '../errors.ts';
 
 const PREFIX = 'countersign-demo-';
 /** Everything that the demo writes. */
 export const STATE = '/run/countersign-demo';
 const SWITCH = 'net';
-const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
+const CHECKOUT = installed('').replace(/\/$/, '');
 
 /** What came of a program that ran to its end. */
 export interface Ran {

@@ -50,7 +50,8 @@ interface ClosableWindow extends CounterWindow {
 export class ServerSessions<I extends PeerIdentity> {
   readonly #createWindow: () => ClosableWindow;
   readonly #byId = new LRUCache<string, { session: Session<I>; window: ClosableWindow }>({
-    max: MAX_SERVER_SESSIONS,
+    maxSize: MAX_SERVER_SESSIONS,
+    sizeCalculation: () => 1,
     dispose: ({ window }) => window.close?.(),
   });
 
@@ -90,7 +91,8 @@ export class ServerSessions<I extends PeerIdentity> {
 /** The sessions that this side can offer, by the address dialled: behind a Service address stand several servers. */
 export class ClientSessions<I extends PeerIdentity> {
   readonly #byDestination = new LRUCache<string, { session: Session<I>; counter: bigint }[]>({
-    max: MAX_CLIENT_DESTINATIONS,
+    maxSize: MAX_CLIENT_DESTINATIONS,
+    sizeCalculation: () => 1,
   });
 
   get size(): number {

@@ -1,4 +1,5 @@
-import { type KeyObject, sign, verify } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { signEs256, verifyEs256 } from '../lib/es256.ts';
 import { signatureInput } from './key-schedule.ts';
 
 /** ES256 (RFC 7518 section 3.4: P-256, SHA-256, 64 bytes r‖s) over context and transcript. */
@@ -7,7 +8,7 @@ export function signTranscript(
   context: string,
   transcript: readonly Uint8Array[],
 ): Uint8Array {
-  return sign('sha256', signatureInput(context, transcript), { key: privateKey, dsaEncoding: 'ieee-p1363' });
+  return signEs256(privateKey, signatureInput(context, transcript));
 }
 
 /** Whether the holder of the key signed this context and transcript. */
@@ -17,10 +18,5 @@ export function verifyTranscript(
   transcript: readonly Uint8Array[],
   signature: Uint8Array,
 ): boolean {
-  return verify(
-    'sha256',
-    signatureInput(context, transcript),
-    { key: publicKey, dsaEncoding: 'ieee-p1363' },
-    signature,
-  );
+  return verifyEs256(publicKey, signatureInput(context, transcript), signature);
 }

@@ -1,6 +1,8 @@
-import { createHmac, createPublicKey, type KeyObject, timingSafeEqual, verify } from 'node:crypto';
+import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { PeerIdentity, TokenRefusal } from '../handshake/credentials.ts';
+import { verifyEs256 } from '../lib/es256.ts';
+import { importPublicJwk } from '../lib/public-key.ts';
 import { type Claims, CLOCK_SKEW, decodeClaims, TOKEN_TYPE } from './claims.ts';
 import { fromCompact, type TokenParts } from './compact.ts';
 import type { Revocations } from './revocations.ts';
@@ -24,7 +26,8 @@ export class TokenVerifier {
   readonly #bundle: TrustBundle;
   readonly #revocations: Revocations | undefined;
   readonly #verified = new LRUCache<string, ProvenIdentity>({
-    max: CACHED_TOKENS,
+    maxSize: CACHED_TOKENS,
+    sizeCalculation: () => 1,
     dispose: ({ tokenId, podUid }, form) => {
       const token = `${podUid} ${tokenId}`;
       if (this.#formOf.get(token) === form) this.#formOf.delete(token);
@@ -91,7 +94,7 @@ export class TokenVerifier {
       return refuse('token-untrusted', 'the signature is wrong');
     const { x, y } = claims.key;
     try {
-      const publicKey = createPublicKey({ key: { kty: 'EC', crv: 'P-256', x, y }, format: 'jwk' });
+      const publicKey = importPublicJwk({ kty: 'EC', crv: 'P-256', x, y });
       return { identity: { ...claims, publicKey, issuerKeyId: keyId } };
     } catch {
       return refuse('token-malformed', 'cnf.jwk is no point of the curve');
@@ -111,10 +114,7 @@ function isSigned(parts: TokenParts, key: KeyObject, algorithm: TrustBundle['alg
     const expected = createHmac('sha256', key).update(parts.signed).digest();
     return expected.length === parts.signature.length && timingSafeEqual(expected, parts.signature);
   }
-  return (
-    parts.signature.length === 64 &&
-    verify('sha256', parts.signed, { key, dsaEncoding: 'ieee-p1363' }, parts.signature)
-  );
+  return verifyEs256(key, parts.signed, parts.signature);
 }
 
 /** JSON that can be read in one way alone: written as `JSON.stringify` does, so without doubled members or blanks. */

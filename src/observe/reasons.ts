@@ -75,6 +75,10 @@ export const REASONS = {
   },
   'refused-by-peer': { verdict: 'deny', text: 'the other side refused; its own log says why' },
   'encryption-unavailable': { verdict: 'deny', text: 'encryption is required and this build offers none' },
+  'identity-too-large': {
+    verdict: 'deny',
+    text: "nfqueue mode: this pod's own Reply does not fit a SYN-ACK on this path; fewer labels make it smaller",
+  },
   'preamble-late': {
     verdict: 'deny',
     text: 'a preamble came when the application had spoken already: reset, so that the dialler starts again',

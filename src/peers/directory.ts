@@ -15,6 +15,8 @@ export interface Pod {
   readonly probePorts: readonly number[];
   /** Speaks the preamble. */
   readonly enrolled: boolean;
+  /** Its sidecar takes the `syn` carrier beside the `stream` carrier. */
+  readonly nfqueue?: boolean;
   /** Its addresses are those of its node. */
   readonly hostNetwork: boolean;
 }

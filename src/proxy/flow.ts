@@ -35,20 +35,29 @@ export interface FlowEnding {
   readonly durationMs: number;
 }
 
+/** What a flow needs of whatever carries it. */
+export interface FlowConnection {
+  /** Monotonic milliseconds. */
+  readonly startedAt: number;
+  progress(): { bytesIn: number; bytesOut: number } | undefined;
+  /** Ends it on both sides at once. */
+  reset(): void;
+}
+
 /**
  * What is reported of one connection. A verdict is counted when it falls; a later one, of a connection that is cut, is counted
  * again; the record is written once: at once for a denial, else at the end, with the verdict that held last.
  */
-export class Flow {
+export class Flow<C extends FlowConnection = Connection> {
   readonly #sink: FlowSink;
-  readonly #connection: Connection;
+  readonly #connection: C;
   #facts: FlowFacts;
   #judgement: Judgement | undefined;
   #recorded = false;
   /** Who the other side proved to be, or is believed to be, and what it may: asked again whenever anything changes. */
   rejudge: (() => Judgement) | undefined;
 
-  constructor(sink: FlowSink, connection: Connection, facts: FlowFacts) {
+  constructor(sink: FlowSink, connection: C, facts: FlowFacts) {
     this.#sink = sink;
     this.#connection = connection;
     this.#facts = facts;
@@ -62,7 +71,7 @@ export class Flow {
     return this.#judgement;
   }
 
-  get connection(): Connection {
+  get connection(): C {
     return this.#connection;
   }
 

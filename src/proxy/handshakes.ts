@@ -7,6 +7,7 @@ import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
 import type { Closed, Side } from '../relay/data-path.ts';
 import type { Connection, ConnectionEvent } from './connection.ts';
+import { dialOut } from './dial-out.ts';
 import { eventReason } from './refusing.ts';
 
 /**
@@ -77,8 +78,7 @@ export async function clientHandshake(
   const started = startClient(context);
   const hello = started.effects.find((effect) => effect.kind === 'send');
   if (hello?.kind !== 'send') throw new Error('a client starts with a Hello');
-  connection.dial(target, { fastOpen: true, first: hello.bytes });
-  const dialled = await connection.next();
+  const dialled = await dialOut(connection, target, { fastOpen: true, first: hello.bytes });
   if (dialled.kind !== 'dialled') return broken(dialled, 'upstream');
   if (dialled.error !== undefined) return dialFailed(target, dialled.error);
 

@@ -1,6 +1,7 @@
 import { drawRandomness } from '../handshake/ephemeral.ts';
 import { MAX_FRAME_BYTES } from '../handshake/frame-types.ts';
 import { decodeFrame } from '../handshake/frames.ts';
+import type { Carrier } from '../handshake/frame-types.ts';
 import type { ServerContext } from '../handshake/server.ts';
 import type { ServerSessions, Session } from '../handshake/sessions.ts';
 import type { ProvenPeer } from './peer.ts';
@@ -104,7 +105,8 @@ async function proven(
   spent = false,
 ): Promise<void> {
   const { connection } = flow;
-  const context = serverContext(destination, around, spent);
+  const from = connection.accepted.peer.address;
+  const context = serverContext(destination, around, 'stream', spent);
   if (context === undefined) return refuse(flow, 'identity-unavailable');
   let judged: Judgement | undefined;
   const judge: JudgePeer = async (peer, handshake) => {
@@ -114,7 +116,7 @@ async function proven(
       handshake,
       source: { ...connection.accepted.peer, namespace: peer.namespace, pod: peer.podName },
     });
-    judged = judgeProven(peer, connection.accepted.peer.address, destination, around);
+    judged = judgeClient(peer, from, destination, around);
     if (judged.verdict === 'deny') return denial(judged);
     // The application is dialled before it is said that all is well: who is told yes is connected.
     connection.dial(destination, { fastOpen: false });
@@ -122,9 +124,9 @@ async function proven(
     if (dialled.kind !== 'dialled') return { allow: false, ...eventReason(dialled) };
     if (dialled.error !== undefined) return { allow: false, reason: 'dial-failed', detail: dialled.error };
     // Between question and answer something may have changed that cuts it now.
-    judged = judgeProven(peer, connection.accepted.peer.address, destination, around);
+    judged = judgeClient(peer, from, destination, around);
     if (judged.verdict === 'deny') return denial(judged);
-    flow.rejudge = () => judgeProven(peer, connection.accepted.peer.address, destination, around);
+    flow.rejudge = () => judgeClient(peer, from, destination, around);
     flow.judge(judged);
     return { allow: true };
   };
@@ -145,7 +147,7 @@ function givePass(
   const frame = decodeFrame(hello);
   const found = around.sessions.server.find(id, performance.now());
   const { address } = flow.connection.accepted.peer;
-  const rejudge = (from: string): Judgement => judgeProven(peer, from, destination, around);
+  const rejudge = (from: string): Judgement => judgeClient(peer, from, destination, around);
   const judgement = rejudge(address);
   if (frame.type !== 'hello' || found === undefined || judgement.verdict === 'deny') return;
   around.passes.giveInbound(address, destination, frame.destination, around.identity.admissionKeys(), found, {
@@ -157,10 +159,12 @@ function givePass(
   });
 }
 
-function serverContext(
+/** What the server's machine needs for a connection that reached `destination`; undefined while there is no own identity. */
+export function serverContext(
   destination: Endpoint,
   around: Surroundings,
-  spent: boolean,
+  carrier: Carrier,
+  spent = false,
 ): ServerContext<ProvenPeer> | undefined {
   const credentials = around.identity.credentials();
   if (credentials === undefined) return undefined;
@@ -168,7 +172,7 @@ function serverContext(
     credentials,
     admissionKeys: around.identity.admissionKeys(),
     randomness: drawRandomness(),
-    carrier: 'stream',
+    carrier,
     wishes: { encryption: 'none' },
     verify: (token) => around.identity.verify(token),
     explainUnadmitted: (token) => around.identity.explainUnadmitted(token),
@@ -201,9 +205,10 @@ function ownsDestination(view: View | undefined, meant: Endpoint, reached: Endpo
   );
 }
 
-function judgeProven(
+/** The verdict about a client that proved itself. `from` is the address that it came from. */
+export function judgeClient(
   peer: ProvenPeer,
-  address: string,
+  from: string,
   destination: Endpoint,
   around: Surroundings,
 ): Judgement {
@@ -213,7 +218,7 @@ function judgeProven(
     return denied('identity-revoked', 'enforce');
   }
   if (peer.podUid === view.snapshot.self.uid) return allowed('self');
-  return view.inboundProven(peer, address, destination.port);
+  return view.inboundProven(peer, from, destination.port);
 }
 
 function judgeUnproven(view: View, address: string, port: number, around: Surroundings): Judgement {

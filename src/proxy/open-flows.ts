@@ -1,8 +1,8 @@
-import type { Flow } from './flow.ts';
+import type { Flow, FlowConnection } from './flow.ts';
 
 /** The flows that are allowed and open, so that a change can judge them again. */
 export class OpenFlows {
-  readonly #flows = new Set<Flow>();
+  readonly #flows = new Set<Flow<FlowConnection>>();
 
   get size(): number {
     return this.#flows.size;
@@ -14,15 +14,15 @@ export class OpenFlows {
     return count;
   }
 
-  [Symbol.iterator](): IterableIterator<Flow> {
+  [Symbol.iterator](): IterableIterator<Flow<FlowConnection>> {
     return this.#flows.values();
   }
 
-  add(flow: Flow): void {
+  add(flow: Flow<FlowConnection>): void {
     this.#flows.add(flow);
   }
 
-  delete(flow: Flow): void {
+  delete(flow: Flow<FlowConnection>): void {
     this.#flows.delete(flow);
   }
 
@@ -36,7 +36,7 @@ export class OpenFlows {
 }
 
 /** Judges a flow that was allowed once more: cuts it, or counts what audit mode would cut. */
-export function rejudge(flow: Flow): void {
+export function rejudge(flow: Flow<FlowConnection>): void {
   const judgement = flow.rejudge?.();
   if (judgement === undefined || judgement.verdict === 'allow') return;
   // A denial of policy is, for a connection that was allowed, a change; a lost identity keeps its own name.

@@ -1,8 +1,10 @@
 import { drawRandomness } from '../handshake/ephemeral.ts';
 import type { ClientContext } from '../handshake/client.ts';
+import type { Carrier } from '../handshake/frame-types.ts';
 import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
 import type { Connection } from './connection.ts';
+import { dialOut } from './dial-out.ts';
 import { Flow } from './flow.ts';
 import { clientHandshake, type HandshakeResult, isWithoutAnswer, type JudgePeer } from './handshakes.ts';
 import { allowed, denied, type Judgement } from './judgement.ts';
@@ -98,8 +100,7 @@ async function plain(
   around: Surroundings,
 ): Promise<void> {
   const { connection } = flow;
-  connection.dial(endpoint, { fastOpen: false });
-  const dialled = await connection.next();
+  const dialled = await dialOut(connection, endpoint, { fastOpen: false });
   if (dialled.kind !== 'dialled') return refuseEvent(flow, dialled);
   if (dialled.error !== undefined) return refuse(flow, 'dial-failed', dialled.error);
   const judgement = judge();
@@ -206,14 +207,14 @@ async function handshakeNow(
   around: Surroundings,
   begun: BegunHandshake | undefined,
 ): Promise<{ result: HandshakeResult; judged: Judgement | undefined }> {
-  const context = begun?.context ?? clientContext(endpoint, around);
+  const context = begun?.context ?? clientContext(endpoint, around, 'stream');
   if (context === undefined) {
     return {
       result: { kind: 'failed', reason: 'identity-unavailable', detail: 'no valid own token' },
       judged: undefined,
     };
   }
-  const judge = (peer: ProvenPeer): Judgement => judgeProven(peer, endpoint, around);
+  const judge = (peer: ProvenPeer): Judgement => judgeServer(peer, endpoint, around);
   let judged: Judgement | undefined;
   const judgePeer: JudgePeer = (peer, kind) => {
     flow.learn({
@@ -248,8 +249,8 @@ function givePass(
   const view = around.view();
   if (view === undefined || around.silentPeers.has(endpoint) || !leadsOnlyTo(view, original, endpoint))
     return;
-  const context = clientContext(endpoint, around, false);
-  const rejudge = (): Judgement => judgeProven(peer, endpoint, around);
+  const context = clientContext(endpoint, around, 'stream', false);
+  const rejudge = (): Judgement => judgeServer(peer, endpoint, around);
   const judgement = rejudge();
   if (context === undefined || judgement.verdict === 'deny') return;
   const { client } = around.sessions;
@@ -271,10 +272,11 @@ function leadsOnlyTo(view: View, original: Endpoint, endpoint: Endpoint): boolea
   return original.address === endpoint.address && original.port === endpoint.port;
 }
 
-/** @param offering whether the sessions that there are take part */
-function clientContext(
+/** What the client's machine needs to call `endpoint`; undefined while there is no own identity. @param offering whether sessions take part */
+export function clientContext(
   endpoint: Endpoint,
   around: Surroundings,
+  carrier: Carrier,
   offering = true,
 ): ClientContext<ProvenPeer> | undefined {
   const credentials = around.identity.credentials();
@@ -285,7 +287,7 @@ function clientContext(
     credentials,
     admissionKey,
     randomness: drawRandomness(),
-    carrier: 'stream',
+    carrier,
     wishes: { encryption: 'none' },
     destination: endpoint,
     toSelf: around.view()?.isSelf(endpoint.address) ?? false,
@@ -296,7 +298,7 @@ function clientContext(
 }
 
 /** Who proved itself must be who the source says is there, and policy must allow it. */
-function judgeProven(peer: ProvenPeer, endpoint: Endpoint, around: Surroundings): Judgement {
+export function judgeServer(peer: ProvenPeer, endpoint: Endpoint, around: Surroundings): Judgement {
   const view = around.view();
   if (view === undefined) return notReady();
   if (view.isGone(peer.podUid) || !around.identity.stillHolds(peer)) {
@@ -319,7 +321,8 @@ async function relayed(flow: Flow, around: Surroundings): Promise<void> {
   }
 }
 
-function ownEnd(view: View | undefined, endpoint: Endpoint) {
+/** The own end of a flow. */
+export function ownEnd(view: View | undefined, endpoint: Endpoint) {
   const self = view?.snapshot.self;
   return self === undefined ? endpoint : { ...endpoint, namespace: self.namespace, pod: self.name };
 }

@@ -49,13 +49,17 @@ export class Proxy {
   readonly #around: Surroundings;
   readonly #listeners: Listener[] = [];
   #draining = false;
+  #byPass = 0;
 
   constructor(options: ProxyOptions) {
     this.#options = options;
     this.#views = new Views(options.source, (view) => this.#viewChanged(view), options.onEvaluated);
     this.#table = new ConnectionTable(
       (id, accepted) => this.#accept(id, accepted),
-      (told) => resumed(told, this.#dataPath, this.#around.passes, this.open, options.sink),
+      (told) => {
+        this.#byPass++;
+        return resumed(told, this.#dataPath, this.#around.passes, this.open, options.sink);
+      },
     );
     this.#dataPath = options.createDataPath(this.#table);
     const passes = new Passes(this.#dataPath.resumption);
@@ -87,9 +91,19 @@ export class Proxy {
     return this.#table.size;
   }
 
+  /** Connections that a pass has established, so far. */
+  get byPass(): number {
+    return this.#byPass;
+  }
+
   /** Connections that have proven nothing yet. */
   get halfOpen(): number {
     return this.#around.halfOpen.size;
+  }
+
+  /** What the life of a connection touches outside itself: NFQUEUE mode shares sessions, limits and open flows. */
+  get surroundings(): Surroundings {
+    return this.#around;
   }
 
   get view(): View | undefined {

@@ -21,6 +21,7 @@ import type { EnforcementMode } from '../sources/source.ts';
 import { LocalAddresses } from './local-addresses.ts';
 import { Proxy } from './proxy.ts';
 import { RedirectWatch } from './redirect-watch.ts';
+import { settleMemory } from './settle-memory.ts';
 import type { NodeTraffic } from './surroundings.ts';
 
 /** The flags of `countersign proxy`, as commander gives them. */
@@ -83,10 +84,11 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const stopped = untilSignal(flowLog);
   const local = new LocalAddresses();
   const random = Math.random();
+  const addon = loadAddon();
   const proxy = new Proxy({
     source,
     identity,
-    createDataPath: (events) => new NativeDataPath(loadAddon(), events),
+    createDataPath: (events) => new NativeDataPath(addon, events),
     sink: reporter,
     choose: (service, among) =>
       chooseEndpoint(
@@ -167,6 +169,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
         problems: source.problems.map(problemText),
         identity: { expires: identity.expiresAt ?? null, problem: identity.problem ?? null },
         connections: proxy.connections,
+        byPass: proxy.byPass,
         redirect: watch.results,
       }),
     'GET /log-level': () => text(200, `${log.level}\n`),
@@ -189,6 +192,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   await identity.start?.();
   tellIdentity();
   watch.start(families);
+  const settling = settleMemory(addon);
 
   const signal = await stopped;
   log.info(`${signal}: draining for at most ${flags.drain} s`);
@@ -196,6 +200,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const left = await proxy.drain(settings.drainMs);
   log.info(left === 0 ? 'drained' : `${left} connections are cut`);
   watch.close();
+  settling.close();
   clearInterval(identityTimer);
   await source.close();
   identity.close();

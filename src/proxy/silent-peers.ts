@@ -6,7 +6,11 @@ const REMEMBERED_MS = 5_000;
 
 /** Servers that answered a preamble with something else a moment ago: asking again at once would break their protocol again. */
 export class SilentPeerMemory {
-  readonly #servers = new LRUCache<string, true>({ max: 4_096, ttl: REMEMBERED_MS });
+  readonly #servers = new LRUCache<string, true>({
+    maxSize: 4_096,
+    sizeCalculation: () => 1,
+    ttl: REMEMBERED_MS,
+  });
 
   has(server: Endpoint): boolean {
     return this.#servers.has(keyOf(server));

@@ -16,7 +16,7 @@ export class Views {
   #view: View | undefined;
   #policies: PolicySet | undefined;
   #known = new Set<string>();
-  readonly #gone = new LRUCache<string, true>({ max: MAX_GONE });
+  readonly #gone = new LRUCache<string, true>({ maxSize: MAX_GONE, sizeCalculation: () => 1 });
   readonly #waiting = new Set<() => void>();
   readonly #source: Source;
   readonly #onChange: (view: View) => void;

@@ -13,7 +13,7 @@ import {
 export { checkOptions, type RedirectOptions } from './plan-options.ts';
 
 /** Changes whenever the rules' meaning does. */
-export const RULES_VERSION = 2;
+export const RULES_VERSION = 3;
 
 /** Part of a connection's mark that says «opened by the proxy». The other bits belong to others. */
 export const MARK = { value: 0x0c50_0000, mask: 0x0ff0_0000 } as const;
@@ -115,6 +115,12 @@ function outboundFilter({ proxyUid }: RedirectOptions, { inboundPorts, calls }: 
     rule('the pod talks to itself', 'pass', LOOPBACK, notTo(OUTBOUND_FILTER_PROBE_PORT)),
     rule('resets carry no data', 'pass', { kind: 'reset' }),
     rule('would show the port of the proxy outside', 'drop', from(INBOUND_PORT), { kind: 'invalid' }),
+    // conntrack leads a dial from the port of an application's reset call the way that call went: to the proxy itself.
+    rule('would lead the proxy to itself', 'refuse', { kind: 'user', uid: proxyUid }, REWRITTEN, ORIGINAL, {
+      kind: 'port',
+      of: 'destination',
+      ports: [OUTBOUND_PORT, INBOUND_PORT],
+    }),
     rule('calls of the proxy', 'pass', { kind: 'user', uid: proxyUid }, notTo(OUTBOUND_FILTER_PROBE_PORT)),
     rule('redirected to the proxy', 'pass', REWRITTEN, ORIGINAL, to(OUTBOUND_PORT)),
     rule('answers of the proxy', 'pass', REWRITTEN, REPLY, from(INBOUND_PORT)),

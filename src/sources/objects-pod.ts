@@ -7,6 +7,9 @@ import { decodeAddresses, decodeFlag, decodeMetadata, decodePort, decodeWord } f
 /** A pod that carries this label has a sidecar. */
 export const INJECT_LABEL = 'countersign.io/inject';
 
+/** Annotation (or label) that names how a pod's sidecar intercepts: `redirect` or `nfqueue`. */
+export const DATA_PATH_KEY = 'countersign.io/data-path';
+
 export interface PodObject {
   readonly kind: 'Pod';
   readonly pod: Pod;
@@ -46,6 +49,7 @@ export function decodePod(reader: FieldReader, root: Record<string, unknown>): P
       ports: ports.filter((port) => port.name !== ''),
       probePorts: [...new Set(containers.flatMap(({ container, ports }) => probePorts(container, ports)))],
       enrolled: labels[INJECT_LABEL] === 'true' && !hostNetwork,
+      ...((annotations[DATA_PATH_KEY] ?? labels[DATA_PATH_KEY]) === 'nfqueue' ? { nfqueue: true } : {}),
       hostNetwork,
     },
     annotations,

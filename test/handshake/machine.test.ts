@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { decodeFrame, encodeFrame } from '../../src/handshake/frames.ts';
 import { runs } from '../support/effort.ts';
+import { drawRandomness, generateEphemeral } from '../../src/handshake/ephemeral.ts';
 import { ALLOW, ClientEnd, converse, established, failure, forwards, ServerEnd, World } from './parties.ts';
 
 const DENY = { allow: false, reason: 'policy-denied', detail: 'no rule' } as const;
@@ -242,3 +243,34 @@ t.test('frames: every frame of a handshake decodes to what encodes to the same b
   }
   t.end();
 });
+
+t.test(
+  'randomness: an ephemeral key is drawn when it is asked for, once for each handshake, and never by a server that resumes',
+  (t) => {
+    let drawn = 0;
+    const draw = () =>
+      drawRandomness(() => {
+        drawn++;
+        return generateEphemeral();
+      });
+    const one = draw();
+    t.equal(drawn, 0);
+    t.equal(one.publicKey, one.publicKey);
+    t.ok(one.privateKey === one.privateKey && drawn === 1);
+    t.notSame(draw().publicKey, one.publicKey);
+
+    const world = new World();
+    const [a, b] = [world.party('a', '10.0.0.1'), world.party('b', '10.0.0.2')];
+    for (const [kind, expected] of [
+      ['full a', 1],
+      ['resumed a', 0],
+    ] as const) {
+      drawn = 0;
+      const server = new ServerEnd(world.server(b, { randomness: draw() }), world.clock);
+      converse(new ClientEnd(world.client(a, b.address), world.clock), server);
+      t.equal(established(server), kind);
+      t.equal(drawn, expected, kind);
+    }
+    t.end();
+  },
+);

@@ -489,9 +489,30 @@ t.test('life: of two endpoints the one that does not answer is not tried twice',
   t.equal(beer.accepted[0]?.text, 'a');
   t.strictSame(
     approved.dataPath!.dialled.map((one) => one.address),
-    ['10.0.0.77', beer.address],
+    ['10.0.0.77', '10.0.0.77', '10.0.0.77', beer.address],
+    'as often as any dial that is refused, and then the other',
   );
 });
+
+t.test(
+  'life: a dial that is refused is made again, since the refusal may be for its port alone',
+  async (t) => {
+    const { world, beer, approved, plain } = beerWorld({ policies: [] });
+    for (const server of [beer, plain]) {
+      for (const refusals of [1, 2, 3]) {
+        approved.dataPath!.refusals = refusals;
+        const before = approved.dataPath!.dialled.length;
+        const client = approved.connect(server.address);
+        client.say('a');
+        await world.settle();
+        // With a handshake there is a second attempt, of as many dials.
+        const reached = refusals < 3 || server === beer;
+        t.equal(client.gone, reached ? undefined : 'reset', `${refusals} refusals`);
+        t.equal(approved.dataPath!.dialled.length - before, reached ? refusals + 1 : 3);
+      }
+    }
+  },
+);
 
 t.test('life: a refused resumption is refused by somebody who has proven who he is', async (t) => {
   const { world, beer, approved } = beerWorld();

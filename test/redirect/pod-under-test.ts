@@ -9,10 +9,15 @@ const ROOT = join(import.meta.dirname, '../..');
 const NODE = process.execPath;
 export const PROXY_UID = 14_014;
 
+/** Callers from these ports the stand-in for the proxy resets, as the proxy does with calls that it refuses. */
+export const RESET_PORTS = { first: 42_000, last: 42_099 } as const;
+
 /** Stands in for the proxy: says on which of its ports somebody came. Runs as the proxy's user. */
 const PROXY = `
 for (const port of [14001, 14006, 14020]) for (const host of port === 14001 ? ['127.0.0.1', '::1'] : ['0.0.0.0', '::'])
-  require('net').createServer((s) => { s.on('error', () => {}); s.end('at ' + port); }).listen({ port, host, ipv6Only: true });
+  require('net').createServer((s) => { s.on('error', () => {});
+    if (s.remotePort >= ${RESET_PORTS.first} && s.remotePort <= ${RESET_PORTS.last}) s.resetAndDestroy();
+    else s.end('at ' + port); }).listen({ port, host, ipv6Only: true });
 setTimeout(() => console.log('up'), 50);`;
 
 /** The tools by which rules can be set: the two variants of iptables live in different parts of the kernel. */

@@ -1,0 +1,240 @@
+/* Netlink and raw sockets for JavaScript. */
+#define _GNU_SOURCE
+#include "js.h"
+#include "netlink.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DATAGRAM_BYTES = 68 * 1024 };
+
+/* Tells the two kinds of handle from each other and from a data path's. */
+static const napi_type_tag NETLINK_TAG = {0x6e65746c696e6b31, 0x636f756e74657273};
+static const napi_type_tag RAW_TAG = {0x7261772d736f636b, 0x636f756e74657273};
+
+struct netlink_handle {
+  struct netlink *netlink; /* NULL once it is closed */
+  napi_threadsafe_function deliver; /* NULL before it listens */
+  int holders; /* JavaScript, and the function that delivers: the last one frees */
+};
+
+struct raw_handle {
+  struct raw_sockets sockets;
+};
+
+static void *tagged(napi_env env, napi_value value, const napi_type_tag *tag) {
+  bool fits = false;
+  void *data = NULL;
+  if (napi_check_object_type_tag(env, value, tag, &fits) == napi_ok && fits &&
+      napi_get_value_external(env, value, &data) == napi_ok && data != NULL) {
+    return data;
+  }
+  napi_throw_type_error(env, NULL, "not a handle of this kind");
+  return NULL;
+}
+
+static struct netlink_handle *netlink_handle_of(napi_env env, napi_value value) {
+  struct netlink_handle *handle = tagged(env, value, &NETLINK_TAG);
+  if (handle == NULL || handle->netlink != NULL) return handle;
+  napi_throw_error(env, "ECLOSED", "the netlink socket is closed");
+  return NULL;
+}
+
+static bool bytes_of(napi_env env, napi_value value, uint8_t **bytes, size_t *length) {
+  napi_typedarray_type type;
+  void *data = NULL;
+  if (napi_get_typedarray_info(env, value, &type, length, &data, NULL, NULL) == napi_ok && type == napi_uint8_array) {
+    *bytes = data;
+    return true;
+  }
+  napi_throw_type_error(env, NULL, "not a Uint8Array");
+  return false;
+}
+
+static napi_value tagged_external(napi_env env, void *data, napi_finalize finalize, const napi_type_tag *tag) {
+  napi_value external;
+  if (napi_create_external(env, data, finalize, NULL, &external) == napi_ok &&
+      napi_type_tag_object(env, external, tag) == napi_ok) {
+    return external;
+  }
+  return throw_errno(env, ENOMEM);
+}
+
+static void let_go(struct netlink_handle *handle) {
+  if (--handle->holders > 0) return;
+  if (handle->netlink != NULL) netlink_close(handle->netlink);
+  free(handle);
+}
+
+static void forget_netlink(napi_env env, void *data, void *hint) {
+  (void)env;
+  (void)hint;
+  let_go(data);
+}
+
+/* After the last delivery: netlinkClose() was called, or the process ends and takes the thread with it. */
+static void delivered_all(napi_env env, void *data, void *context) {
+  (void)env;
+  (void)context;
+  let_go(data);
+}
+
+/* netlinkOpen(protocol, groups, receiveBytes) -> handle */
+static napi_value do_open(napi_env env, napi_callback_info info) {
+  napi_value values[3];
+  if (!arguments(env, info, 3, values)) return NULL;
+  struct netlink_handle *handle = calloc(1, sizeof *handle);
+  if (handle == NULL) return throw_errno(env, ENOMEM);
+  handle->holders = 1;
+  uint64_t receive_bytes = number(env, values[2]);
+  if (receive_bytes > 256 * 1024 * 1024) receive_bytes = 256 * 1024 * 1024;
+  handle->netlink =
+      netlink_open((int)number(env, values[0]), (uint32_t)number(env, values[1]), (int)receive_bytes);
+  if (handle->netlink == NULL) {
+    int error = errno;
+    free(handle);
+    return throw_errno(env, error);
+  }
+  return tagged_external(env, handle, forget_netlink, &NETLINK_TAG);
+}
+
+/* netlinkSend(handle, bytes) */
+static napi_value do_send(napi_env env, napi_callback_info info) {
+  napi_value values[2];
+  struct netlink_handle *handle;
+  uint8_t *bytes;
+  size_t length;
+  if (!arguments(env, info, 2, values) || (handle = netlink_handle_of(env, values[0])) == NULL ||
+      !bytes_of(env, values[1], &bytes, &length)) {
+    return NULL;
+  }
+  int error = netlink_send(handle->netlink, bytes, length);
+  return error == 0 ? NULL : throw_errno(env, error);
+}
+
+/* netlinkReceive(handle) -> bytes | undefined */
+static napi_value do_receive(napi_env env, napi_callback_info info) {
+  napi_value value;
+  struct netlink_handle *handle;
+  if (!arguments(env, info, 1, &value) || (handle = netlink_handle_of(env, value)) == NULL) return NULL;
+  if (handle->deliver != NULL) return throw_errno(env, EALREADY);
+  static uint8_t scratch[DATAGRAM_BYTES]; /* the main thread alone comes here, and copies before it leaves */
+  ssize_t got = netlink_receive(handle->netlink, scratch, sizeof scratch);
+  if (got == -EAGAIN) return NULL;
+  return got < 0 ? throw_errno(env, (int)-got) : js_bytes(env, scratch, (size_t)got);
+}
+
+/* On the main thread: callback(pieces, lost, error) with all that there is. */
+static void deliver(napi_env env, napi_value callback, void *context, void *unused) {
+  (void)unused;
+  struct netlink_handle *handle = context;
+  if (env == NULL || handle->netlink == NULL) return;
+  uint64_t lost;
+  int error;
+  struct received *received = netlink_take(handle->netlink, &lost, &error);
+  napi_value values[3], undefined;
+  napi_create_array(env, &values[0]);
+  for (uint32_t at = 0; received != NULL; at++) {
+    struct received *next = received->next;
+    napi_set_element(env, values[0], at, js_bytes(env, received->bytes, received->length));
+    free(received);
+    received = next;
+  }
+  values[1] = js_number(env, (double)lost);
+  values[2] = js_error_name(env, error);
+  napi_get_undefined(env, &undefined);
+  if (napi_call_function(env, undefined, callback, 3, values, NULL) == napi_pending_exception) {
+    napi_value thrown;
+    napi_get_and_clear_last_exception(env, &thrown);
+    napi_fatal_exception(env, thrown);
+  }
+}
+
+static void wake(void *context) {
+  struct netlink_handle *handle = context;
+  napi_call_threadsafe_function(handle->deliver, NULL, napi_tsfn_nonblocking);
+}
+
+/* netlinkListen(handle, callback) */
+static napi_value do_listen(napi_env env, napi_callback_info info) {
+  napi_value values[2], name;
+  struct netlink_handle *handle;
+  if (!arguments(env, info, 2, values) || (handle = netlink_handle_of(env, values[0])) == NULL) return NULL;
+  if (handle->deliver != NULL) return throw_errno(env, EALREADY);
+  napi_create_string_latin1(env, "countersign netlink", NAPI_AUTO_LENGTH, &name);
+  if (napi_create_threadsafe_function(env, values[1], NULL, name, 0, 1, handle, delivered_all, handle, deliver,
+                                      &handle->deliver) != napi_ok) {
+    return throw_errno(env, ENOMEM);
+  }
+  handle->holders++;
+  int error = netlink_listen(handle->netlink, wake, handle);
+  if (error == 0) return NULL;
+  napi_release_threadsafe_function(handle->deliver, napi_tsfn_abort);
+  return throw_errno(env, error);
+}
+
+/* netlinkClose(handle): no call of the callback comes afterwards. */
+static napi_value do_close(napi_env env, napi_callback_info info) {
+  napi_value value;
+  struct netlink_handle *handle;
+  if (!arguments(env, info, 1, &value) || (handle = tagged(env, value, &NETLINK_TAG)) == NULL) return NULL;
+  if (handle->netlink == NULL) return NULL;
+  netlink_close(handle->netlink);
+  handle->netlink = NULL;
+  if (handle->deliver != NULL) napi_release_threadsafe_function(handle->deliver, napi_tsfn_release);
+  return NULL;
+}
+
+static void forget_raw(napi_env env, void *data, void *hint) {
+  (void)env;
+  (void)hint;
+  struct raw_handle *handle = data;
+  raw_close(&handle->sockets);
+  free(handle);
+}
+
+/* rawOpen(mark) -> handle */
+static napi_value do_raw_open(napi_env env, napi_callback_info info) {
+  napi_value value;
+  if (!arguments(env, info, 1, &value)) return NULL;
+  struct raw_handle *handle = calloc(1, sizeof *handle);
+  if (handle == NULL) return throw_errno(env, ENOMEM);
+  int error = raw_open(&handle->sockets, (uint32_t)number(env, value));
+  if (error != 0) {
+    free(handle);
+    return throw_errno(env, error);
+  }
+  return tagged_external(env, handle, forget_raw, &RAW_TAG);
+}
+
+/* rawSend(handle, destination, interface, bytes) */
+static napi_value do_raw_send(napi_env env, napi_callback_info info) {
+  napi_value values[4];
+  struct raw_handle *handle;
+  uint8_t *destination, *bytes;
+  size_t address_bytes, length;
+  if (!arguments(env, info, 4, values) || (handle = tagged(env, values[0], &RAW_TAG)) == NULL ||
+      !bytes_of(env, values[1], &destination, &address_bytes) || !bytes_of(env, values[3], &bytes, &length)) {
+    return NULL;
+  }
+  int error = raw_send(&handle->sockets, destination, address_bytes, (uint32_t)number(env, values[2]), bytes, length);
+  return error == 0 ? NULL : throw_errno(env, error);
+}
+
+/* rawClose(handle) */
+static napi_value do_raw_close(napi_env env, napi_callback_info info) {
+  napi_value value;
+  struct raw_handle *handle;
+  if (!arguments(env, info, 1, &value) || (handle = tagged(env, value, &RAW_TAG)) == NULL) return NULL;
+  raw_close(&handle->sockets);
+  return NULL;
+}
+
+static const napi_property_descriptor functions[] = {
+    JS_FUNCTION("netlinkOpen", do_open),     JS_FUNCTION("netlinkSend", do_send),
+    JS_FUNCTION("netlinkReceive", do_receive), JS_FUNCTION("netlinkListen", do_listen),
+    JS_FUNCTION("netlinkClose", do_close),   JS_FUNCTION("rawOpen", do_raw_open),
+    JS_FUNCTION("rawSend", do_raw_send),     JS_FUNCTION("rawClose", do_raw_close),
+};
+const struct js_exports js_netlink_exports = JS_EXPORTS(functions);

@@ -1,0 +1,39 @@
+/* Netlink and raw sockets: moves bytes, knows nothing of what is in them. src/netlink/ writes and reads the messages. */
+#ifndef COUNTERSIGN_NETLINK_H
+#define COUNTERSIGN_NETLINK_H
+
+#include "data_path.h"
+
+struct netlink;
+
+/* What a listening thread has received: datagrams one behind the other, each filled up to four bytes. */
+struct received {
+  struct received *next;
+  size_t length;
+  uint8_t bytes[];
+};
+
+/* A socket of a netlink protocol; `groups` are the multicast groups to join as bits. NULL with errno set. */
+struct netlink *netlink_open(int protocol, uint32_t groups, int receive_bytes);
+/* Hands messages to the kernel, which has worked them all off on return. 0 or an errno. */
+int netlink_send(struct netlink *netlink, const uint8_t *bytes, size_t length);
+/* One datagram that is there already. @returns its length, or -errno; EAGAIN: there is none. */
+ssize_t netlink_receive(struct netlink *netlink, uint8_t *bytes, size_t room);
+/* Starts a thread that receives; netlink_receive must not be called any more. 0 or an errno. */
+int netlink_listen(struct netlink *netlink, wake_function wake, void *context);
+/* What the thread has received since the last call, oldest first; the caller frees each.
+   *lost: overruns and cut datagrams since then. *error: why the thread has ended, or 0. */
+struct received *netlink_take(struct netlink *netlink, uint64_t *lost, int *error);
+/* Ends the thread and closes the socket. */
+void netlink_close(struct netlink *netlink);
+
+/* Sockets that send whole IP packets, with this mark on each. 0 or an errno. */
+struct raw_sockets {
+  int four, six;
+};
+int raw_open(struct raw_sockets *raw, uint32_t mark);
+int raw_send(const struct raw_sockets *raw, const uint8_t *destination, size_t address_bytes, uint32_t interface,
+             const uint8_t *bytes, size_t length);
+void raw_close(struct raw_sockets *raw);
+
+#endif

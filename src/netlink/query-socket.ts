@@ -1,0 +1,131 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { NativeAddon, NativeNetlink } from '../native.ts';
+import { decodeMessages, type Message } from './message.ts';
+import { MessageWriter } from './message-writer.ts';
+
+/** `linux/netlink.h`. */
+export const PROTOCOL = { socketDiagnosis: 4, netfilter: 12 } as const;
+
+const RECEIVE_BYTES = 1024 * 1024;
+/** Beginnings again after the table has changed under a dump. */
+const MOST_ATTEMPTS = 5;
+
+/** The errno of an answer by which the kernel says that it has not what was asked for. */
+export const ENOENT = 2;
+
+/** Writes one request. */
+export type Request = (writer: MessageWriter, sequence: number) => void;
+
+/**
+ * Asks the kernel one thing after the other, on a socket of its own. The kernel answers while it takes the request, so that nothing has to be
+ * waited for.
+ */
+export class QuerySocket {
+  readonly #addon: NativeAddon;
+  readonly #socket: NativeNetlink;
+  readonly #writer = new MessageWriter();
+  #sequence = 0;
+
+  /** @throws Error with a `code`: EPERM, EPROTONOSUPPORT where the kernel has no such part */
+  constructor(addon: NativeAddon, protocol: number) {
+    this.#addon = addon;
+    this.#socket = addon.netlinkOpen(protocol, 0, RECEIVE_BYTES);
+  }
+
+  /** Sends one request that asks for an acknowledgement. @returns the errno of the answer, 0 when it was done */
+  request(write: Request): number {
+    return this.#exchange(write, () => {});
+  }
+
+  /** The message with which one request is answered, if it is. @throws Error for any errno but {@link ENOENT} */
+  find(write: Request): Message | undefined {
+    const found: Message[] = [];
+    const errno = this.#exchange(write, (message) => found.push(message));
+    if (errno !== 0 && errno !== ENOENT) throw failure(errno);
+    return found[0];
+  }
+
+  close(): void {
+    this.#addon.netlinkClose(this.#socket);
+  }
+
+  #exchange(write: Request, onMessage: (message: Message) => unknown): number {
+    this.#sequence = (this.#sequence + 1) >>> 0;
+    write(this.#writer, this.#sequence);
+    this.#addon.netlinkSend(this.#socket, this.#writer.take());
+    for (;;) {
+      const datagram = this.#addon.netlinkReceive(this.#socket);
+      if (datagram === undefined) throw new Error('the kernel has not answered');
+      for (const one of decodeMessages(datagram).received) {
+        if (one.sequence !== this.#sequence) continue;
+        if (one.kind === 'message') onMessage(one);
+        else return one.errno;
+      }
+    }
+  }
+}
+
+/**
+ * All messages of a dump, as `decode` reads them. Between its pieces other work goes on; a dump under which the table has changed is made again.
+ * @throws Error for any errno
+ */
+export async function dumpAll<T>(
+  addon: NativeAddon,
+  protocol: number,
+  write: Request,
+  decode: (message: Message) => T | undefined,
+): Promise<T[]> {
+  for (let attempt = 1; attempt <= MOST_ATTEMPTS; attempt++) {
+    const socket = addon.netlinkOpen(protocol, 0, RECEIVE_BYTES);
+    try {
+      const all = await dumpOnce(addon, socket, write, decode);
+      if (all !== undefined) return all;
+    } finally {
+      addon.netlinkClose(socket);
+    }
+  }
+  throw new Error('the table of the kernel changes faster than it can be read');
+}
+
+/** @returns undefined when the dump has holes */
+async function dumpOnce<T>(
+  addon: NativeAddon,
+  socket: NativeNetlink,
+  write: Request,
+  decode: (message: Message) => T | undefined,
+): Promise<T[] | undefined> {
+  const writer = new MessageWriter();
+  write(writer, 1);
+  addon.netlinkSend(socket, writer.take());
+  const all: T[] = [];
+  let holes = false;
+  for (;;) {
+    const datagram = addon.netlinkReceive(socket);
+    if (datagram === undefined) throw new Error('the kernel ended a dump without saying so');
+    for (const one of decodeMessages(datagram).received) {
+      if (one.kind === 'message') {
+        holes ||= one.interrupted;
+        const read = decode(one);
+        if (read !== undefined) all.push(read);
+      } else if (one.errno !== 0) throw failure(one.errno);
+      else if (one.kind === 'done') return holes ? undefined : all;
+    }
+    await nextTurn();
+  }
+}
+
+function failure(errno: number): Error {
+  return Object.assign(new Error(`the kernel refuses the request: ${nameOf(errno)}`), { errno });
+}
+
+const NAMES = new Map([
+  [1, 'EPERM: it takes the capability NET_ADMIN in this network namespace'],
+  [16, 'EBUSY: somebody else has it'],
+  [22, 'EINVAL'],
+  [95, 'EOPNOTSUPP: the kernel was built without it'],
+]);
+
+/** What an errno says, for messages. */
+export function nameOf(errno: number): string {
+  return NAMES.get(errno) ?? `errno ${errno}`;
+}

@@ -1,0 +1,407 @@
+import { type ClientContext, type ClientState, startClient, stepClient } from '../handshake/client.ts';
+import type { PeerIdentity } from '../handshake/credentials.ts';
+import type { Clock, Failure, HandshakeEvent } from '../handshake/outcome.ts';
+import { frameBefore, wholeFrame } from './carrier-frames.ts';
+import { FLOW_TIME, type FlowContext, type FlowEffect, type FlowEvent, type FlowStep } from './flow-step.ts';
+import { buildPacket, buildReset, withPayload } from './packets-build.ts';
+import { readSynOptions, type SynOptions } from './packets-options.ts';
+import {
+  isOpening,
+  isReset,
+  isSynAck,
+  payloadLength,
+  payloadOf,
+  reversedTuple,
+  sequenceAdd,
+  sequenceDistance,
+  TCP_FLAG,
+  type TcpPacket,
+} from './packets.ts';
+
+/** What does not change in the life of a flow that this pod opened. */
+export interface ClientFlowContext<I extends PeerIdentity> extends FlowContext<I> {
+  readonly handshake: ClientContext<I>;
+}
+
+export type ClientFlow<I extends PeerIdentity> =
+  | (Opened & {
+      readonly at: 'syn-sent';
+      readonly hello: Uint8Array;
+      readonly machine: ClientState<I>;
+      /** When the SYN went out last, and how often. Monotonic milliseconds. */
+      readonly sentAt: number;
+      readonly sent: number;
+    })
+  /** The server has proven itself and waits for our Proof: it goes with every packet until the server is heard. */
+  | (Answered<I> & {
+      readonly at: 'proving';
+      readonly proof: Uint8Array;
+      readonly since: number;
+      readonly repeats: number;
+    })
+  | (Answered<I> & { readonly at: 'open'; readonly proof: Uint8Array | undefined })
+  | { readonly at: 'over' };
+
+interface Opened {
+  /** Sequence number of the own SYN. */
+  readonly initial: number;
+  /** Payload that fits a packet of ours with the SYN's options, bytes. */
+  readonly room: number;
+}
+
+interface Answered<I extends PeerIdentity> extends Opened {
+  /** Sequence number of the server's SYN. */
+  readonly serverInitial: number;
+  readonly machine: ClientState<I>;
+  readonly window: number;
+}
+
+type Step<I extends PeerIdentity> = FlowStep<ClientFlow<I>, I>;
+
+/** Why a flow cannot use this carrier although the server speaks it. */
+export interface NoRoom {
+  readonly noRoom: string;
+}
+
+/** How much payload fits beside a SYN's own options. */
+export function roomOf(packet: TcpPacket, { maximumSegment }: SynOptions): number {
+  return Math.max(0, maximumSegment - (packet.payloadAt - packet.tcpAt - 20));
+}
+
+/**
+ * The first SYN of a connection: it leaves with the Hello instead of whatever payload and Fast Open option the application gave it.
+ * @param packet a SYN without ACK
+ */
+export function openClientFlow<I extends PeerIdentity>(
+  packet: TcpPacket,
+  options: SynOptions,
+  context: ClientFlowContext<I>,
+  now: Clock,
+): Step<I> | NoRoom {
+  const room = roomOf(packet, options);
+  const started = startClient(context.handshake);
+  const { state: machine } = started;
+  if (machine.at !== 'awaiting-reply') throw new Error('a client begins with its Hello');
+  if (machine.hello.length > room) {
+    return { noRoom: `the Hello is ${machine.hello.length} bytes long and a SYN here has room for ${room}` };
+  }
+  const { hello } = machine;
+  return {
+    state: { at: 'syn-sent', initial: packet.sequence, room, hello, machine, sentAt: now.monotonic, sent: 1 },
+    effects: [{ kind: 'pass', bytes: withPayload(packet, [hello], packet.sequence, options) }],
+  };
+}
+
+/** What a flow that this pod opened does about an event. */
+export function stepClientFlow<I extends PeerIdentity>(
+  state: ClientFlow<I>,
+  event: FlowEvent,
+  context: ClientFlowContext<I>,
+  now: Clock,
+): Step<I> {
+  if (state.at === 'over') return { state, effects: event.kind === 'tick' ? [] : [{ kind: 'drop' }] };
+  if (event.kind === 'tick') return tick(state, context, now);
+  return event.kind === 'out'
+    ? outgoing(state, event.packet, context, now)
+    : incoming(state, event.packet, context, now);
+}
+
+function outgoing<I extends PeerIdentity>(
+  state: Exclude<ClientFlow<I>, { at: 'over' }>,
+  packet: TcpPacket,
+  context: ClientFlowContext<I>,
+  now: Clock,
+): Step<I> {
+  if (isOpening(packet)) {
+    if (state.at !== 'syn-sent' || packet.sequence !== state.initial) return dropped(state);
+    const options = readSynOptions(packet);
+    if (options === undefined || state.hello.length > roomOf(packet, options)) return dropped(state);
+    return {
+      state: { ...state, sentAt: now.monotonic, sent: state.sent + 1 },
+      effects: [{ kind: 'pass', bytes: withPayload(packet, [state.hello], packet.sequence, options) }],
+    };
+  }
+  if (isReset(packet)) return passed(state);
+  if (state.at === 'syn-sent') return dropped(state);
+  if (state.at === 'open') return passed(state);
+  return { state, effects: withProof(state, packet, context) };
+}
+
+/** The Proof goes before the data where it fits, else in a packet of its own. */
+function withProof<I extends PeerIdentity>(
+  state: ClientFlow<I> & { at: 'proving' },
+  packet: TcpPacket,
+  context: ClientFlowContext<I>,
+): FlowEffect<I>[] {
+  const { proof, initial } = state;
+  const streamStart = sequenceAdd(initial, 1);
+  const fits = proof.length + payloadLength(packet) <= state.room;
+  if (packet.sequence === streamStart && fits) {
+    const sequence = sequenceAdd(streamStart, -proof.length);
+    return [{ kind: 'pass', bytes: withPayload(packet, [proof, payloadOf(packet)], sequence) }];
+  }
+  return [{ kind: 'inject', bytes: proofAlone(state, proof, context) }, { kind: 'pass' }];
+}
+
+function incoming<I extends PeerIdentity>(
+  state: Exclude<ClientFlow<I>, { at: 'over' }>,
+  packet: TcpPacket,
+  context: ClientFlowContext<I>,
+  now: Clock,
+): Step<I> {
+  if (isSynAck(packet)) return synAck(state, packet, context, now);
+  if (isOpening(packet)) {
+    if (state.at !== 'syn-sent') return dropped(state);
+    return over([
+      { kind: 'drop' },
+      { kind: 'inject', bytes: resetToApplication(state, context) },
+      { kind: 'failed', reason: 'handshake-aborted', detail: 'both sides opened the connection at once' },
+    ]);
+  }
+  if (isReset(packet)) return reset(state, packet, context, now);
+  if (state.at === 'syn-sent') return dropped(state);
+  const streamStart = sequenceAdd(state.serverInitial, 1);
+  const frame = frameBefore(packet, streamStart);
+  const stripped = (): FlowEffect<I> =>
+    frame === undefined
+      ? { kind: 'pass' }
+      : { kind: 'pass', bytes: withPayload(packet, [payloadOf(packet).subarray(frame.length)], streamStart) };
+  if (state.at === 'open') return { state, effects: [stripped()] };
+  if (frame === undefined) {
+    // Only a server that has accepted our Proof lets its kernel speak: its Verdict was lost, the session is not resumed.
+    if (!isPlausible(state, packet)) return dropped(state);
+    return opened(state, state.machine, [{ kind: 'pass' }], peerOf(state.machine));
+  }
+  const next = stepClient(state.machine, { kind: 'frame', bytes: frame }, context.handshake, now);
+  const failure = next.effects.find((effect) => effect.kind === 'failed');
+  if (failure !== undefined) return refusedLate(state, packet, failure, context);
+  const established = next.effects.find((effect) => effect.kind === 'established');
+  if (established === undefined) return dropped(state);
+  return opened(state, next.state, [stripped()], established.peer);
+}
+
+function synAck<I extends PeerIdentity>(
+  state: Exclude<ClientFlow<I>, { at: 'over' }>,
+  packet: TcpPacket,
+  context: ClientFlowContext<I>,
+  now: Clock,
+): Step<I> {
+  if (packet.acknowledgement !== sequenceAdd(state.initial, 1)) return dropped(state);
+  if (state.at !== 'syn-sent') {
+    if (packet.sequence !== state.serverInitial) return dropped(state);
+    const pass: FlowEffect<I> = { kind: 'pass', bytes: withPayload(packet, []) };
+    // Our kernel answers it, and that answer bears the Proof; of a flow that is the kernel's it would not, so we say it ourselves.
+    if (state.at === 'proving' || state.proof === undefined) return { state, effects: [pass] };
+    return { state, effects: [{ kind: 'inject', bytes: proofAlone(state, state.proof, context) }, pass] };
+  }
+  const frame = wholeFrame(packet);
+  if (frame === undefined) return withoutReply(packet, context);
+  const options = readSynOptions(packet);
+  if (options === undefined) return dropped(state);
+  const event: HandshakeEvent = { kind: 'frame', bytes: frame };
+  const answered = stepClient(state.machine, event, context.handshake, now);
+  const asked = answered.effects.find((effect) => effect.kind === 'judge');
+  if (asked === undefined) {
+    const failure = answered.effects.find((effect) => effect.kind === 'failed');
+    return refused(state, packet, failure ?? NO_ANSWER, undefined, context);
+  }
+  const verdict = context.judge(asked.peer, asked.handshake);
+  const judged = stepClient(answered.state, { kind: 'judged', verdict }, context.handshake, now);
+  const sent = judged.effects.find((effect) => effect.kind === 'send')?.bytes;
+  const failure = judged.effects.find((effect) => effect.kind === 'failed');
+  if (failure !== undefined) return refused(state, packet, failure, sent, context);
+  const base = {
+    initial: state.initial,
+    room: Math.min(state.room, roomOf(packet, options)),
+    serverInitial: packet.sequence,
+    machine: judged.state,
+    window: (packet.bytes[packet.tcpAt + 14]! << 8) | packet.bytes[packet.tcpAt + 15]!,
+  };
+  const pass: FlowEffect<I> = { kind: 'pass', bytes: withPayload(packet, []) };
+  if (sent === undefined) {
+    const established: FlowEffect<I> = { kind: 'established', peer: asked.peer, handshake: asked.handshake };
+    return {
+      state: { ...base, at: 'open', proof: undefined },
+      effects: [{ kind: 'verified' }, pass, established],
+    };
+  }
+  return {
+    state: { ...base, at: 'proving', proof: sent, since: now.monotonic, repeats: 1 },
+    effects: [pass],
+  };
+}
+
+const NO_ANSWER = { kind: 'failed', reason: 'frame-malformed', detail: 'no reply' } as const;
+
+/** A server that answers without a Reply, or a path that took it off: never taken for one that is not enrolled. */
+function withoutReply<I extends PeerIdentity>(packet: TcpPacket, context: ClientFlowContext<I>): Step<I> {
+  return over([
+    { kind: 'drop' },
+    { kind: 'inject', bytes: buildReset(context.tuple, { sequence: packet.acknowledgement }) },
+    { kind: 'fallback', detail: 'the SYN-ACK came without a Reply' },
+  ]);
+}
+
+/** The server is refused: it gets a RST with our Refusal, and the SYN-ACK becomes a RST for our own kernel. */
+function refused<I extends PeerIdentity>(
+  state: ClientFlow<I> & { at: 'syn-sent' },
+  packet: TcpPacket,
+  failure: Failure<I>,
+  refusal: Uint8Array | undefined,
+  context: ClientFlowContext<I>,
+): Step<I> {
+  const local = buildReset(reversedTuple(context.tuple), {
+    sequence: packet.sequence,
+    acknowledgement: sequenceAdd(state.initial, 1),
+  });
+  return over([
+    { kind: 'pass', bytes: local },
+    { kind: 'inject', bytes: buildReset(context.tuple, { sequence: packet.acknowledgement }, refusal) },
+    failed(failure),
+  ]);
+}
+
+/** The Verdict does not hold: both sides are reset. */
+function refusedLate<I extends PeerIdentity>(
+  state: Answered<I>,
+  packet: TcpPacket,
+  failure: Failure<I>,
+  context: ClientFlowContext<I>,
+): Step<I> {
+  const local = buildReset(reversedTuple(context.tuple), { sequence: sequenceAdd(state.serverInitial, 1) });
+  return over([
+    { kind: 'pass', bytes: local },
+    { kind: 'inject', bytes: buildReset(context.tuple, { sequence: packet.acknowledgement }) },
+    failed(failure),
+  ]);
+}
+
+/** A RST in the window ends the flow; what its Refusal says counts as far as its MAC goes. The kernel gets it without payload. */
+function reset<I extends PeerIdentity>(
+  state: Exclude<ClientFlow<I>, { at: 'over' }>,
+  packet: TcpPacket,
+  context: ClientFlowContext<I>,
+  now: Clock,
+): Step<I> {
+  const pass: FlowEffect<I> = { kind: 'pass', bytes: withPayload(packet, []) };
+  if (state.at === 'open') return { state, effects: [pass] };
+  const expected = sequenceAdd(state.initial, 1);
+  const answersSyn = (packet.flags & TCP_FLAG.ack) !== 0 && packet.acknowledgement === expected;
+  const inWindow =
+    state.at === 'syn-sent' ? answersSyn : packet.sequence === sequenceAdd(state.serverInitial, 1);
+  if (!inWindow) return dropped(state);
+  const frame = wholeFrame(packet);
+  if (frame !== undefined) {
+    const { effects } = stepClient(state.machine, { kind: 'frame', bytes: frame }, context.handshake, now);
+    const failure = effects.find((effect) => effect.kind === 'failed');
+    if (failure !== undefined) return over([pass, failed(failure)]);
+  }
+  const detail = 'reset without a reason: refused, or nobody listens there';
+  return over([pass, { kind: 'failed', reason: 'refused-by-peer', detail }]);
+}
+
+function tick<I extends PeerIdentity>(
+  state: Exclude<ClientFlow<I>, { at: 'over' }>,
+  context: ClientFlowContext<I>,
+  now: Clock,
+): Step<I> {
+  if (state.at === 'open') return { state, effects: [] };
+  if (state.at === 'proving') return repeatProof(state, context, now);
+  const waited = now.monotonic - state.sentAt;
+  if (state.sent > 1 && waited >= FLOW_TIME.answer) {
+    return over([{ kind: 'fallback', detail: `no answer to ${state.sent} SYNs with a Hello` }]);
+  }
+  if (waited < FLOW_TIME.abandoned) return { state, effects: [] };
+  return over([
+    { kind: 'failed', reason: 'handshake-timeout', detail: 'no answer, and the application tries no more' },
+  ]);
+}
+
+/**
+ * An application that waits for the server to speak first sends nothing that could bear a lost Proof again, so it is repeated here for some
+ * seconds. After that a server that is silent is given as long as any idle connection.
+ */
+function repeatProof<I extends PeerIdentity>(
+  state: ClientFlow<I> & { at: 'proving' },
+  context: ClientFlowContext<I>,
+  now: Clock,
+): Step<I> {
+  const waited = now.monotonic - state.since;
+  if (waited >= FLOW_TIME.idle) {
+    return over([
+      { kind: 'failed', reason: 'handshake-timeout', detail: 'the server was never heard again' },
+    ]);
+  }
+  if (waited > FLOW_TIME.handshake || waited < state.repeats * FLOW_TIME.repeat)
+    return { state, effects: [] };
+  return {
+    state: { ...state, repeats: state.repeats + 1 },
+    effects: [{ kind: 'inject', bytes: proofAlone(state, state.proof, context) }],
+  };
+}
+
+/** A packet without SYN or frame counts as the server's when it acknowledges what was sent and lies near the stream's beginning. */
+function isPlausible<I extends PeerIdentity>(state: Answered<I>, packet: TcpPacket): boolean {
+  if ((packet.flags & TCP_FLAG.ack) === 0) return false;
+  const acknowledged = sequenceDistance(sequenceAdd(state.initial, 1), packet.acknowledgement);
+  const offset = sequenceDistance(sequenceAdd(state.serverInitial, 1), packet.sequence);
+  return acknowledged >= 0 && offset >= 0;
+}
+
+function opened<I extends PeerIdentity>(
+  state: ClientFlow<I> & { at: 'proving' },
+  machine: ClientState<I>,
+  effects: readonly FlowEffect<I>[],
+  peer: I,
+): Step<I> {
+  return {
+    state: { ...state, at: 'open', machine },
+    effects: [{ kind: 'verified' }, ...effects, { kind: 'established', peer, handshake: 'full' }],
+  };
+}
+
+function peerOf<I extends PeerIdentity>(machine: ClientState<I>): I {
+  if (machine.at !== 'awaiting-verdict') throw new Error(`no peer while ${machine.at}`);
+  return machine.peer;
+}
+
+function proofAlone<I extends PeerIdentity>(
+  state: Answered<I>,
+  proof: Uint8Array,
+  context: ClientFlowContext<I>,
+): Uint8Array {
+  return buildPacket(context.tuple, {
+    sequence: sequenceAdd(state.initial, 1 - proof.length),
+    acknowledgement: sequenceAdd(state.serverInitial, 1),
+    flags: TCP_FLAG.ack,
+    window: state.window,
+    payload: proof,
+  });
+}
+
+function resetToApplication<I extends PeerIdentity>(
+  state: Opened,
+  context: ClientFlowContext<I>,
+): Uint8Array {
+  return buildReset(reversedTuple(context.tuple), {
+    sequence: 0,
+    acknowledgement: sequenceAdd(state.initial, 1),
+  });
+}
+
+function failed<I extends PeerIdentity>(failure: Failure<I>): FlowEffect<I> {
+  const { reason, detail, peer } = failure;
+  return { kind: 'failed', reason, detail, ...(peer === undefined ? {} : { peer }) };
+}
+
+function passed<I extends PeerIdentity>(state: ClientFlow<I>): Step<I> {
+  return { state, effects: [{ kind: 'pass' }] };
+}
+
+function dropped<I extends PeerIdentity>(state: ClientFlow<I>): Step<I> {
+  return { state, effects: [{ kind: 'drop' }] };
+}
+
+function over<I extends PeerIdentity>(effects: readonly FlowEffect<I>[]): Step<I> {
+  return { state: { at: 'over' }, effects };
+}

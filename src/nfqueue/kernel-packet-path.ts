@@ -1,0 +1,279 @@
+import { readFileSync } from 'node:fs';
+import { EXIT, messageOf, UserError } from '../errors.ts';
+import type { NativeAddon, NativeNetlink, NativeRaw } from '../native.ts';
+import {
+  type Connection,
+  decodeConnection,
+  encodeDelete,
+  encodeDump,
+  encodeGet,
+  encodeMark,
+} from '../netlink/conntrack.ts';
+import { decodeMessages } from '../netlink/message.ts';
+import { MessageWriter } from '../netlink/message-writer.ts';
+import { dumpAll, nameOf, PROTOCOL, QuerySocket } from '../netlink/query-socket.ts';
+import {
+  BIND_ANSWERS,
+  decodePacket,
+  encodeBind,
+  encodeVerdict,
+  isPacket,
+  VERDICT,
+} from '../netlink/queue.ts';
+import { encodeSocketDestroy } from '../netlink/socket-destroy.ts';
+import type { Marks } from './marks.ts';
+import type {
+  ConntrackEntry,
+  FlowTuple,
+  OpenOptions,
+  PacketPath,
+  PacketPathEvents,
+  PacketVerdict,
+  QueuedPacket,
+  QueueStatistics,
+  VerdictOptions,
+} from './packet-path.ts';
+import { queueStatistics } from './queue-statistics.ts';
+
+/** What a packet of handshake size costs in the socket's buffer: the kernel counts whole pages and its own structures. */
+const BUFFER_PER_PACKET = 4096;
+const MOST_BUFFER = 64 * 1024 * 1024;
+/** Orders are handed over at the latest when there are so many bytes of them. */
+const FLUSH_BYTES = 256 * 1024;
+/** The kernel's own bound: what fits into an attribute. */
+const MOST_COPIED = 65_531;
+const STATISTICS_FILE = '/proc/self/net/netfilter/nfnetlink_queue';
+
+/**
+ * NFQUEUE mode's way into the kernel of this network namespace: netlink for packets, verdicts and conntrack, raw sockets for packets of its own.
+ * Queue and marks share one socket, so that the kernel works off verdicts and marks in the order in which they were given.
+ */
+export class KernelPacketPath implements PacketPath {
+  readonly #addon: NativeAddon;
+  readonly #marks: Marks;
+  readonly #events: PacketPathEvents;
+  readonly #orders = new MessageWriter();
+  #opened:
+    | {
+        queues: ReadonlySet<number>;
+        netlink: NativeNetlink;
+        raw: NativeRaw;
+        conntrack: QuerySocket;
+        sockets: QuerySocket;
+      }
+    | undefined;
+  #flushing = false;
+
+  constructor(addon: NativeAddon, marks: Marks, events: PacketPathEvents) {
+    this.#addon = addon;
+    this.#marks = marks;
+    this.#events = events;
+  }
+
+  open(options: OpenOptions): void {
+    const queues = Array.from({ length: options.queues }, (_, index) => options.firstQueue + index);
+    const room = Math.min(MOST_BUFFER, Math.max(1, options.maxWaiting * options.queues) * BUFFER_PER_PACKET);
+    const closers: (() => void)[] = [];
+    try {
+      const netlink = this.#addon.netlinkOpen(PROTOCOL.netfilter, 0, room);
+      closers.push(() => this.#addon.netlinkClose(netlink));
+      const raw = this.#addon.rawOpen(this.#marks.own.value);
+      closers.push(() => this.#addon.rawClose(raw));
+      const conntrack = new QuerySocket(this.#addon, PROTOCOL.netfilter);
+      closers.push(() => conntrack.close());
+      const sockets = new QuerySocket(this.#addon, PROTOCOL.socketDiagnosis);
+      closers.push(() => sockets.close());
+      const early = queues.flatMap((queue) => this.#bind(netlink, queue, options));
+      this.#opened = { queues: new Set(queues), netlink, raw, conntrack, sockets };
+      if (early.length > 0) setImmediate(() => this.#hear(early, 0, undefined));
+      this.#addon.netlinkListen(netlink, (pieces, lost, error) => this.#hear(pieces, lost, error));
+    } catch (error) {
+      this.#opened = undefined;
+      for (const close of closers.toReversed()) close();
+      throw explained(error);
+    }
+  }
+
+  verdict(packet: QueuedPacket, verdict: PacketVerdict, options: VerdictOptions = {}): void {
+    if (verdict === 'drop') {
+      encodeVerdict(this.#orders, packet, VERDICT.drop, {}, 0);
+    } else {
+      const { bytes, mark = packet.mark } = options;
+      const change = verdict === 'repeat' ? options.mark : this.#marks.withAccepted(mark);
+      encodeVerdict(this.#orders, packet, VERDICT[verdict], { mark: change, bytes }, 0);
+    }
+    this.#flushSoon();
+  }
+
+  sendPacket(bytes: Uint8Array): void {
+    this.#flush();
+    const destination = bytes[0]! >>> 4 === 4 ? bytes.subarray(16, 20) : bytes.subarray(24, 40);
+    try {
+      if (this.#opened !== undefined) this.#addon.rawSend(this.#opened.raw, destination, 0, bytes);
+    } catch {
+      // No route, a full queue, a rule of somebody else: lost, as any packet may be.
+    }
+  }
+
+  setConnectionMark(tuple: FlowTuple, mark: number, mask: number): void {
+    const verified = this.#marks.generationOf(mark) !== undefined;
+    encodeMark(this.#orders, tuple, { value: mark, mask }, { liberal: verified, acknowledge: false }, 0);
+    this.#flushSoon();
+  }
+
+  async findConnection(tuple: FlowTuple): Promise<ConntrackEntry | undefined> {
+    this.#flush();
+    const message = this.#opened?.conntrack.find((writer, sequence) => encodeGet(writer, tuple, sequence));
+    const found = message && decodeConnection(message);
+    return found && entryOf(found);
+  }
+
+  async deleteConnection(tuple: FlowTuple): Promise<boolean> {
+    this.#flush();
+    return this.#opened?.conntrack.request((writer, sequence) => encodeDelete(writer, tuple, sequence)) === 0;
+  }
+
+  async dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]> {
+    this.#flush();
+    return dumpAll(
+      this.#addon,
+      PROTOCOL.netfilter,
+      (writer, sequence) => encodeDump(writer, { value: mark, mask }, sequence),
+      (message) => {
+        const found = decodeConnection(message);
+        return found !== undefined && (found.mark & mask) >>> 0 === mark >>> 0 ? entryOf(found) : undefined;
+      },
+    );
+  }
+
+  async destroySocket(tuple: FlowTuple): Promise<boolean> {
+    this.#flush();
+    return (
+      this.#opened?.sockets.request((writer, sequence) => encodeSocketDestroy(writer, tuple, sequence)) === 0
+    );
+  }
+
+  statistics(): QueueStatistics[] {
+    const own = this.#opened?.queues;
+    if (own === undefined) return [];
+    return queueStatistics(readFileSync(STATISTICS_FILE, 'utf8')).filter(({ queue }) => own.has(queue));
+  }
+
+  async close(): Promise<void> {
+    this.#flush();
+    const opened = this.#opened;
+    this.#opened = undefined;
+    if (opened === undefined) return;
+    this.#addon.netlinkClose(opened.netlink);
+    this.#addon.rawClose(opened.raw);
+    opened.conntrack.close();
+    opened.sockets.close();
+  }
+
+  /** @returns what came besides the kernel's answers: the queue may have packets at once */
+  #bind(netlink: NativeNetlink, queue: number, options: OpenOptions): Uint8Array[] {
+    const writer = new MessageWriter();
+    const copyBytes = Math.min(options.copyBytes, MOST_COPIED);
+    encodeBind(writer, { queue, maxLength: options.maxWaiting, copyBytes, gso: false }, queue);
+    this.#addon.netlinkSend(netlink, writer.take());
+    const early: Uint8Array[] = [];
+    let answers = 0;
+    while (answers < BIND_ANSWERS) {
+      const datagram = this.#addon.netlinkReceive(netlink);
+      if (datagram === undefined) throw new Error('the kernel has not answered');
+      for (const one of decodeMessages(datagram).received) {
+        if (one.kind === 'message') early.push(datagram);
+        else {
+          answers++;
+          if (one.errno !== 0) throw new QueueRefused(queue, one.errno);
+        }
+      }
+    }
+    return early;
+  }
+
+  #hear(pieces: readonly Uint8Array[], lost: number, error: string | undefined): void {
+    if (this.#opened === undefined) return;
+    const packets: QueuedPacket[] = [];
+    let unread = 0;
+    for (const piece of pieces) {
+      const { received, whole } = decodeMessages(piece);
+      if (!whole) unread++;
+      for (const one of received) {
+        // Answers are those to verdicts for packets, and marks for connections, that are gone.
+        if (one.kind !== 'message' || !isPacket(one)) continue;
+        const packet = decodePacket(one);
+        if (packet === undefined) unread++;
+        else {
+          const { queue, id, hook, mark, inDevice, outDevice, bytes, wholeLength } = packet;
+          const truncated = wholeLength > bytes.length;
+          packets.push({
+            queue,
+            id,
+            hook,
+            mark,
+            inInterface: inDevice,
+            outInterface: outDevice,
+            bytes,
+            truncated,
+          });
+        }
+      }
+    }
+    if (lost + unread > 0) this.#events.lost(lost + unread);
+    if (packets.length > 0) this.#events.packets(packets);
+    this.#flush();
+    if (error !== undefined)
+      this.#events.failed(new Error(`the netlink socket of the queues failed: ${error}`));
+  }
+
+  #flushSoon(): void {
+    if (this.#orders.length > FLUSH_BYTES) this.#flush();
+    else if (!this.#flushing) {
+      this.#flushing = true;
+      queueMicrotask(() => {
+        this.#flushing = false;
+        this.#flush();
+      });
+    }
+  }
+
+  #flush(): void {
+    if (this.#orders.length === 0) return;
+    const orders = this.#orders.take();
+    if (this.#opened === undefined) return;
+    try {
+      this.#addon.netlinkSend(this.#opened.netlink, orders);
+    } catch (error) {
+      // The packets that these were about stay in the queue: nothing passes, but the caller has to know.
+      const failed = new Error(`verdicts could not be handed to the kernel: ${messageOf(error)}`);
+      setImmediate(() => this.#events.failed(failed));
+    }
+  }
+}
+
+class QueueRefused extends Error {
+  constructor(queue: number, errno: number) {
+    super(
+      errno === 1
+        ? `queue ${queue} is bound by another process, or the capability NET_ADMIN is missing: see /proc/net/netfilter/nfnetlink_queue for who has it`
+        : `queue ${queue} cannot be bound: ${nameOf(errno)}`,
+    );
+  }
+}
+
+function explained(error: unknown): UserError {
+  const code = (error as NodeJS.ErrnoException).code;
+  let said = messageOf(error);
+  if (code === 'EPROTONOSUPPORT') {
+    said =
+      'this kernel has no nfnetlink: load the modules nfnetlink_queue, nf_conntrack_netlink and tcp_diag on the node';
+  } else if (code === 'EPERM') {
+    said = 'it takes the capabilities NET_ADMIN and NET_RAW in this network namespace';
+  }
+  return new UserError(`NFQUEUE mode cannot be started: ${said}`, { exitCode: EXIT.failure, cause: error });
+}
+
+function entryOf({ original, id, mark, state, bytes }: Connection): ConntrackEntry {
+  return { tuple: original, id, mark, tcpState: state, bytes };
+}

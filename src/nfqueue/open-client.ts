@@ -1,0 +1,109 @@
+import type { Clock } from '../handshake/outcome.ts';
+import { denied, allowed, type Judgement } from '../proxy/judgement.ts';
+import { clientContext, judgeServer, ownEnd } from '../proxy/outbound.ts';
+import type { ProvenPeer } from '../proxy/peer.ts';
+import type { Surroundings } from '../proxy/surroundings.ts';
+import { endOf, notReady } from '../proxy/view.ts';
+import type { Endpoint } from '../lib/address.ts';
+import { chooseCarrier, endpointOfServer } from './carrier-choice.ts';
+import type { FallbackMemory } from './fallback-memory.ts';
+import { openClientFlow, roomOf } from './flow-client.ts';
+import { endpointsOf } from './flow-endpoints.ts';
+import type { FlowEffect } from './flow-step.ts';
+import { readSynOptions } from './packets-options.ts';
+import { type TcpPacket, tupleOf } from './packets.ts';
+import { QueuedFlow } from './queued-flow.ts';
+
+/** What becomes of a SYN that this pod's application sends. */
+export type OpenedClient =
+  | { readonly kind: 'stream'; readonly address: string; readonly problem?: string }
+  | { readonly kind: 'refused'; readonly one: QueuedFlow; readonly judgement: Judgement }
+  | {
+      readonly kind: 'opened';
+      readonly one: QueuedFlow;
+      readonly effects: readonly FlowEffect<ProvenPeer>[];
+    };
+
+/** Begins a flow with the first SYN of a connection of this pod. */
+export function openClient(
+  key: string,
+  packet: TcpPacket,
+  around: Surroundings,
+  fallback: FallbackMemory,
+  cut: (one: QueuedFlow) => void,
+  now: Clock,
+): OpenedClient {
+  const tuple = tupleOf(packet);
+  const { source, destination } = endpointsOf(tuple);
+  const stream = { kind: 'stream', address: destination.address } as const;
+  const view = around.view();
+  // The listener says why: there is no policy yet, or the proxy drains, or there is no identity.
+  if (view === undefined || around.draining()) return stream;
+  const choice = chooseCarrier(view, destination);
+  if (choice.kind === 'stream' || fallback.has(destination.address, now.monotonic)) return stream;
+  const one = new QueuedFlow(
+    key,
+    tuple,
+    around.sink,
+    {
+      direction: 'outbound',
+      peer: 'unproven',
+      handshake: 'none',
+      source: ownEnd(view, source),
+      destination: endOf(view, destination),
+    },
+    cut,
+    now.monotonic,
+  );
+  if (choice.kind === 'refused') return { kind: 'refused', one, judgement: choice.judgement };
+  const options = readSynOptions(packet);
+  if (options === undefined) return stream;
+  const handshake = clientContext(destination, around, 'syn');
+  if (handshake === undefined) return stream;
+  const judge = (peer: ProvenPeer): Judgement => judgeAnswerer(peer, destination, around);
+  const context = {
+    tuple,
+    handshake: {
+      ...handshake,
+      toSelf: choice.toSelf,
+      offers: handshake.offers.slice(
+        0,
+        offersThatFit(handshake.credentials.token.length, tuple.family, roomOf(packet, options)),
+      ),
+    },
+    judge: (peer: ProvenPeer, kind: 'full' | 'resumed') => {
+      one.flow.learn({ destination: { ...destination, namespace: peer.namespace, pod: peer.podName } });
+      one.flow.rejudge = () => judge(peer);
+      one.peer = peer;
+      return one.judge(judge(peer), kind);
+    },
+  };
+  const opened = openClientFlow(packet, options, context, now);
+  if ('noRoom' in opened) return { ...stream, problem: opened.noRoom };
+  one.machine = { role: 'client', state: opened.state, context };
+  return { kind: 'opened', one, effects: opened.effects };
+}
+
+/** Bytes of a Hello beside token, address and offers: `docs/protocol.md` sections 2 and 3. */
+const HELLO_FIXED = 12 + 1 + 1 + 32 + 32 + 3 + 1 + 2 + 1 + 16;
+/** Session id, counter and binder. */
+const OFFER = 16 + 8 + 16;
+
+/** Sessions are a saving; those that do not fit the SYN stay at home. */
+function offersThatFit(tokenLength: number, family: 4 | 6, room: number): number {
+  const left = room - HELLO_FIXED - (family === 4 ? 4 : 16) - tokenLength;
+  return Math.max(0, Math.floor(left / OFFER));
+}
+
+/** Behind a Service any endpoint may answer; the proven one's own address and target port are what policy is about. */
+export function judgeAnswerer(peer: ProvenPeer, original: Endpoint, around: Surroundings): Judgement {
+  const view = around.view();
+  if (view === undefined) return notReady();
+  const endpoint = endpointOfServer(view, original, peer.podUid);
+  if (endpoint === undefined) {
+    const detail = `${peer.namespace}/${peer.podName} is no endpoint of ${original.address} port ${original.port}`;
+    return denied('wrong-peer', 'enforce', { detail });
+  }
+  if (view.isSelf(endpoint.address)) return allowed('self');
+  return judgeServer(peer, endpoint, around);
+}

@@ -1,0 +1,76 @@
+import type { Clock } from '../handshake/outcome.ts';
+import { denied, type Judgement } from '../proxy/judgement.ts';
+import { judgeClient, serverContext } from '../proxy/inbound.ts';
+import type { ProvenPeer } from '../proxy/peer.ts';
+import type { Surroundings } from '../proxy/surroundings.ts';
+import { endOf, notReady, unprovenKind } from '../proxy/view.ts';
+import { endpointsOf } from './flow-endpoints.ts';
+import { openServerFlow } from './flow-server.ts';
+import type { FlowEffect } from './flow-step.ts';
+import { readSynOptions } from './packets-options.ts';
+import { payloadOf, type TcpPacket, tupleOf } from './packets.ts';
+import { QueuedFlow } from './queued-flow.ts';
+
+/** What becomes of a SYN with a preamble that somebody sends to this pod. */
+export type OpenedServer =
+  | { readonly kind: 'drop' }
+  | { readonly kind: 'refused'; readonly one: QueuedFlow; readonly judgement: Judgement }
+  | {
+      readonly kind: 'opened';
+      readonly one: QueuedFlow;
+      readonly effects: readonly FlowEffect<ProvenPeer>[];
+    };
+
+/** Begins a flow with the first SYN of a connection to this pod. */
+export function openServer(
+  key: string,
+  packet: TcpPacket,
+  around: Surroundings,
+  cut: (one: QueuedFlow) => void,
+  now: Clock,
+): OpenedServer {
+  const options = readSynOptions(packet);
+  if (options === undefined) return { kind: 'drop' };
+  const tuple = tupleOf(packet);
+  const { source, destination } = endpointsOf(tuple);
+  const view = around.view();
+  const one = new QueuedFlow(
+    key,
+    tuple,
+    around.sink,
+    {
+      direction: 'inbound',
+      peer: view === undefined ? 'unproven' : unprovenKind(view.snapshot.directory.owner(source.address)),
+      handshake: 'none',
+      source: endOf(view, source),
+      destination: endOf(view, destination),
+    },
+    cut,
+    now.monotonic,
+  );
+  const refused = (judgement: Judgement): OpenedServer => ({ kind: 'refused', one, judgement });
+  if (!around.isLocalAddress(destination.address)) return refused(denied('destination-not-local', 'enforce'));
+  if (around.draining()) return refused(denied('draining', 'enforce'));
+  if (view === undefined) return refused(notReady());
+  const handshake = serverContext(destination, around, 'syn');
+  if (handshake === undefined) return refused(denied('identity-unavailable', 'enforce'));
+  const judge = (peer: ProvenPeer): Judgement => judgeClient(peer, source.address, destination, around);
+  const context = {
+    tuple,
+    handshake,
+    judge: (peer: ProvenPeer, kind: 'full' | 'resumed') => {
+      one.flow.learn({ source: { ...source, namespace: peer.namespace, pod: peer.podName } });
+      one.flow.rejudge = () => judge(peer);
+      one.peer = peer;
+      return one.judge(judge(peer), kind);
+    },
+  };
+  const opened = openServerFlow(packet, options, payloadOf(packet), context, now);
+  one.machine = { role: 'server', state: opened.state, context };
+  if (opened.state.at === 'greeted') {
+    one.leave = around.halfOpen.enter(source.address, () => {
+      one.evicted = true;
+    });
+  }
+  return { kind: 'opened', one, effects: opened.effects };
+}

@@ -1,0 +1,143 @@
+/**
+ * The seam between the NFQUEUE mode and the kernel: packets come up, verdicts and a few orders go down. Everything that packets mean is
+ * decided above it; below it are netlink messages (`src/netlink/`) and a transport that moves their bytes.
+ *
+ * What the rules of the namespace hand over is part of the seam (`redirect apply --mode nfqueue` makes them). Both queueing rules stand
+ * in the mangle table, after conntrack and before nat, and never see loopback, the proxy's own traffic, or a redirected connection:
+ *
+ * - mangle OUTPUT and mangle PREROUTING queue every TCP packet with SYN set, whatever its mark, and every other TCP packet of a
+ *   connection whose connmark is not `verified`.
+ * - nat OUTPUT and nat PREROUTING redirect to the proxy's listeners what a verdict marked `stream` (`src/nfqueue/marks.ts`).
+ *
+ * A queue without a listener, or a full one, drops.
+ */
+
+/** Where a packet was queued: the numbers of NF_INET_* in linux/netfilter.h. PREROUTING and INPUT are inbound, the others outbound. */
+export const HOOK = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const;
+
+/** One packet that waits for its verdict. */
+export interface QueuedPacket {
+  /** The queue's number and the packet's number in it (NFQA_PACKET_HDR): together they name it once. */
+  readonly queue: number;
+  readonly id: number;
+  /** A number of {@link HOOK}. */
+  readonly hook: number;
+  /** The packet's own mark (NFQA_MARK), 0 when there is none. */
+  readonly mark: number;
+  /** Interface indexes, 0 where there is none. */
+  readonly inInterface: number;
+  readonly outInterface: number;
+  /** From the IP header on, whole, with finished checksums. Valid until the verdict; it may be kept and changed. */
+  readonly bytes: Uint8Array;
+  /** Set when the packet was longer than what the kernel copied: `bytes` is its beginning. */
+  readonly truncated: boolean;
+  /** Where the kernel attaches conntrack (CONFIG_NETFILTER_NETLINK_GLUE_CT). Nothing may depend on it. */
+  readonly conntrack?: { readonly id: number; readonly mark: number };
+}
+
+/** What the kernel reports. Called from the event loop, never from inside a call of {@link PacketPath}. */
+export interface PacketPathEvents {
+  /** Packets in the order of their queue; a flow is always in the same queue. Each needs exactly one verdict. */
+  packets(batch: readonly QueuedPacket[]): void;
+  /** The kernel could not hand over packets (ENOBUFS): they were dropped. `count` as far as it is known, at least 1. */
+  lost(count: number): void;
+  /** The path is unusable from here on: packets are dropped by the kernel. */
+  failed(error: Error): void;
+}
+
+/** `repeat` runs the packet through its table again (NF_REPEAT). */
+export type PacketVerdict = 'accept' | 'drop' | 'repeat';
+
+/** What goes with an accepted packet. */
+export interface VerdictOptions {
+  /** The packet's new mark, all 32 bits: the caller keeps foreign bits. */
+  readonly mark?: number;
+  /** The packet's new bytes from the IP header on, checksums done (NFQA_PAYLOAD). */
+  readonly bytes?: Uint8Array;
+}
+
+/** A TCP connection in the direction of its first packet, as this namespace saw it before any address translation of its own. */
+export interface FlowTuple {
+  readonly family: 4 | 6;
+  /** Four or sixteen bytes in network order. */
+  readonly sourceAddress: Uint8Array;
+  readonly sourcePort: number;
+  readonly destinationAddress: Uint8Array;
+  readonly destinationPort: number;
+}
+
+/** An entry of conntrack. */
+export interface ConntrackEntry {
+  readonly tuple: FlowTuple;
+  readonly id: number;
+  readonly mark: number;
+  /** TCP_CONNTRACK_* of nf_conntrack_tcp.h: 3 is established, 7 time-wait, 8 close; undefined where it was not reported. */
+  readonly tcpState: number | undefined;
+  /** Bytes of IP packets each way, where net.netfilter.nf_conntrack_acct is on. */
+  readonly bytes: { readonly original: number; readonly reply: number } | undefined;
+}
+
+/** The state of one queue: /proc/net/netfilter/nfnetlink_queue. */
+export interface QueueStatistics {
+  readonly queue: number;
+  readonly waiting: number;
+  /** Dropped because the queue was full, and because the socket's buffer was. */
+  readonly queueDropped: number;
+  readonly userDropped: number;
+}
+
+export interface OpenOptions {
+  /** First queue number and how many follow on, itself included. */
+  readonly firstQueue: number;
+  readonly queues: number;
+  /** Packets that may wait in each queue; what comes on top is dropped. */
+  readonly maxWaiting: number;
+  /** Bytes of a packet that are copied: at most 65,535. */
+  readonly copyBytes: number;
+}
+
+/**
+ * The kernel's side of NFQUEUE mode. Orders are carried out in the order in which they were given, each wholly before the next: a mark that is
+ * set after a verdict is set after that packet has left. A transport may gather the orders of one turn of the event loop.
+ */
+export interface PacketPath {
+  /**
+   * Binds the queues; packets may come from then on.
+   * @throws Error whose message names the queue and the remedy: it is bound by another process, or CAP_NET_ADMIN is missing
+   */
+  open(options: OpenOptions): void;
+
+  /** Decides a queued packet. For one that has its verdict already, or went with its queue, nothing happens. */
+  verdict(packet: QueuedPacket, verdict: PacketVerdict, options?: VerdictOptions): void;
+
+  /**
+   * Sends a whole IP packet, checksums done, by a raw socket (IP_HDRINCL). Its source may be foreign and its destination local: that is how the own
+   * kernel gets a RST. It carries the proxy's own mark and is therefore not queued. May be lost, as any packet may.
+   */
+  sendPacket(bytes: Uint8Array): void;
+
+  /** Sets the bits of `mask` in a connection's mark (CTA_MARK, CTA_MARK_MASK). A connection that is gone is left so. */
+  setConnectionMark(tuple: FlowTuple, mark: number, mask: number): void;
+
+  /** The entry of a connection. */
+  findConnection(tuple: FlowTuple): Promise<ConntrackEntry | undefined>;
+
+  /** Removes a connection's entry. @returns whether there was one */
+  deleteConnection(tuple: FlowTuple): Promise<boolean>;
+
+  /** All TCP entries with `mark` in the bits of `mask`. */
+  dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]>;
+
+  /**
+   * Ends the local socket of a connection (SOCK_DESTROY): its application gets ECONNABORTED, the peer a RST.
+   * @param tuple seen from the socket: the source is its own address
+   * @returns whether there was one; false too where the kernel has no CONFIG_INET_DIAG_DESTROY
+   */
+  destroySocket(tuple: FlowTuple): Promise<boolean>;
+
+  /** One for each queue that is open. */
+  statistics(): QueueStatistics[];
+
+  /** Unbinds the queues. What waits is dropped. Resolves when no more events come. */
+  close(): Promise<void>;
+}

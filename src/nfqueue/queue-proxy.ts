@@ -1,0 +1,384 @@
+import { FrameFormat } from '../handshake/format.ts';
+import type { Clock } from '../handshake/outcome.ts';
+import type { Judgement } from '../proxy/judgement.ts';
+import type { Surroundings } from '../proxy/surroundings.ts';
+import { FallbackMemory } from './fallback-memory.ts';
+import { flowKey } from './flow-key.ts';
+import { openClient } from './open-client.ts';
+import { openServer } from './open-server.ts';
+import type { FlowEffect } from './flow-step.ts';
+import type { ProvenPeer } from '../proxy/peer.ts';
+import type { Marks } from './marks.ts';
+import { buildReset } from './packets-build.ts';
+import { hasRightChecksum } from './packets-checksum.ts';
+import {
+  HOOK,
+  type OpenOptions,
+  type PacketPath,
+  type PacketPathEvents,
+  type QueuedPacket,
+} from './packet-path.ts';
+import {
+  isOpening,
+  isReset,
+  isSynAck,
+  parseTcpPacket,
+  payloadLength,
+  payloadOf,
+  reversedTuple,
+  sequenceAdd,
+  TCP_FLAG,
+  type TcpPacket,
+  tupleOf,
+} from './packets.ts';
+import type { QueuedFlow } from './queued-flow.ts';
+import { TokenBucket } from './token-bucket.ts';
+
+/** How often flows that wait for something are looked at. */
+const TICK_MS = 200;
+/** RSTs a second for packets of connections that nobody knows. */
+const STRAY_RESETS = { perSecond: 1_000, burst: 1_000 };
+
+export interface QueueProxyOptions {
+  readonly createPath: (events: PacketPathEvents) => PacketPath;
+  readonly around: Surroundings;
+  readonly marks: Marks;
+  /** Which run this is, 0 to 15. */
+  readonly generation: number;
+  /** A path takes no SYN with data, or an own Hello does not fit: that address is called by the stream carrier for a while. */
+  readonly onFallback: (address: string, detail: string) => void;
+  /** Packets that the kernel could not hand over. */
+  readonly onLost: (count: number) => void;
+  /** The queues are gone: everything is dropped from here on. */
+  readonly onFailed: (error: Error) => void;
+  /** A packet whose handling threw: a defect, it is dropped. */
+  readonly onDefect: (error: unknown) => void;
+  /** Keeps a verified flow for the next run, and forgets it. */
+  readonly onVerified?: (flow: QueuedFlow) => void;
+  readonly onEnded?: (flow: QueuedFlow) => void;
+}
+
+/**
+ * NFQUEUE mode: takes packets from the queues, gives each flow's reducer what is about it, and does what the reducers ask for. Everything here is
+ * done at once and in order; nothing waits.
+ */
+export class QueueProxy implements PacketPathEvents {
+  readonly path: PacketPath;
+  readonly flows = new Map<string, QueuedFlow>();
+  readonly #options: QueueProxyOptions;
+  readonly #around: Surroundings;
+  readonly #fallback = new FallbackMemory();
+  readonly #waiting = new Set<QueuedFlow>();
+  readonly #strays = new TokenBucket(STRAY_RESETS);
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: QueueProxyOptions) {
+    this.#options = options;
+    this.#around = options.around;
+    this.path = options.createPath(this);
+  }
+
+  /** Binds the queues. @throws as {@link PacketPath.open} */
+  open(options: OpenOptions): void {
+    this.path.open(options);
+    this.#timer = setInterval(() => this.tick(clock()), TICK_MS);
+    this.#timer.unref();
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.path.close();
+  }
+
+  packets(batch: readonly QueuedPacket[]): void {
+    const now = clock();
+    for (const queued of batch) {
+      try {
+        this.#packet(queued, now);
+      } catch (error) {
+        this.path.verdict(queued, 'drop');
+        this.#options.onDefect(error);
+      }
+    }
+  }
+
+  lost(count: number): void {
+    this.#options.onLost(count);
+  }
+
+  failed(error: Error): void {
+    this.#options.onFailed(error);
+  }
+
+  /** Looks at the flows that wait for something. */
+  tick(now: Clock): void {
+    for (const one of this.#waiting) {
+      try {
+        if (one.evicted) this.#evict(one);
+        else this.#apply(one, one.step({ kind: 'tick' }, now), undefined);
+      } catch (error) {
+        this.#forget(one);
+        this.#options.onDefect(error);
+      }
+    }
+  }
+
+  /** Its half-open place went to a newer stranger: our kernel forgets it. */
+  #evict(one: QueuedFlow): void {
+    const { machine } = one;
+    if (machine?.role === 'server' && machine.state.at === 'greeted') {
+      const sequence = sequenceAdd(machine.state.clientInitial, 1);
+      this.path.sendPacket(buildReset(one.tuple, { sequence }));
+    }
+    one.failed('overloaded', 'newer connections took its place');
+    this.#forget(one);
+  }
+
+  /** A flow is over: its record is written. */
+  end(one: QueuedFlow): void {
+    this.#around.open.delete(one.flow);
+    one.flow.end({ ...one.counted, cause: 'end' });
+    this.#forget(one);
+    this.#options.onEnded?.(one);
+  }
+
+  /** Takes a flow of an earlier run back. */
+  adopt(one: QueuedFlow): void {
+    this.flows.set(one.key, one);
+    this.#around.open.add(one.flow);
+    this.path.setConnectionMark(one.tuple, this.#verifiedMark, this.#options.marks.mask);
+  }
+
+  /** Cuts an open connection: out of conntrack, so that its packets are queued again and answered with RSTs, and its socket is ended. */
+  readonly cut = (one: QueuedFlow): void => {
+    this.#around.open.delete(one.flow);
+    this.#forget(one);
+    this.#options.onEnded?.(one);
+    this.cutConnection(one.tuple, one.outgoing);
+  };
+
+  /** Cuts a connection that is no flow here. @param outgoing whether this pod opened it */
+  cutConnection(tuple: QueuedFlow['tuple'], outgoing: boolean): void {
+    const done = Promise.all([
+      this.path.deleteConnection(tuple),
+      this.path.destroySocket(outgoing ? tuple : reversedTuple(tuple)),
+    ]);
+    done.catch((error: unknown) => this.#options.onDefect(error));
+  }
+
+  get #verifiedMark(): number {
+    return this.#options.marks.verified(this.#options.generation);
+  }
+
+  #packet(queued: QueuedPacket, now: Clock): void {
+    const outgoing = queued.hook === HOOK.output || queued.hook === HOOK.postrouting;
+    const packet = queued.truncated ? { error: 'longer than what is copied' } : parseTcpPacket(queued.bytes);
+    if ('error' in packet) return this.path.verdict(queued, 'drop');
+    if (payloadLength(packet) > 0 && startsWithMagic(packet) && !hasRightChecksum(packet)) {
+      return this.path.verdict(queued, 'drop');
+    }
+    const key = flowKey(packet, outgoing);
+    const known = this.flows.get(key);
+    if (isOpening(packet) && !isReset(packet))
+      return this.#opening(queued, packet, key, known, outgoing, now);
+    if (known === undefined) return this.#stray(queued, packet);
+    const of = this.#ofPrevious(known, packet, outgoing) ?? known;
+    this.#apply(of, of.step({ kind: outgoing ? 'out' : 'in', packet }, now), queued);
+  }
+
+  /** Until our kernel has accepted a new connection on the ports of an old one, packets without SYN are the old one's. */
+  #ofPrevious(known: QueuedFlow, packet: TcpPacket, outgoing: boolean): QueuedFlow | undefined {
+    const { previous } = known;
+    if (previous === undefined) return undefined;
+    if (!isSynAck(packet)) return previous;
+    if (outgoing) {
+      known.previous = undefined;
+      this.end(previous);
+      this.flows.set(known.key, known);
+    }
+    return undefined;
+  }
+
+  #opening(
+    queued: QueuedPacket,
+    packet: TcpPacket,
+    key: string,
+    known: QueuedFlow | undefined,
+    outgoing: boolean,
+    now: Clock,
+  ): void {
+    const { machine } = known ?? {};
+    const again =
+      machine !== undefined &&
+      machine.role !== 'recovered' &&
+      machine.state.at !== 'over' &&
+      (machine.role === 'client'
+        ? !outgoing || machine.state.initial === packet.sequence
+        : !outgoing && machine.state.clientInitial === packet.sequence);
+    if (known !== undefined && again) {
+      return this.#apply(known, known.step({ kind: outgoing ? 'out' : 'in', packet }, now), queued);
+    }
+    // Whatever the connection's mark was: this one is judged anew, and nothing of it passes by the queues before.
+    if (known?.verified === true) this.path.setConnectionMark(known.tuple, 0, this.#options.marks.mask);
+    if (outgoing) {
+      if (known !== undefined) this.#superseded(known);
+      return this.#openClient(queued, packet, key, now);
+    }
+    return this.#openServer(queued, packet, key, known, now);
+  }
+
+  /** Our own kernel opens a connection on the same ports: the old one is over. */
+  #superseded(known: QueuedFlow): void {
+    if (known.established) this.end(known);
+    else this.#forget(known);
+  }
+
+  #openClient(queued: QueuedPacket, packet: TcpPacket, key: string, now: Clock): void {
+    const opened = openClient(key, packet, this.#around, this.#fallback, this.cut, now);
+    if (opened.kind === 'stream') {
+      if (opened.problem !== undefined) this.#options.onFallback(opened.address, opened.problem);
+      return this.#toListener(queued);
+    }
+    if (opened.kind === 'refused') {
+      this.path.verdict(queued, 'drop');
+      const numbers = { sequence: 0, acknowledgement: sequenceAdd(packet.sequence, 1) };
+      this.path.sendPacket(buildReset(tupleOf(packet, true), numbers));
+      opened.one.flow.deny(opened.judgement);
+      return;
+    }
+    this.#enter(opened.one);
+    this.#apply(opened.one, opened.effects, queued);
+  }
+
+  #openServer(
+    queued: QueuedPacket,
+    packet: TcpPacket,
+    key: string,
+    known: QueuedFlow | undefined,
+    now: Clock,
+  ): void {
+    // Without a preamble: the listener takes it, which knows redirecting peers, and judges the others by address.
+    if (!startsWithMagic(packet)) return this.#toListener(queued);
+    const opened = openServer(key, packet, this.#around, this.cut, now);
+    if (opened.kind === 'drop') return this.path.verdict(queued, 'drop');
+    if (opened.kind === 'refused') {
+      this.path.verdict(queued, 'drop');
+      const numbers = { sequence: 0, acknowledgement: sequenceAdd(packet.sequence, 1) };
+      this.path.sendPacket(buildReset(tupleOf(packet, true), numbers));
+      opened.one.flow.deny(opened.judgement);
+      return;
+    }
+    const { one } = opened;
+    if (known?.established === true) one.previous = known;
+    else if (known !== undefined) this.#forget(known);
+    if (!one.isOver) this.#enter(one);
+    this.#apply(one, opened.effects, queued);
+  }
+
+  #enter(one: QueuedFlow): void {
+    this.flows.set(one.key, one);
+    this.#waiting.add(one);
+  }
+
+  /** The opening packet goes on unchanged, and nat redirects it to the proxy's own listener. */
+  #toListener(queued: QueuedPacket): void {
+    this.path.verdict(queued, 'accept', { mark: this.#options.marks.withStream(queued.mark) });
+  }
+
+  /** A packet in the middle of a connection that nobody knows: dropped, and both ends are told. */
+  #stray(queued: QueuedPacket, packet: TcpPacket): void {
+    if (isReset(packet)) return this.path.verdict(queued, 'accept');
+    this.path.verdict(queued, 'drop');
+    if (isSynAck(packet) || (packet.flags & TCP_FLAG.ack) === 0) return;
+    if (!this.#strays.take(performance.now())) return;
+    this.path.sendPacket(buildReset(tupleOf(packet, true), { sequence: packet.acknowledgement }));
+    this.path.sendPacket(buildReset(tupleOf(packet), { sequence: packet.sequence }));
+  }
+
+  #apply(
+    one: QueuedFlow,
+    effects: readonly FlowEffect<ProvenPeer>[],
+    queued: QueuedPacket | undefined,
+  ): void {
+    for (const effect of effects) {
+      switch (effect.kind) {
+        case 'pass':
+          if (queued !== undefined) {
+            this.path.verdict(
+              queued,
+              'accept',
+              effect.bytes === undefined ? undefined : { bytes: effect.bytes },
+            );
+          }
+          break;
+        case 'drop':
+          if (queued !== undefined) this.path.verdict(queued, 'drop');
+          break;
+        case 'inject':
+          this.path.sendPacket(effect.bytes);
+          break;
+        case 'verified':
+          this.path.setConnectionMark(one.tuple, this.#verifiedMark, this.#options.marks.mask);
+          one.verified = true;
+          break;
+        case 'established':
+          this.#established(one);
+          break;
+        case 'failed':
+          one.leave?.();
+          one.failed(effect.reason, effect.detail);
+          this.#forget(one);
+          break;
+        case 'fallback':
+          this.#fellBack(one, effect.detail);
+          break;
+      }
+    }
+  }
+
+  #established(one: QueuedFlow): void {
+    one.leave?.();
+    one.leave = undefined;
+    one.established = true;
+    this.#waiting.delete(one);
+    // Between question and answer nothing can have changed: both fall in one turn.
+    one.flow.judge(one.judged ?? ALLOWED);
+    this.#around.open.add(one.flow);
+    this.#options.onVerified?.(one);
+  }
+
+  #fellBack(one: QueuedFlow, detail: string): void {
+    const { address } = one.flow.facts.destination;
+    if (this.#fallback.add(address, performance.now())) this.#options.onFallback(address, detail);
+    this.#forget(one);
+    // Without an entry the application's next SYN is new to nat, and is redirected.
+    this.path.deleteConnection(one.tuple).catch((error: unknown) => this.#options.onDefect(error));
+  }
+
+  #forget(one: QueuedFlow): void {
+    one.leave?.();
+    this.#waiting.delete(one);
+    if (this.flows.get(one.key) !== one) return;
+    this.flows.delete(one.key);
+    const { previous } = one;
+    if (previous === undefined) return;
+    // The new connection never came to be: the old one is the kernel's again.
+    this.flows.set(one.key, previous);
+    this.path.setConnectionMark(previous.tuple, this.#verifiedMark, this.#options.marks.mask);
+  }
+}
+
+const ALLOWED: Judgement = { verdict: 'allow', reason: 'not-isolated' };
+
+function startsWithMagic(packet: TcpPacket): boolean {
+  const payload = payloadOf(packet);
+  const { magic } = FrameFormat;
+  if (payload.length < magic.length) return false;
+  for (let index = 0; index < magic.length; index++) if (payload[index] !== magic[index]) return false;
+  return true;
+}
+
+/** Time as machines get it. */
+export function clock(): Clock {
+  return { monotonic: performance.now(), epochSeconds: Date.now() / 1000 };
+}

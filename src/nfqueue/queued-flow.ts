@@ -1,0 +1,115 @@
+import type { HandshakeKind } from '../handshake/outcome.ts';
+import { Flow, type FlowConnection, type FlowFacts, type FlowSink } from '../proxy/flow.ts';
+import { denied, type Judgement } from '../proxy/judgement.ts';
+import type { ProvenPeer } from '../proxy/peer.ts';
+import { denial } from '../proxy/refusing.ts';
+import type { DenyReason } from '../observe/reasons.ts';
+import { type ClientFlow, type ClientFlowContext, stepClientFlow } from './flow-client.ts';
+import { type ServerFlow, type ServerFlowContext, stepServerFlow } from './flow-server.ts';
+import type { FlowEffect, FlowEvent } from './flow-step.ts';
+import type { FlowTuple } from './packet-path.ts';
+import type { Clock } from '../handshake/outcome.ts';
+
+/** The reducer of a flow with its state. `recovered`: of an earlier run, known from the file of verified flows. */
+export type FlowMachine =
+  | {
+      readonly role: 'client';
+      state: ClientFlow<ProvenPeer>;
+      readonly context: ClientFlowContext<ProvenPeer>;
+    }
+  | {
+      readonly role: 'server';
+      state: ServerFlow<ProvenPeer>;
+      readonly context: ServerFlowContext<ProvenPeer>;
+    }
+  | { readonly role: 'recovered' };
+
+/** One connection that the queues see, with what is reported of it. */
+export class QueuedFlow implements FlowConnection {
+  readonly key: string;
+  /** From who opened it to whom it was opened. */
+  readonly tuple: FlowTuple;
+  readonly startedAt: number;
+  readonly flow: Flow<QueuedFlow>;
+  machine: FlowMachine | undefined;
+  /** The kernel has it: packets without SYN are not queued any more. */
+  verified = false;
+  /** Proven and allowed. */
+  established = false;
+  /** What policy said last. */
+  judged: Judgement | undefined;
+  /** Who the other side proved to be. */
+  peer: ProvenPeer | undefined;
+  /** Newer strangers took its place. */
+  evicted = false;
+  /** The connection that has these ports until our kernel has accepted this one. */
+  previous: QueuedFlow | undefined;
+  /** Leaves the place among the half-open ones. */
+  leave: (() => void) | undefined;
+  /** Bytes of packets each way as conntrack counted them last. */
+  counted = { bytesIn: 0, bytesOut: 0 };
+  readonly #cut: (flow: QueuedFlow) => void;
+
+  /** @param cut ends a connection that is open already */
+  constructor(
+    key: string,
+    tuple: FlowTuple,
+    sink: FlowSink,
+    facts: FlowFacts,
+    cut: (flow: QueuedFlow) => void,
+    startedAt: number = performance.now(),
+  ) {
+    this.key = key;
+    this.tuple = tuple;
+    this.startedAt = startedAt;
+    this.#cut = cut;
+    this.flow = new Flow(sink, this, facts);
+  }
+
+  get outgoing(): boolean {
+    return this.flow.facts.direction === 'outbound';
+  }
+
+  progress(): { bytesIn: number; bytesOut: number } {
+    return this.counted;
+  }
+
+  /** Ends it where it is open; a handshake that fails has sent its own RSTs by then. */
+  reset(): void {
+    if (this.established) this.#cut(this);
+  }
+
+  /** Steps the reducer; a recovered flow lets everything pass. */
+  step(event: FlowEvent, now: Clock): readonly FlowEffect<ProvenPeer>[] {
+    const { machine } = this;
+    if (machine === undefined || machine.role === 'recovered') {
+      return event.kind === 'tick' ? [] : [{ kind: 'pass' }];
+    }
+    if (machine.role === 'client') {
+      const next = stepClientFlow(machine.state, event, machine.context, now);
+      machine.state = next.state;
+      return next.effects;
+    }
+    const next = stepServerFlow(machine.state, event, machine.context, now);
+    machine.state = next.state;
+    return next.effects;
+  }
+
+  get isOver(): boolean {
+    const { machine } = this;
+    return machine !== undefined && machine.role !== 'recovered' && machine.state.at === 'over';
+  }
+
+  /** Keeps what policy said and answers as the handshake's machine wants it. */
+  judge(judgement: Judgement, handshake: HandshakeKind): { allow: true } | ReturnType<typeof denial> {
+    this.judged = judgement;
+    this.flow.learn({ peer: 'proven', handshake });
+    return judgement.verdict === 'deny' ? denial(judgement) : { allow: true };
+  }
+
+  /** Reports a handshake that failed. */
+  failed(reason: DenyReason, detail: string): void {
+    const { judged } = this;
+    this.flow.deny(judged?.reason === reason ? judged : denied(reason, 'enforce', { detail }));
+  }
+}

@@ -1,0 +1,22 @@
+/** A rate with a burst: what costs something is done this often and no more. Times in milliseconds. */
+export class TokenBucket {
+  readonly #perMs: number;
+  readonly #burst: number;
+  #left: number;
+  #at = 0;
+
+  constructor(rate: { perSecond: number; burst: number }) {
+    this.#perMs = rate.perSecond / 1_000;
+    this.#burst = rate.burst;
+    this.#left = rate.burst;
+  }
+
+  /** Takes one; false when there is none. */
+  take(now: number): boolean {
+    this.#left = Math.min(this.#burst, this.#left + Math.max(0, now - this.#at) * this.#perMs);
+    this.#at = now;
+    if (this.#left < 1) return false;
+    this.#left--;
+    return true;
+  }
+}

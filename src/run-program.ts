@@ -1,0 +1,20 @@
+import { type Command, CommanderError } from 'commander';
+import { EXIT, UserError } from './errors.ts';
+
+/** Runs a command line to its end and sets the exit status; errors of a user's are a sentence, defects a stack. */
+export async function runProgram(program: Command): Promise<void> {
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode;
+    } else if (error instanceof UserError) {
+      process.stderr.write(`countersign: ${error.message}\n`);
+      process.exitCode = error.exitCode;
+    } else {
+      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      process.stderr.write(`countersign: ${text}\n`);
+      process.exitCode = EXIT.failure;
+    }
+  }
+}

@@ -1,0 +1,152 @@
+import { Marks } from '../../src/nfqueue/marks.ts';
+import { addressBytes } from '../../src/nfqueue/flow-endpoints.ts';
+import type { FlowTuple } from '../../src/nfqueue/packet-path.ts';
+import { clock, QueueProxy } from '../../src/nfqueue/queue-proxy.ts';
+import type { Simulation, SimulatedPod } from '../proxy/simulation.ts';
+import { MiniTcp } from './mini-tcp.ts';
+import { SimulatedPacketPath } from './simulated-packet-path.ts';
+
+export const MARKS = new Marks();
+
+/** One pod with queues: a simulated kernel with one TCP connection, and the real proxy. */
+export class QueuedPod {
+  readonly pod: SimulatedPod;
+  readonly proxy: QueueProxy;
+  path!: SimulatedPacketPath;
+  tcp!: MiniTcp;
+  /** Opening packets that were redirected to the listener. */
+  readonly redirected: { bytes: Uint8Array; hook: number }[] = [];
+  readonly defects: unknown[] = [];
+  readonly fallbacks: string[] = [];
+  readonly #out: (bytes: Uint8Array) => void;
+
+  constructor(pod: SimulatedPod, out: (bytes: Uint8Array) => void) {
+    this.pod = pod;
+    this.#out = out;
+    pod.pod = { ...pod.pod, nfqueue: true };
+    pod.believed = pod.pod;
+    this.proxy = this.start(0);
+  }
+
+  /** A proxy as after a restart, on the same kernel. */
+  start(generation: number): QueueProxy {
+    const own = Buffer.from(addressBytes(this.pod.address)!);
+    const proxy = new QueueProxy({
+      createPath: (events) => {
+        const path = new SimulatedPacketPath(events, MARKS, {
+          own: (address) => own.equals(address),
+          toKernel: (bytes) => this.tcp.receive(bytes),
+          toNetwork: this.#out,
+          toListener: (bytes, hook) => this.redirected.push({ bytes, hook }),
+        });
+        for (const [key, value] of this.path?.marks ?? []) path.marks.set(key, value);
+        this.path = path;
+        return path;
+      },
+      around: this.pod.proxy!.surroundings,
+      marks: MARKS,
+      generation,
+      onFallback: (address, detail) => this.fallbacks.push(`${address}: ${detail}`),
+      onLost: () => {},
+      onFailed: () => {},
+      onDefect: (error) => this.defects.push(error),
+    });
+    proxy.open({ firstQueue: 0, queues: 1, maxWaiting: 1_024, copyBytes: 65_535 });
+    return proxy;
+  }
+
+  /** Its kernel sends. */
+  readonly send = (bytes: Uint8Array): void => this.path.arrive(bytes, true);
+
+  /** The network brings. */
+  receive(bytes: Uint8Array): void {
+    this.path.arrive(bytes, false);
+  }
+}
+
+/** What the network does with a packet: 0 loses it, 1 brings it, 2 brings it twice, 3 keeps it behind the next ones. */
+export type Fate = 0 | 1 | 2 | 3;
+
+/** Two pods with queues and the network between them. */
+export class QueuedNetwork {
+  readonly client: QueuedPod;
+  readonly server: QueuedPod;
+  /** Every packet that was on the wire. */
+  readonly wire: { from: 'client' | 'server'; bytes: Uint8Array }[] = [];
+  /** Fates of the next packets; after them all arrive. */
+  fates: Fate[] = [];
+  readonly #late: { to: QueuedPod; bytes: Uint8Array }[] = [];
+  readonly #way: { to: QueuedPod; bytes: Uint8Array }[] = [];
+  #ports = 40_000;
+
+  constructor(simulation: Simulation, client: SimulatedPod, server: SimulatedPod) {
+    this.client = new QueuedPod(client, (bytes) => this.#carry('client', bytes));
+    this.server = new QueuedPod(server, (bytes) => this.#carry('server', bytes));
+    simulation.publish();
+  }
+
+  /** A connection of the client's application to the server's; nothing is sent before {@link run}. */
+  connect(
+    options: { initial?: number; serverInitial?: number; port?: number; sourcePort?: number } = {},
+  ): void {
+    const tuple: FlowTuple = {
+      family: this.client.pod.address.includes(':') ? 6 : 4,
+      sourceAddress: addressBytes(this.client.pod.address)!,
+      sourcePort: options.sourcePort ?? this.#ports++,
+      destinationAddress: addressBytes(this.server.pod.address)!,
+      destinationPort: options.port ?? 80,
+    };
+    this.client.tcp = new MiniTcp(tuple, options.initial ?? 1_000, this.client.send);
+    this.server.tcp = new MiniTcp(
+      {
+        family: tuple.family,
+        sourceAddress: tuple.destinationAddress,
+        sourcePort: tuple.destinationPort,
+        destinationAddress: tuple.sourceAddress,
+        destinationPort: tuple.sourcePort,
+      },
+      options.serverInitial ?? 900_000,
+      this.server.send,
+    );
+    this.server.tcp.state = 'listen';
+  }
+
+  /** Carries packets until none is on its way. */
+  run(): void {
+    for (let count = 0; count < 10_000; count++) {
+      const next = this.#way.shift() ?? this.#late.shift();
+      if (next === undefined) return;
+      next.to.receive(next.bytes);
+    }
+    throw new Error('the network does not come to rest');
+  }
+
+  /** Lets both sides say again what has no answer, as after a time-out. */
+  retransmit(): void {
+    this.client.tcp.retransmit();
+    this.run();
+    this.server.tcp.retransmit();
+    this.run();
+  }
+
+  /** Lets so many milliseconds pass for both proxies, in steps of 200. */
+  pass(milliseconds: number): void {
+    const from = clock();
+    for (let passed = 200; passed <= milliseconds; passed += 200) {
+      const now = { monotonic: from.monotonic + passed, epochSeconds: from.epochSeconds + passed / 1000 };
+      this.client.proxy.tick(now);
+      this.server.proxy.tick(now);
+      this.run();
+    }
+  }
+
+  #carry(from: 'client' | 'server', bytes: Uint8Array): void {
+    this.wire.push({ from, bytes: bytes.slice() });
+    const fate = this.fates.shift() ?? 1;
+    const arrival = { to: from === 'client' ? this.server : this.client, bytes: bytes.slice() };
+    if (fate === 1 || fate === 2) this.#way.push(arrival);
+    if (fate === 2) this.#way.push({ ...arrival, bytes: bytes.slice() });
+    if (fate === 3) this.#late.push(arrival);
+    else this.#way.push(...this.#late.splice(0));
+  }
+}

@@ -1,0 +1,145 @@
+import type {
+  ConntrackEntry,
+  FlowTuple,
+  OpenOptions,
+  PacketPath,
+  PacketPathEvents,
+  PacketVerdict,
+  QueuedPacket,
+  QueueStatistics,
+  VerdictOptions,
+} from '../../src/nfqueue/packet-path.ts';
+import { HOOK } from '../../src/nfqueue/packet-path.ts';
+import type { Marks } from '../../src/nfqueue/marks.ts';
+import { tupleKey } from '../../src/nfqueue/flow-key.ts';
+import { isOpening, parseTcpPacket, tupleOf, TCP_FLAG } from '../../src/nfqueue/packets.ts';
+
+/** The kernel's side of a pod, in memory: rules, conntrack marks and queues. Packets are decided in the call that brings them. */
+export class SimulatedPacketPath implements PacketPath {
+  /** Marks of connections, by their own end first. */
+  readonly marks = new Map<string, { tuple: FlowTuple; mark: number }>();
+  readonly destroyed: FlowTuple[] = [];
+  readonly deleted: FlowTuple[] = [];
+  /** How many packets were queued. */
+  queued = 0;
+  isOpen = false;
+  readonly #events: PacketPathEvents;
+  readonly #marks: Marks;
+  readonly #own: (address: Uint8Array) => boolean;
+  readonly #toKernel: (bytes: Uint8Array) => void;
+  readonly #toNetwork: (bytes: Uint8Array) => void;
+  readonly #toListener: (bytes: Uint8Array, hook: number) => void;
+  readonly #pending = new Map<QueuedPacket, (verdict: PacketVerdict, options?: VerdictOptions) => void>();
+  #number = 0;
+
+  constructor(
+    events: PacketPathEvents,
+    marks: Marks,
+    kernel: {
+      own: (address: Uint8Array) => boolean;
+      toKernel: (bytes: Uint8Array) => void;
+      toNetwork: (bytes: Uint8Array) => void;
+      toListener: (bytes: Uint8Array, hook: number) => void;
+    },
+  ) {
+    this.#events = events;
+    this.#marks = marks;
+    this.#own = kernel.own;
+    this.#toKernel = kernel.toKernel;
+    this.#toNetwork = kernel.toNetwork;
+    this.#toListener = kernel.toListener;
+  }
+
+  /** A packet that the own kernel sends, or that comes from the network. */
+  arrive(bytes: Uint8Array, outgoing: boolean): void {
+    const deliver = outgoing ? this.#toNetwork : this.#toKernel;
+    const packet = parseTcpPacket(bytes);
+    const hook = outgoing ? HOOK.output : HOOK.prerouting;
+    if (!('error' in packet)) {
+      const marked = this.marks.get(tupleKey(tupleOf(packet), outgoing));
+      const verified = marked !== undefined && this.#marks.generationOf(marked.mark) !== undefined;
+      if (verified && (packet.flags & TCP_FLAG.syn) === 0) return deliver(bytes);
+    }
+    this.queued++;
+    if (!this.isOpen) return;
+    const queued: QueuedPacket = {
+      queue: 0,
+      id: this.#number++,
+      hook,
+      mark: 0,
+      inInterface: 0,
+      outInterface: 0,
+      bytes,
+      truncated: false,
+    };
+    this.#pending.set(queued, (verdict, options) => {
+      if (verdict !== 'accept') return;
+      const stream = options?.mark !== undefined && options.mark === this.#marks.withStream(0);
+      if (stream && !('error' in packet) && isOpening(packet))
+        this.#toListener(options?.bytes ?? bytes, hook);
+      else deliver(options?.bytes ?? bytes);
+    });
+    this.#events.packets([queued]);
+  }
+
+  /** Packets without a verdict: there should never be any. */
+  get undecided(): number {
+    return this.#pending.size;
+  }
+
+  open(_options: OpenOptions): void {
+    this.isOpen = true;
+  }
+
+  verdict(packet: QueuedPacket, verdict: PacketVerdict, options?: VerdictOptions): void {
+    const decide = this.#pending.get(packet);
+    this.#pending.delete(packet);
+    decide?.(verdict, options);
+  }
+
+  sendPacket(bytes: Uint8Array): void {
+    const packet = parseTcpPacket(bytes);
+    if ('error' in packet) throw new Error(`a broken packet is sent: ${packet.error}`);
+    if (this.#own(tupleOf(packet).destinationAddress)) this.#toKernel(bytes);
+    else this.#toNetwork(bytes);
+  }
+
+  setConnectionMark(tuple: FlowTuple, mark: number, mask: number): void {
+    const key = tupleKey(tuple, this.#own(tuple.sourceAddress));
+    const before = this.marks.get(key)?.mark ?? 0;
+    this.marks.set(key, { tuple, mark: ((before & ~mask) | mark) >>> 0 });
+  }
+
+  findConnection(tuple: FlowTuple): Promise<ConntrackEntry | undefined> {
+    const found = this.marks.get(tupleKey(tuple, this.#own(tuple.sourceAddress)));
+    return Promise.resolve(found && entryOf(found));
+  }
+
+  deleteConnection(tuple: FlowTuple): Promise<boolean> {
+    this.deleted.push(tuple);
+    return Promise.resolve(this.marks.delete(tupleKey(tuple, this.#own(tuple.sourceAddress))));
+  }
+
+  dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]> {
+    const found = [...this.marks.values()].filter((one) => (one.mark & mask) >>> 0 === mark);
+    return Promise.resolve(found.map(entryOf));
+  }
+
+  destroySocket(tuple: FlowTuple): Promise<boolean> {
+    this.destroyed.push(tuple);
+    return Promise.resolve(true);
+  }
+
+  statistics(): QueueStatistics[] {
+    return [];
+  }
+
+  close(): Promise<void> {
+    this.isOpen = false;
+    return Promise.resolve();
+  }
+}
+
+function entryOf({ tuple, mark }: { tuple: FlowTuple; mark: number }): ConntrackEntry {
+  return { tuple, id: 1, mark, tcpState: 3, bytes: undefined };
+}

@@ -1,0 +1,431 @@
+/** Runs in a network namespace of its own, see kernel-packet-path.test.ts: queues what goes over loopback to one port. */
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import t from 'tap';
+import { loadAddon } from '../../src/native.ts';
+import { KernelPacketPath } from '../../src/nfqueue/kernel-packet-path.ts';
+import { Marks } from '../../src/nfqueue/marks.ts';
+import type {
+  FlowTuple,
+  OpenOptions,
+  PacketPathEvents,
+  QueuedPacket,
+} from '../../src/nfqueue/packet-path.ts';
+import { until } from '../support/until.ts';
+import { resetFor, seen, withData } from '../support/tcp-packet.ts';
+
+const PORT = 7001;
+const QUEUE = 14_100;
+const OPTIONS: OpenOptions = { firstQueue: QUEUE, queues: 2, maxWaiting: 256, copyBytes: 65_535 };
+const LOOPBACK = { 4: '127.0.0.1', 6: '::1' } as const;
+const FAMILIES = [4, 6] as const;
+const addon = loadAddon();
+const marks = new Marks();
+
+t.setTimeout(600_000);
+execFileSync('ip', ['link', 'set', 'lo', 'up']);
+/** Both directions of the port are queued, unless the connection is verified. */
+function rules(
+  how: '-A' | '-D',
+  target = ['-j', 'NFQUEUE', '--queue-balance', `${QUEUE}:${QUEUE + 1}`],
+): void {
+  const { value, mask } = marks.anyVerified;
+  const unverified = ['-m', 'connmark', '!', '--mark', `${value}/${mask}`];
+  for (const tool of ['iptables', 'ip6tables']) {
+    for (const port of ['--dport', '--sport']) {
+      execFileSync(tool, [
+        '-t',
+        'mangle',
+        how,
+        'OUTPUT',
+        '-p',
+        'tcp',
+        port,
+        String(PORT),
+        ...unverified,
+        ...target,
+      ]);
+    }
+  }
+}
+
+/** What a test does with each packet; what came is kept. */
+class Harness {
+  readonly packets: QueuedPacket[] = [];
+  readonly problems: string[] = [];
+  decide: (packet: QueuedPacket, path: KernelPacketPath) => void = (packet, path) =>
+    path.verdict(packet, 'accept');
+  readonly path: KernelPacketPath;
+
+  constructor(options: Partial<OpenOptions> = {}) {
+    const events: PacketPathEvents = {
+      packets: (batch) => {
+        this.packets.push(...batch);
+        for (const packet of batch) this.decide(packet, this.path);
+      },
+      lost: (count) => this.problems.push(`lost ${count}`),
+      failed: (error) => this.problems.push(error.message),
+    };
+    this.path = new KernelPacketPath(addon, marks, events);
+    this.path.open({ ...OPTIONS, ...options });
+  }
+}
+
+async function listen(): Promise<{ server: Server; accepted: Socket[]; heard: () => string }> {
+  const accepted: Socket[] = [];
+  let text = '';
+  const server = createServer((socket) => {
+    accepted.push(socket);
+    socket
+      .on('data', (chunk) => (text += chunk.toString()))
+      .on('error', (error) => (text += `<${(error as NodeJS.ErrnoException).code}>`));
+  });
+  server.listen(PORT, '::');
+  await once(server, 'listening');
+  return { server, accepted, heard: () => text };
+}
+
+function dial(family: 4 | 6): { socket: Socket; said: () => string } {
+  let said = '';
+  const socket = connect({ host: LOOPBACK[family], port: PORT });
+  socket
+    .on('connect', () => (said += 'connected '))
+    .on('data', (chunk) => (said += chunk.toString()))
+    .on('error', (error) => (said += (error as NodeJS.ErrnoException).code));
+  return { socket, said: () => said };
+}
+
+function tupleOf(socket: Socket, family: 4 | 6): FlowTuple {
+  const address =
+    family === 4 ? Uint8Array.of(127, 0, 0, 1) : Uint8Array.from([...Array<number>(15).fill(0), 1]);
+  return {
+    family,
+    sourceAddress: address,
+    sourcePort: socket.localPort!,
+    destinationAddress: address,
+    destinationPort: PORT,
+  };
+}
+
+rules('-A');
+
+t.test(
+  'kernel packet path: what is accepted arrives, whole packets are seen, in both families',
+  async (t) => {
+    const { server, heard } = await listen();
+    const harness = new Harness();
+    for (const family of FAMILIES) {
+      const { socket } = dial(family);
+      socket.end(`hello ${family};`);
+      await until('the application hears it', () => heard().includes(`hello ${family};`));
+    }
+    const flags = harness.packets.map(({ bytes }) => seen(bytes)).filter(({ family }) => family === 6);
+    t.match(flags[0], { flags: { syn: true, ack: false }, destinationPort: PORT });
+    t.match(flags[1], { flags: { syn: true, ack: true }, sourcePort: PORT });
+    t.ok(flags.some(({ data }) => Buffer.from(data).toString() === 'hello 6;'));
+    for (const packet of harness.packets) {
+      t.match(packet, { hook: 3, mark: 0, truncated: false, inInterface: 0 });
+      t.equal(
+        withDataAgain(packet.bytes),
+        Buffer.from(packet.bytes).toString('hex'),
+        'its checksums are finished',
+      );
+    }
+    t.strictSame(harness.problems, []);
+    await harness.path.close();
+    server.close();
+  },
+);
+
+/** The packet with its own data: the same bytes exactly when lengths and checksums were right. */
+function withDataAgain(bytes: Uint8Array): string {
+  return Buffer.from(withData(bytes, seen(bytes).data)).toString('hex');
+}
+
+t.test('kernel packet path: a dropped SYN, and its repetitions, never arrive', async (t) => {
+  const { server, accepted } = await listen();
+  const harness = new Harness();
+  harness.decide = (packet, path) => path.verdict(packet, 'drop');
+  for (const family of FAMILIES) {
+    const { socket, said } = dial(family);
+    await until(
+      'three SYNs came',
+      () => harness.packets.filter(({ bytes }) => seen(bytes).family === family).length >= 3,
+    );
+    t.ok(
+      harness.packets.every(({ bytes }) => seen(bytes).flags.syn && !seen(bytes).flags.ack),
+      'nobody answered',
+    );
+    t.equal(said(), '');
+    socket.destroy();
+  }
+  t.equal(accepted.length, 0);
+  await harness.path.close();
+  server.close();
+});
+
+t.test('kernel packet path: changed bytes are what arrives, longer and shorter ones', async (t) => {
+  const { server, heard } = await listen();
+  const harness = new Harness();
+  harness.decide = (packet, path) => {
+    const { data, flags, destinationPort } = seen(packet.bytes);
+    // Payload on a SYN is what the identity of a handshake looks like; the kernel does not deliver it, as no Fast Open was agreed.
+    if (flags.syn)
+      return path.verdict(packet, 'accept', { bytes: withData(packet.bytes, Buffer.alloc(700, 'i')) });
+    if (destinationPort !== PORT || data.length === 0) return path.verdict(packet, 'accept');
+    return path.verdict(packet, 'accept', { bytes: withData(packet.bytes, Buffer.from('other')) });
+  };
+  for (const family of FAMILIES) {
+    const { socket } = dial(family);
+    socket.write('plain');
+    await until('the changed bytes are heard', () => heard().length >= 5 * (family === 4 ? 1 : 2));
+    socket.destroy();
+  }
+  t.equal(heard(), 'otherother');
+  await harness.path.close();
+  server.close();
+});
+
+t.test('kernel packet path: an accepted packet bears the mark, one for the listener its own', async (t) => {
+  const { server, heard } = await listen();
+  const stand = createServer((socket) => socket.end('listener')).listen(7002, '::');
+  const { stream, accepted } = marks;
+  const count = (
+    tool: string,
+    how: string,
+    { value, mask }: { value: number; mask: number },
+    ...target: string[]
+  ): void => {
+    execFileSync(tool, [
+      '-t',
+      'nat',
+      how,
+      'OUTPUT',
+      '-p',
+      'tcp',
+      '--dport',
+      String(PORT),
+      '-m',
+      'mark',
+      '--mark',
+      `${value}/${mask}`,
+      ...target,
+    ]);
+  };
+  for (const tool of ['iptables', 'ip6tables']) {
+    count(tool, '-A', stream, '-j', 'REDIRECT', '--to-ports', '7002');
+    count(tool, '-A', accepted);
+  }
+  const harness = new Harness();
+  harness.decide = (packet, path) => {
+    const streamed = seen(packet.bytes).flags.syn && seen(packet.bytes).family === 4;
+    path.verdict(packet, 'accept', streamed ? { mark: marks.withStream(packet.mark) } : {});
+  };
+  const redirected = dial(4);
+  await until('the listener answers', () => redirected.said().includes('listener'));
+  const plain = dial(6);
+  plain.socket.end('straight');
+  await until('the application hears', () => heard() === 'straight');
+  const counters = execFileSync('ip6tables', ['-t', 'nat', '-vxnL', 'OUTPUT'], { encoding: 'utf8' });
+  t.match(counters, new RegExp(`^ *1 .*mark match 0xf000000/0xf000000`, 'm'));
+  for (const tool of ['iptables', 'ip6tables']) execFileSync(tool, ['-t', 'nat', '-F', 'OUTPUT']);
+  await harness.path.close();
+  stand.close();
+  server.close();
+});
+
+t.test(
+  'kernel packet path: a verified connection leaves the queue, is found, listed and deleted',
+  async (t) => {
+    const { server, accepted, heard } = await listen();
+    const harness = new Harness();
+    for (const family of FAMILIES) {
+      const { socket } = dial(family);
+      await once(socket, 'connect');
+      const tuple = tupleOf(socket, family);
+      await until('the application has accepted', () => accepted.length > 0);
+      harness.path.setConnectionMark(tuple, marks.verified(7), marks.mask);
+      t.match(await harness.path.findConnection(tuple), { mark: marks.verified(7), tcpState: 3, tuple });
+      const ofThis = (): number =>
+        harness.packets.filter(({ bytes }) => {
+          const { sourcePort, destinationPort } = seen(bytes);
+          return [sourcePort, destinationPort].includes(tuple.sourcePort);
+        }).length;
+      const before = ofThis();
+      for (let count = 1; count <= 20; count++) {
+        socket.write(`${family}${count},`);
+        await until('heard', () => heard().includes(`${family}${count},`));
+      }
+      t.equal(ofThis(), before, 'no packet of it was queued any more');
+      const listed = await harness.path.dumpConnections(marks.anyVerified.value, marks.anyVerified.mask);
+      t.match(
+        listed.filter((one) => one.tuple.family === family),
+        [{ tuple, mark: marks.verified(7) }],
+      );
+      t.equal(
+        (await harness.path.dumpConnections(marks.verified(6), marks.mask)).length,
+        0,
+        'another generation',
+      );
+      t.equal(await harness.path.deleteConnection(tuple), true);
+      t.equal(await harness.path.deleteConnection(tuple), false);
+      t.equal(await harness.path.findConnection(tuple), undefined);
+      socket.write('queued again');
+      await until('it is queued again', () => ofThis() > before);
+      socket.destroy();
+      accepted.length = 0;
+    }
+    await harness.path.close();
+    server.close();
+  },
+);
+
+t.test(
+  'kernel packet path: a mark keeps foreign bits, and one for a connection that is gone does nothing',
+  async (t) => {
+    const { server } = await listen();
+    const harness = new Harness();
+    const { socket } = dial(4);
+    await once(socket, 'connect');
+    const tuple = tupleOf(socket, 4);
+    harness.path.setConnectionMark(tuple, 0x8000_0001, 0xf000_000f);
+    harness.path.setConnectionMark(tuple, marks.verified(15), marks.mask);
+    harness.path.setConnectionMark({ ...tuple, sourcePort: 1 }, marks.verified(15), marks.mask);
+    t.equal((await harness.path.findConnection(tuple))?.mark, (0x8000_0001 | marks.verified(15)) >>> 0);
+    t.strictSame(harness.problems, []);
+    socket.destroy();
+    await harness.path.close();
+    server.close();
+  },
+);
+
+t.test('kernel packet path: destroying a socket tells its program and its peer at once', async (t) => {
+  const { server, accepted, heard } = await listen();
+  const harness = new Harness();
+  for (const family of FAMILIES) {
+    const { socket, said } = dial(family);
+    await until('both ends have it', () => said() !== '' && accepted.length > 0);
+    const tuple = tupleOf(socket, family);
+    t.equal(await harness.path.destroySocket(tuple), true);
+    await until('the program knows', () => said().includes('ECONNABORTED'));
+    await until('the peer knows', () => heard().includes('<ECONNRESET>'));
+    t.equal(await harness.path.destroySocket(tuple), false);
+    accepted.length = 0;
+  }
+  await harness.path.close();
+  server.close();
+});
+
+t.test('kernel packet path: a packet of its own reaches both ends, and is not queued', async (t) => {
+  const { server, accepted, heard } = await listen();
+  const harness = new Harness();
+  const own = ['-m', 'mark', '--mark', `${marks.own.value}/${marks.own.mask}`, '-j', 'ACCEPT'];
+  for (const tool of ['iptables', 'ip6tables']) execFileSync(tool, ['-t', 'mangle', '-I', 'OUTPUT', ...own]);
+  for (const family of FAMILIES) {
+    const refused = dial(family);
+    harness.decide = (packet, path) => {
+      path.verdict(packet, 'drop');
+      path.sendPacket(resetFor(packet.bytes, true));
+    };
+    await until('a refused SYN is told by a reset', () => refused.said() === 'ECONNREFUSED');
+    harness.decide = (packet, path) => path.verdict(packet, 'accept');
+    const open = dial(family);
+    await until('a connection is there', () => open.said() !== '' && accepted.length > 0);
+    const before = harness.packets.length;
+    harness.decide = (packet, path) => {
+      path.verdict(packet, 'drop');
+      if (seen(packet.bytes).destinationPort !== PORT) return;
+      path.sendPacket(resetFor(packet.bytes, true));
+      path.sendPacket(resetFor(withData(packet.bytes, new Uint8Array(0)), false));
+    };
+    open.socket.write('forbidden');
+    await until('the client is reset', () => open.said().includes('ECONNRESET'));
+    await until('the server is reset', () => heard().includes('<ECONNRESET>'));
+    t.notMatch(heard(), /forbidden/);
+    t.ok(
+      harness.packets.slice(before).every(({ bytes }) => !seen(bytes).flags.rst),
+      'no reset was queued',
+    );
+    accepted.length = 0;
+  }
+  for (const tool of ['iptables', 'ip6tables']) execFileSync(tool, ['-t', 'mangle', '-D', 'OUTPUT', ...own]);
+  await harness.path.close();
+  server.close();
+});
+
+t.test('kernel packet path: without a listener, and behind a full queue, nothing passes', async (t) => {
+  const { server, accepted } = await listen();
+  const lonely = dial(4);
+  const before = retransmitted();
+  await until('the SYN was repeated', () => retransmitted() > before);
+  t.equal(lonely.said(), '');
+  lonely.socket.destroy();
+  const harness = new Harness({ maxWaiting: 2, queues: 1 });
+  rules('-D');
+  rules('-A', ['-j', 'NFQUEUE', '--queue-num', String(QUEUE)]);
+  harness.decide = () => {};
+  const many = Array.from({ length: 10 }, () => dial(4));
+  await until('the queue was full', () => (harness.path.statistics()[0]?.queueDropped ?? 0) >= 8);
+  t.match(harness.path.statistics(), [{ queue: QUEUE, waiting: 2 }]);
+  t.equal(accepted.length, 0);
+  t.ok(many.every(({ said }) => said() === ''));
+  await harness.path.close();
+  t.equal(accepted.length, 0, 'what waited was dropped when the queue was closed');
+  for (const { socket } of many) socket.destroy();
+  rules('-D', ['-j', 'NFQUEUE', '--queue-num', String(QUEUE)]);
+  rules('-A');
+  server.close();
+});
+
+/** Segments that the kernel has sent again in this namespace. */
+function retransmitted(): number {
+  const all = execFileSync('nstat', ['-asz', 'TcpRetransSegs'], { encoding: 'utf8' });
+  return Number(/TcpRetransSegs\s+(\d+)/.exec(all)![1]);
+}
+
+t.test(
+  'kernel packet path: a queue that somebody has cannot be bound, and says whose it is to look at',
+  async (t) => {
+    const first = new Harness();
+    t.throws(() => new Harness({ queues: 1, firstQueue: QUEUE + 1 }), {
+      name: 'UserError',
+      message: /NFQUEUE mode cannot be started: queue 14101 is bound by another process.*nfnetlink_queue/,
+    });
+    await first.path.close();
+    const second = new Harness();
+    t.equal(second.path.statistics().length, 2, 'after close it can');
+    await second.path.close();
+    t.strictSame(second.path.statistics(), []);
+  },
+);
+
+t.test('netlink socket: what does not fit into its buffer is dropped, and told as an overrun', async (t) => {
+  const { server, accepted } = await listen();
+  const { MessageWriter } = await import('../../src/netlink/message-writer.ts');
+  const { encodeBind } = await import('../../src/netlink/queue.ts');
+  const tiny = addon.netlinkOpen(12, 0, 1);
+  const writer = new MessageWriter();
+  for (const queue of [QUEUE, QUEUE + 1])
+    encodeBind(writer, { queue, maxLength: 4096, copyBytes: 65_531, gso: false }, 1);
+  addon.netlinkSend(tiny, writer.take());
+  const many = Array.from({ length: 30 }, () => dial(4));
+  let overruns = 0;
+  await until('an overrun is told', () => {
+    try {
+      while (addon.netlinkReceive(tiny) !== undefined);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOBUFS') overruns++;
+    }
+    return overruns > 0;
+  });
+  t.equal(accepted.length, 0, 'nothing passed');
+  addon.netlinkClose(tiny);
+  for (const { socket } of many) socket.destroy();
+  server.close();
+});
+
+t.test('the rules are taken away', (t) => {
+  rules('-D');
+  t.end();
+});

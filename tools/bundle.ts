@@ -1,0 +1,61 @@
+/**
+ * `make bundle`: what an image carries. Two programs, each one file of JavaScript, a code cache and a small launcher:
+ *
+ *   bundle/countersign.cjs  the whole command line
+ *   bundle/sidecar.cjs      what runs in every pod: `proxy`, `redirect`, `version`
+ *
+ * A checkout runs `src/` as it is; bundles are for where start and memory are paid per pod.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+
+const root = join(import.meta.dirname, '..');
+const folder = join(root, 'bundle');
+const BUNDLES = { countersign: 'src/main.ts', sidecar: 'src/sidecar-main.ts' };
+
+rmSync(folder, { recursive: true, force: true });
+mkdirSync(folder);
+for (const [name, entry] of Object.entries(BUNDLES)) {
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: [entry],
+    outfile: join(folder, `${name}.js`),
+    bundle: true,
+    platform: 'node',
+    target: 'node24',
+    format: 'cjs',
+    minify: true,
+    keepNames: true,
+    metafile: true,
+    legalComments: 'none',
+    logLevel: 'warning',
+    define: { 'import.meta.url': '__bundleUrl' },
+  });
+  writeFileSync(
+    join(folder, `${name}.inputs.json`),
+    JSON.stringify(Object.keys(metafile.inputs).sort(), null, 1),
+  );
+  await build({
+    absWorkingDir: root,
+    stdin: {
+      contents: `import { bundleBeside, loadBundle, runBundle } from './src/launch.ts';
+const file = bundleBeside(__dirname, '${name}');
+runBundle(loadBundle(file), file);`,
+      resolveDir: root,
+      loader: 'ts',
+    },
+    outfile: join(folder, `${name}.cjs`),
+    bundle: true,
+    platform: 'node',
+    target: 'node24',
+    format: 'cjs',
+    logLevel: 'warning',
+  });
+  execFileSync(process.execPath, [join(root, 'tools/bundle-cache.ts'), join(folder, `${name}.js`)], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  const size = (file: string): string => `${(readFileSync(join(folder, file)).length / 1024).toFixed(0)} KB`;
+  process.stdout.write(`bundle/${name}.js  ${size(`${name}.js`)}, code cache ${size(`${name}.js.cache`)}\n`);
+}
