@@ -86,6 +86,7 @@ t.test('passes: none is given where an endpoint is chosen for each connection', 
     port: 80,
     ready: true,
     servingWhileTerminating: false,
+    nodeName: undefined,
   }));
   const service = {
     namespace: 'demo',
