@@ -33,6 +33,7 @@ struct end {
   bool eof;      /* the peer's end was read */
   bool finished; /* we have sent our end */
   bool spoken;   /* the brain's bytes were the last ones that were sent here */
+  bool syn_data; /* while connecting: bytes went in the SYN */
   bool draining; /* closed, but what was sent is still to arrive */
   struct buffer out; /* the brain's bytes that did not fit yet; before anything relayed */
 };
@@ -208,7 +209,8 @@ bool pass_guard(struct data_path *path, struct connection *connection);
 bool begin_resumption(struct data_path *path, struct connection *connection, int role);
 /* Does what can be done for it now. Afterwards it is established, TypeScript's, closed, or still under way. */
 void continue_resumption(struct data_path *path, struct connection *connection);
-void resumption_dialled(struct data_path *path, struct connection *connection, int error);
+/* @param repeated the SYN, or what went with it, had to be sent again */
+void resumption_dialled(struct data_path *path, struct connection *connection, int error, bool repeated);
 /* Gives it to TypeScript; what was dialled for it is dropped. */
 void give_up_resumption(struct data_path *path, struct connection *connection);
 /* Those whose time is over, or whose passes were revoked. */

@@ -107,11 +107,11 @@ static napi_value give(napi_env env, struct passes *passes, struct pass *pass) {
 }
 
 /* passOutbound(handle, number, lifetime, session id, client key, server key, admission key,
- *   dialled address, port, target address, port, hello, first counter, counters) -> whether there was room */
+ *   dialled address, port, target address, port, hello, first counter, counters, fast open, syn data) -> whether there was room */
 static napi_value do_pass_outbound(napi_env env, napi_callback_info info) {
-  napi_value values[14];
+  napi_value values[16];
   struct handle *handle;
-  if (!arguments(env, info, 14, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  if (!arguments(env, info, 16, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
   struct pass *pass = calloc(1, sizeof *pass);
   if (pass == NULL) return throw_errno(env, ENOMEM);
   struct sockaddr_storage dialled;
@@ -122,6 +122,8 @@ static napi_value do_pass_outbound(napi_env env, napi_callback_info info) {
   outbound_place(&dialled, pass->place);
   pass->next_counter = number(env, values[12]);
   pass->counter_end = pass->next_counter + number(env, values[13]);
+  pass->fast_open = truth(env, values[14]);
+  pass->syn_data = truth(env, values[15]);
   return give(env, data_path_passes(handle->path), pass);
 }
 

@@ -38,6 +38,7 @@ struct pass {
   uint8_t *hello;
   size_t hello_length;
   uint64_t next_counter, counter_end;
+  bool fast_open, syn_data; /* the SYN is marked; the Hello may go in it */
   /* Inbound: the destination that the client means, its token, and the session with the counters seen. */
   uint8_t meant[PLACE_BYTES];
   size_t meant_length;

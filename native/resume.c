@@ -62,13 +62,17 @@ static void forget(struct data_path *path, struct resuming *resuming) {
   free(resuming);
 }
 
+static void retire(struct data_path *path, struct pass *pass) {
+  pthread_mutex_lock(&path->passes.lock);
+  pass_retire(&path->passes, pass);
+  pthread_mutex_unlock(&path->passes.lock);
+}
+
 static void hand_over(struct data_path *path, struct connection *connection, const uint8_t *reply, size_t length) {
   struct resuming *resuming = take_out(path, connection);
   if (resuming->pass != NULL && resuming->stage == STAGE_REPLY) {
     /* It did not go as foreseen: TypeScript finds out why, and gives another pass when all is well. */
-    pthread_mutex_lock(&path->passes.lock);
-    pass_retire(&path->passes, resuming->pass);
-    pthread_mutex_unlock(&path->passes.lock);
+    retire(path, resuming->pass);
   }
   if (reply == NULL) {
     close_end(path, &connection->end[UPSTREAM], true);
@@ -203,7 +207,7 @@ static bool call(struct data_path *path, struct connection *connection, struct r
   uint8_t place[2 * PLACE_BYTES], nonce[NONCE_BYTES];
   if (!draw(path, nonce)) return false;
   outbound_place(&resuming->original, place);
-  struct command command = {.type = COMMAND_DIAL, .flag = true};
+  struct command command = {.type = COMMAND_DIAL};
   pthread_mutex_lock(&path->passes.lock);
   struct pass *pass = pass_at(&path->passes, place, NULL, now_ms());
   if (pass != NULL && (pass->under_way >= MOST_AT_ONCE || pass->next_counter >= pass->counter_end)) pass = NULL;
@@ -214,6 +218,8 @@ static bool call(struct data_path *path, struct connection *connection, struct r
     resuming->hello_length = pass->hello_length;
     complete_hello(pass, resuming->hello, nonce, pass->next_counter++);
     command.target = pass->target;
+    command.flag = pass->fast_open;
+    command.syn_data = pass->syn_data;
   }
   pthread_mutex_unlock(&path->passes.lock);
   if (pass == NULL) return false;
@@ -288,9 +294,16 @@ void continue_resumption(struct data_path *path, struct connection *connection) 
   else if (resuming->stage == STAGE_REPLY) receive_reply(path, connection);
 }
 
-void resumption_dialled(struct data_path *path, struct connection *connection, int error) {
-  if (error != 0) hand_over(path, connection, NULL, 0);
-  else if (connection->resuming->stage == STAGE_APPLICATION) answer(path, connection);
+void resumption_dialled(struct data_path *path, struct connection *connection, int error, bool repeated) {
+  struct resuming *resuming = connection->resuming;
+  if (error != 0) {
+    hand_over(path, connection, NULL, 0);
+  } else if (resuming->stage == STAGE_APPLICATION) {
+    answer(path, connection);
+  } else if (repeated) {
+    /* Perhaps the path eats such SYNs: the next connection is TypeScript's, which keeps account of that. */
+    retire(path, resuming->pass);
+  }
 }
 
 void tend_resumptions(struct data_path *path) {

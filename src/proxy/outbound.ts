@@ -3,8 +3,8 @@ import type { ClientContext } from '../handshake/client.ts';
 import type { Carrier } from '../handshake/frame-types.ts';
 import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
-import type { Connection } from './connection.ts';
-import { dialOut } from './dial-out.ts';
+import type { Connection, ConnectionEvent } from './connection.ts';
+import { dialFast, dialOut, synFor } from './dial-out.ts';
 import { Flow } from './flow.ts';
 import { clientHandshake, type HandshakeResult, isWithoutAnswer, type JudgePeer } from './handshakes.ts';
 import { allowed, denied, type Judgement } from './judgement.ts';
@@ -153,6 +153,8 @@ async function proven(
       if (result.kind === 'unanswered') around.silentPeers.add(endpoint);
       return refuseResult(flow, result, judged);
     }
+    // A server that did not expect a preamble may have missed the mark: it is sent again in any case.
+    if (isWithoutAnswer(result)) around.fastOpen.forget(endpoint.address);
     if (result.kind === 'failed' && result.reason === 'wrong-peer') {
       await around.changed(DEADLINE.unknownAddress);
     }
@@ -230,8 +232,17 @@ async function handshakeNow(
   const nonce = Buffer.from(context.randomness.nonce).toString('hex');
   around.pendingHellos.add(nonce);
   try {
-    const { connection } = flow;
-    const result = await clientHandshake(connection, endpoint, context, judgePeer, DEADLINE.handshake, begun);
+    const dial = (hello: Uint8Array): Promise<ConnectionEvent> =>
+      dialFast(flow.connection, endpoint, hello, around.fastOpen);
+    const result = await clientHandshake(
+      flow.connection,
+      endpoint,
+      dial,
+      context,
+      judgePeer,
+      DEADLINE.handshake,
+      begun,
+    );
     return { result, judged };
   } finally {
     around.pendingHellos.delete(nonce);
@@ -256,7 +267,7 @@ function givePass(
   const { client } = around.sessions;
   const reserve = (counters: number) => client.reserve(endpoint.address, performance.now(), counters);
   const { namespace, name: pod } = view.snapshot.self;
-  around.passes.giveOutbound(original, endpoint, context, reserve, {
+  around.passes.giveOutbound(original, endpoint, context, synFor(endpoint, around.fastOpen), reserve, {
     peer,
     judgement,
     rejudge,

@@ -82,6 +82,7 @@ export class Passes {
     dialled: Endpoint,
     target: Endpoint,
     context: ClientContext<ProvenPeer>,
+    syn: { readonly fastOpen: boolean; readonly synData: boolean },
     reserve: (counters: number) => { session: Session<ProvenPeer>; first: bigint } | undefined,
     told: Told,
   ): void {
@@ -113,6 +114,7 @@ export class Passes {
       session,
       dialled,
       target,
+      ...syn,
       hello,
       admissionKey: context.admissionKey,
       counters: { first, count: COUNTERS },

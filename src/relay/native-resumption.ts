@@ -54,6 +54,8 @@ export class NativeResumption implements Resumption {
       pass.hello,
       Number(counters.first),
       counters.count,
+      pass.fastOpen,
+      pass.synData,
     );
   }
 

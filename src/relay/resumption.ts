@@ -1,6 +1,6 @@
 import type { CounterWindow } from '../handshake/replay-window.ts';
 import type { Endpoint } from '../lib/address.ts';
-import type { Closed, ConnectionId } from './data-path.ts';
+import type { Closed, ConnectionId, DialOptions } from './data-path.ts';
 
 /**
  * What a data path may offer besides: resumed handshakes that go by a pass. The brain decides in advance, about one place and one session; a
@@ -52,6 +52,9 @@ export interface OutboundPass extends Pass {
   /** As the application dials it. */
   readonly dialled: Endpoint;
   readonly target: Endpoint;
+  /** As {@link DialOptions} has them. A pass whose SYN had to be sent again is over. */
+  readonly fastOpen: DialOptions['fastOpen'];
+  readonly synData: boolean;
   /** A whole Hello for the target with the session as its one offer; nonce, counter, binder and admission are filled in. */
   readonly hello: Uint8Array;
   readonly admissionKey: Uint8Array;

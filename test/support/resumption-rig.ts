@@ -99,6 +99,8 @@ export class ResumptionRig implements DataPathEvents {
       target: this.target,
       hello,
       admissionKey: this.world.admissionKey,
+      fastOpen: true,
+      synData: true,
       counters: { first: changes.first ?? 1_000n, count: changes.count ?? 1_000 },
     });
     return this.#passes;
