@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { setting } from '../config.ts';
+import { inClusterApiServer, setting } from '../config.ts';
 import { UserError } from '../errors.ts';
 import { METRICS_PORT } from '../redirect/ports.ts';
 import type { SidecarFlags } from '../proxy/sidecar.ts';
@@ -21,8 +21,25 @@ export function proxyCommand(): Command {
     .addOption(
       setting(
         '--pod-cidrs <networks>',
-        'files: the pod network, where no Node in the folder tells it, separated by commas',
+        'the pod network, where no Node tells it, separated by commas',
       ).default(''),
+    )
+    .addOption(
+      setting('--api-server <url>', 'kubernetes: the API server; in a pod kubelet tells it').default(
+        inClusterApiServer(),
+        'https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT',
+      ),
+    )
+    .addOption(
+      setting(
+        '--api-token <file>',
+        'kubernetes: token for the API server, read again as it is renewed',
+      ).default('/var/run/secrets/kubernetes.io/serviceaccount/token'),
+    )
+    .addOption(
+      setting('--api-ca <file>', "kubernetes: authority of the API server's certificate").default(
+        '/var/run/secrets/kubernetes.io/serviceaccount/ca.crt',
+      ),
     )
     .addOption(setting('--pod <namespace/name>', 'the pod that this is the sidecar of').makeOptionMandatory())
     .addOption(
@@ -71,8 +88,6 @@ export function proxyCommand(): Command {
     .action(async (flags: SidecarFlags) => {
       if (flags.mode !== 'redirect')
         throw new UserError(`--mode ${flags.mode} is not built yet; --mode redirect is`);
-      if (flags.source !== 'files')
-        throw new UserError(`--source ${flags.source} is not built yet; --source files is`);
       const { runSidecar } = await import('../proxy/sidecar.ts');
       await runSidecar(flags);
     });
