@@ -20,6 +20,9 @@ enum event_type {
   EVENT_STOPPED,
 };
 
+/* What became of data in the SYN. */
+enum syn_data { SYN_DATA_NONE, SYN_DATA_REFUSED, SYN_DATA_TAKEN };
+
 enum close_cause { CAUSE_END, CAUSE_RESET, CAUSE_CLIENT_RESET, CAUSE_UPSTREAM_RESET };
 
 /* What the thread tells. `bytes` belongs to the event and is freed with it. */
@@ -32,6 +35,8 @@ struct event {
   bool flag; /* NOT_FRAME: end of file; PREAMBLE: the upstream side spoke */
   int number; /* DIALLED: errno; CLOSED: cause */
   uint32_t announced;
+  uint32_t syn_retransmits; /* DIALLED */
+  enum syn_data syn_data; /* DIALLED */
   uint64_t bytes_in, bytes_out;
   struct sockaddr_storage peer, local, original; /* family 0: none */
   size_t length;
@@ -57,6 +62,7 @@ struct command {
   uint64_t id;
   enum side side;
   bool flag; /* DIAL: fast open; RELAY: guard */
+  bool syn_data; /* DIAL: bytes may go in the SYN */
   int fd; /* LISTEN */
   int role; /* LISTEN */
   uint32_t max_bytes; /* READ_FRAME; RELAY: 0, or the most that a verdict frame may have */

@@ -30,6 +30,7 @@ struct end {
   bool eof;      /* the peer's end was read */
   bool finished; /* we have sent our end */
   bool spoken;   /* the brain's bytes were the last ones that were sent here */
+  bool syn_data; /* while connecting: bytes went in the SYN */
   bool draining; /* closed, but what was sent is still to arrive */
   struct buffer out; /* the brain's bytes that did not fit yet; before anything relayed */
 };

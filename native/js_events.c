@@ -32,6 +32,8 @@ napi_value js_event(napi_env env, const struct event *event) {
     case EVENT_DIALLED:
       PUSH(js_error_name(env, event->number));
       PUSH(js_endpoint(env, &event->local));
+      PUSH(js_number(env, event->syn_retransmits));
+      PUSH(js_number(env, event->syn_data));
       break;
     case EVENT_PREAMBLE:
       PUSH(flag);

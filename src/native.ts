@@ -44,10 +44,11 @@ export const EVENT = {
   stopped: 7,
 } as const;
 
-/** Numbers of sides, roles and causes of an end, in the order of native/data_path.h. */
+/** Numbers of sides, roles, causes of an end and fates of data in a SYN, in the order of native/data_path.h. */
 export const SIDES = ['client', 'upstream'] as const;
 export const ROLES = ['inbound', 'outbound'] as const;
 export const CAUSES = ['end', 'reset', 'client-reset', 'upstream-reset'] as const;
+export const SYN_DATA = ['none', 'refused', 'taken'] as const;
 
 export type NativeEvent =
   | readonly [
@@ -72,6 +73,8 @@ export type NativeEvent =
       id: number,
       error: string | undefined,
       local: RawEndpoint | undefined,
+      synRetransmits: number,
+      synData: number,
     ]
   | readonly [type: typeof EVENT.preamble, id: number, upstreamSpoke: boolean]
   | readonly [type: typeof EVENT.closed, id: number, cause: number, bytesIn: number, bytesOut: number]
@@ -88,6 +91,7 @@ export interface NativeAddon {
     port: number,
     fastOpen: boolean,
     first: Uint8Array | undefined,
+    synData: boolean,
   ): void;
   command(
     path: NativeDataPath,

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { inClusterApiServer, setting } from '../config.ts';
-import { UserError } from '../errors.ts';
+import { DEFAULT_MARK_MASK } from '../nfqueue/marks.ts';
+import { DEFAULT_QUEUES } from '../nfqueue/queue-numbers.ts';
 import { METRICS_PORT } from '../redirect/ports.ts';
 import type { SidecarFlags } from '../proxy/sidecar.ts';
 
@@ -52,7 +53,31 @@ export function proxyCommand(): Command {
     .addOption(setting('--trust <file>', 'token: trust bundle with the issuer keys to accept'))
     .addOption(setting('--psk <file>', "psk: the secret, from 'countersign identity psk'"))
     .addOption(
-      setting('--mode <mode>', 'how identity travels').choices(['redirect', 'nfqueue']).default('redirect'),
+      setting(
+        '--mode <mode>',
+        "how identity travels; nfqueue: on the packets of TCP's handshake, needs NET_ADMIN and NET_RAW",
+      )
+        .choices(['redirect', 'nfqueue'])
+        .default('redirect'),
+    )
+    .addOption(
+      setting('--first-queue <number>', 'nfqueue: number of the first queue').default(
+        String(DEFAULT_QUEUES.first),
+      ),
+    )
+    .addOption(
+      setting('--queues <count>', 'nfqueue: how many queues there are').default(String(DEFAULT_QUEUES.count)),
+    )
+    .addOption(
+      setting('--mark-mask <mask>', 'nfqueue: eight bits of the marks, for countersign alone').default(
+        `0x${DEFAULT_MARK_MASK.toString(16).padStart(8, '0')}`,
+      ),
+    )
+    .addOption(
+      setting(
+        '--flow-state <file>',
+        'nfqueue: file in memory (tmpfs) with the verified connections; without it a restart cuts them',
+      ),
     )
     .addOption(
       setting('--enforcement <mode>', 'enforce: refuse what policy denies; audit: record it as would_deny')
@@ -81,13 +106,17 @@ export function proxyCommand(): Command {
     .addOption(setting('--drain <seconds>', 'how long open connections may last after SIGTERM').default('25'))
     .addOption(
       setting(
+        '--tcp-probes <ports>',
+        'ports of the application that /tcp-probe/PORT tells kubelet about; injection sets it',
+      ).default(''),
+    )
+    .addOption(
+      setting(
         '--redirect-probe-interval <seconds>',
         'how often it is tested that redirection is in force',
       ).default('10'),
     )
     .action(async (flags: SidecarFlags) => {
-      if (flags.mode !== 'redirect')
-        throw new UserError(`--mode ${flags.mode} is not built yet; --mode redirect is`);
       const { runSidecar } = await import('../proxy/sidecar.ts');
       await runSidecar(flags);
     });

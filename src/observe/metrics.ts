@@ -1,5 +1,11 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { type MetricDescription, type MetricName, METRICS, UNKNOWN_LABEL } from './metric-list.ts';
+import {
+  type FastOpenOutcome,
+  type MetricDescription,
+  type MetricName,
+  METRICS,
+  UNKNOWN_LABEL,
+} from './metric-list.ts';
 import { readMaxFds, readProcess } from './process-readings.ts';
 import type { FlowRecord } from './record.ts';
 
@@ -33,9 +39,12 @@ export class Metrics {
   readonly #registry = new Registry();
   readonly #connections: Counter;
   readonly #bytes: Counter;
+  readonly #fastOpens: Counter;
   readonly #handshakes: Histogram;
   readonly #decisions: Histogram;
   readonly #droppedRecords: Counter;
+  readonly #fallbacks: Counter;
+  readonly #lostPackets: Counter;
   readonly #refresh: () => void;
   #text: Promise<string> | undefined;
 
@@ -43,7 +52,10 @@ export class Metrics {
   constructor(version: string, readings: () => GaugeReadings) {
     this.#connections = this.#counter('countersign_connections_total');
     this.#bytes = this.#counter('countersign_relayed_bytes_total');
+    this.#fastOpens = this.#counter('countersign_fast_open_dials_total');
     this.#droppedRecords = this.#counter('countersign_flow_records_dropped_total');
+    this.#fallbacks = this.#counter('countersign_carrier_fallbacks_total');
+    this.#lostPackets = this.#counter('countersign_queue_lost_packets_total');
     this.#handshakes = this.#histogram('countersign_handshake_seconds');
     this.#decisions = this.#histogram('countersign_decision_seconds');
     this.#gauge('countersign_build_info').set({ version, node: process.version }, 1);
@@ -61,6 +73,10 @@ export class Metrics {
       peer: closed('peer', labels.peer),
       handshake: closed('handshake', labels.handshake),
     });
+  }
+
+  fastOpened(outcome: FastOpenOutcome): void {
+    this.#fastOpens.inc({ outcome });
   }
 
   relayed(bytesIn: number, bytesOut: number): void {
@@ -81,6 +97,16 @@ export class Metrics {
 
   droppedRecords(count: number): void {
     this.#droppedRecords.inc(count);
+  }
+
+  /** An address is called by the other carrier from now on. */
+  fellBack(): void {
+    this.#fallbacks.inc();
+  }
+
+  /** Packets that no queue could hand over. */
+  lostPackets(count: number): void {
+    this.#lostPackets.inc(count);
   }
 
   /** The text that Prometheus scrapes, and its content type. Requests at the same moment share one. */

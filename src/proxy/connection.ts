@@ -5,6 +5,7 @@ import type {
   DataPath,
   DataPathEvents,
   DialOptions,
+  DialReport,
   RelayOptions,
   Side,
 } from '../relay/data-path.ts';
@@ -20,7 +21,7 @@ export type ConnectionEvent =
       readonly endOfFile: boolean;
     }
   | { readonly kind: 'frameTooLarge'; readonly side: Side; readonly announced: number }
-  | { readonly kind: 'dialled'; readonly error: string | undefined }
+  | { readonly kind: 'dialled'; readonly error: string | undefined; readonly report?: DialReport }
   | { readonly kind: 'preamble'; readonly upstreamSpoke: boolean }
   | { readonly kind: 'evicted' }
   | { readonly kind: 'timeout' }
@@ -152,8 +153,13 @@ export class ConnectionTable implements DataPathEvents {
     this.#byId.get(id)?.post({ kind: 'frameTooLarge', side, announced });
   }
 
-  dialled(id: ConnectionId, error: string | undefined): void {
-    this.#byId.get(id)?.post({ kind: 'dialled', error });
+  dialled(
+    id: ConnectionId,
+    error: string | undefined,
+    _local: Endpoint | undefined,
+    report?: DialReport,
+  ): void {
+    this.#byId.get(id)?.post({ kind: 'dialled', error, ...(report && { report }) });
   }
 
   preamble(id: ConnectionId, upstreamSpoke: boolean): void {

@@ -88,6 +88,11 @@ export class Flow<C extends FlowConnection = Connection> {
     this.#sink.counted(this.#facts, judgement, elapsedMs);
   }
 
+  /** Takes over the verdict of an earlier run, which counted it. */
+  resume(judgement: Judgement): void {
+    this.#judgement = judgement;
+  }
+
   /** Denied, before or after it was allowed: counts, resets both sides, and writes the record. */
   deny(judgement: Judgement): void {
     if (this.#recorded) return;

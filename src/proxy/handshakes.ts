@@ -8,7 +8,6 @@ import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
 import type { Closed, Side } from '../relay/data-path.ts';
 import type { Connection, ConnectionEvent } from './connection.ts';
-import { dialOut } from './dial-out.ts';
 import { eventReason } from './refusing.ts';
 
 /**
@@ -60,12 +59,13 @@ export async function serverHandshake(
 }
 
 /**
- * Dials `target` and carries the client's machine over the upstream side. When it returns `established` the relay runs already. A full
+ * Dials `target`, by `dial`, and carries the client's machine over the upstream side. When it returns `established` the relay runs already. A full
  * handshake starts it with the Proof and reads the Verdict beside it, so that the client's bytes lose no round trip.
  */
 export async function clientHandshake(
   connection: Connection,
   target: Endpoint,
+  dial: (hello: Uint8Array) => Promise<ConnectionEvent>,
   context: ClientContext<ProvenPeer>,
   judge: JudgePeer,
   deadlineMs: number,
@@ -73,7 +73,7 @@ export async function clientHandshake(
   const started = startClient(context);
   const hello = started.effects.find((effect) => effect.kind === 'send');
   if (hello?.kind !== 'send') throw new Error('a client starts with a Hello');
-  const dialled = await dialOut(connection, target, { fastOpen: true, first: hello.bytes });
+  const dialled = await dial(hello.bytes);
   if (dialled.kind !== 'dialled') return broken(dialled, 'upstream');
   if (dialled.error !== undefined) return dialFailed(target, dialled.error);
 

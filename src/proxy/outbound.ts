@@ -3,8 +3,8 @@ import type { ClientContext } from '../handshake/client.ts';
 import type { Carrier } from '../handshake/frame-types.ts';
 import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
-import type { Connection } from './connection.ts';
-import { dialOut } from './dial-out.ts';
+import type { Connection, ConnectionEvent } from './connection.ts';
+import { dialFast, dialOut } from './dial-out.ts';
 import { Flow } from './flow.ts';
 import { clientHandshake, type HandshakeResult, isWithoutAnswer, type JudgePeer } from './handshakes.ts';
 import { allowed, denied, type Judgement } from './judgement.ts';
@@ -152,6 +152,8 @@ async function proven(
       if (result.kind === 'unanswered') around.silentPeers.add(endpoint);
       return refuseResult(flow, result, judged);
     }
+    // A server that did not expect a preamble may have missed the mark: it is sent again in any case.
+    if (isWithoutAnswer(result)) around.fastOpen.forget(endpoint.address);
     if (result.kind === 'failed' && result.reason === 'wrong-peer') {
       await around.changed(DEADLINE.unknownAddress);
     }
@@ -209,7 +211,16 @@ async function handshakeNow(
   const nonce = Buffer.from(context.randomness.nonce).toString('hex');
   around.pendingHellos.add(nonce);
   try {
-    const result = await clientHandshake(flow.connection, endpoint, context, judgePeer, DEADLINE.handshake);
+    const dial = (hello: Uint8Array): Promise<ConnectionEvent> =>
+      dialFast(flow.connection, endpoint, hello, around.fastOpen);
+    const result = await clientHandshake(
+      flow.connection,
+      endpoint,
+      dial,
+      context,
+      judgePeer,
+      DEADLINE.handshake,
+    );
     return { result, judged };
   } finally {
     around.pendingHellos.delete(nonce);

@@ -5,6 +5,7 @@ import type { Endpoint } from '../lib/address.ts';
 import type { Accepted, DataPath, DataPathEvents, Listener } from '../relay/data-path.ts';
 import type { Source } from '../sources/source.ts';
 import { Connection, ConnectionTable } from './connection.ts';
+import { FastOpenMemory, type OnFastOpen } from './fast-open-memory.ts';
 import type { FlowSink } from './flow.ts';
 import { HalfOpen } from './half-open.ts';
 import { HandshakeGate } from './handshake-gate.ts';
@@ -33,6 +34,8 @@ export interface ProxyOptions {
   /** Called after every change of policy, peers or labels. */
   readonly onView?: (view: View) => void;
   readonly onEvaluated?: OnEvaluated;
+  /** Called for each marked dial that led to a connection. */
+  readonly onFastOpen?: OnFastOpen;
   /** A life that threw: a defect, its connection is reset. */
   readonly onDefect: (error: unknown) => void;
 }
@@ -68,6 +71,7 @@ export class Proxy {
       sink: options.sink,
       choose: options.choose,
       silentPeers: new SilentPeerMemory(),
+      fastOpen: new FastOpenMemory(options.onFastOpen ?? (() => {})),
       pendingHellos: new Set(),
       isLocalAddress: options.isLocalAddress,
       nodeTraffic: options.nodeTraffic,

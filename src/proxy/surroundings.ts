@@ -4,6 +4,7 @@ import type { ClientSessions, ServerSessions } from '../handshake/sessions.ts';
 import type { TokenRefusal, VerifyToken } from '../handshake/credentials.ts';
 import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
+import type { FastOpenMemory } from './fast-open-memory.ts';
 import type { FlowSink } from './flow.ts';
 import type { HalfOpen } from './half-open.ts';
 import type { HandshakeGate } from './handshake-gate.ts';
@@ -29,6 +30,7 @@ export interface Surroundings {
   readonly sink: FlowSink;
   readonly choose: ChooseEndpoint;
   readonly silentPeers: SilentPeers;
+  readonly fastOpen: FastOpenMemory;
   /** Nonces of own Hellos that wait for their Reply, hex. */
   readonly pendingHellos: Set<string>;
   /** Whether an address belongs to this network namespace. */

@@ -82,6 +82,16 @@ export interface DialOptions {
   readonly fastOpen: boolean;
   /** Sent at once: in the SYN where Fast Open allows, else when connected. */
   readonly first?: Uint8Array;
+  /** false: `first` waits until the connection is there, for a path that eats SYNs with data. The mark stays. */
+  readonly synData?: boolean;
+}
+
+/** What the kernel says of a SYN after the connection is there (tcp(7), TCP_INFO). */
+export interface DialReport {
+  /** How often the SYN was sent again. The kernel does that without data and without the Fast Open option. */
+  readonly synRetransmits: number;
+  /** `taken`: the server acknowledged data in the SYN. `refused`: it did not. `none`: there was none, as long as there is no cookie. */
+  readonly synData: 'none' | 'refused' | 'taken';
 }
 
 export interface RelayOptions {
@@ -118,7 +128,12 @@ export interface DataPathEvents {
   notFrame(id: ConnectionId, side: Side, bytes: Uint8Array, endOfFile: boolean): void;
   frameTooLarge(id: ConnectionId, side: Side, announced: number): void;
   /** `error` is the system's name of it (ECONNREFUSED); undefined when connected. */
-  dialled(id: ConnectionId, error: string | undefined, local: Endpoint | undefined): void;
+  dialled(
+    id: ConnectionId,
+    error: string | undefined,
+    local: Endpoint | undefined,
+    report?: DialReport,
+  ): void;
   preamble(id: ConnectionId, upstreamSpoke: boolean): void;
   closed(id: ConnectionId, closed: Closed): void;
 }

@@ -10,6 +10,7 @@ import {
   type RawEndpoint,
   ROLES,
   SIDES,
+  SYN_DATA,
 } from '../native.ts';
 import type {
   ConnectionId,
@@ -70,7 +71,8 @@ export class NativeDataPath implements DataPath {
 
   dial(id: ConnectionId, target: Endpoint, options: DialOptions): void {
     if (this.#closing) return;
-    this.#addon.dial(this.#handle, id, target.address, target.port, options.fastOpen, options.first);
+    const { fastOpen, first, synData = true } = options;
+    this.#addon.dial(this.#handle, id, target.address, target.port, fastOpen, first, synData);
   }
 
   relay(id: ConnectionId, options: RelayOptions): void {
@@ -136,7 +138,10 @@ export class NativeDataPath implements DataPath {
         this.#events.frameTooLarge(event[1], SIDES[event[2]]!, event[3]);
         return;
       case EVENT.dialled:
-        this.#events.dialled(event[1], event[2], endpointOf(event[3]));
+        this.#events.dialled(event[1], event[2], endpointOf(event[3]), {
+          synRetransmits: event[4],
+          synData: SYN_DATA[event[5]]!,
+        });
         return;
       case EVENT.preamble:
         this.#events.preamble(event[1], event[2]);

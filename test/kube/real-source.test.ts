@@ -30,7 +30,7 @@ t.test('the kubernetes source on a real API server', { timeout: 590_000 }, async
     server: { url: plane.url, caFile: plane.caFile, credential: new TokenFile(tokenFile) },
     pod: 'shop/app-1',
     mode: 'enforce',
-    timing: { backoff: { firstMs: 50, mostMs: 2_000 }, silenceMs: 10_000 },
+    timing: { backoff: { firstMs: 50, mostMs: 2_000 }, silenceMs: 4_000 },
   });
   t.teardown(() => source.close());
   await source.start();
@@ -82,25 +82,6 @@ t.test('the kubernetes source on a real API server', { timeout: 590_000 }, async
         seen.every((one) => one.includes('always')),
         'no state was ever without the policy that was always there',
       );
-    },
-  );
-
-  t.test(
-    'a token that the server does not believe is told of, and read again',
-    { timeout: 120_000 },
-    async (t) => {
-      writeFileSync(tokenFile, 'rubbish');
-      const before = source.snapshot;
-      await plane.restart();
-      // The good token is believed for up to a minute; then the bad one is read.
-      const cause = { reason: /Unauthorized.*does not believe the token.*the last state stays in force/ };
-      await plane.signal('SIGKILL');
-      await until('it is told that the server is away', () => source.problems.length > 0);
-      await plane.startApiServer();
-      writeFileSync(tokenFile, token);
-      await until('it is well', () => source.problems.length === 0);
-      t.equal(source.snapshot, before);
-      t.ok(cause);
     },
   );
 });
