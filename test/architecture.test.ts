@@ -15,7 +15,7 @@ const PURE = [
   /^src\/redirect\/(plan|ports)/,
   /^src\/netlink\/(?!query-socket)/,
   /^src\/nfqueue\/(marks|packet-path|queue-statistics)\.ts$/,
-  /^src\/sources\/(objects(-\w+)?|source|manifest-(text|file|nodes|yaml)|cluster-contents|enforcement|stand-in|unfinished|folder-state)\.ts$/,
+  /^src\/sources\/(objects(-\w+)?|source|manifest-(text|file|nodes|yaml)|cluster-contents|enforcement|stand-in|unfinished|folder-state|snapshot-of)\.ts$/,
   /^src\/(workloads|policy-tools)\/(?!read)/,
   /^src\/observe\/(reasons|record|readiness|metric-list)\.ts$/,
   /^src\/nfqueue\/(marks|packet-path|packets(-\w+)?|flow-(?!store)\w+|carrier-\w+|fallback-memory|token-bucket)\.ts$/,

@@ -10,6 +10,7 @@ import type { FlowSink } from './flow.ts';
 import type { HalfOpen } from './half-open.ts';
 import type { HandshakeGate } from './handshake-gate.ts';
 import type { OpenFlows } from './open-flows.ts';
+import type { Passes } from './passes.ts';
 import type { ChooseEndpoint } from './target.ts';
 import type { View } from './view.ts';
 
@@ -25,6 +26,7 @@ export interface Surroundings {
     readonly server: ServerSessions<ProvenPeer>;
     readonly recentNonces: RecentNonces;
   };
+  readonly passes: Passes;
   readonly open: OpenFlows;
   readonly halfOpen: HalfOpen;
   readonly gate: HandshakeGate;
