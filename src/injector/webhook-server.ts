@@ -10,7 +10,7 @@ const ANSWER_MS = 4_500;
 const LIMITS = {
   // The API server keeps connections for as long as we do; a shorter time than its own would reset some in the middle of a request.
   keepAliveTimeout: 90_000,
-  headersTimeout: 32_000,
+  headersTimeout: 10_000,
   requestTimeout: 10_000,
   maxHeaderSize: 16 << 10,
   connectionsCheckingInterval: 1_000,
