@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { StateMessage } from '../../src/authority-protocol/messages.ts';
-import { changedKeys, ClusterIndex } from '../../src/authority/cluster-lookup.ts';
+import { changedKeys, ClusterLookup } from '../../src/authority/cluster-lookup.ts';
 import { SelectorCache } from '../../src/authority/slice.ts';
 import {
   newStream,
@@ -24,7 +24,7 @@ const selectors = new SelectorCache();
 
 function world(contents: ClusterContents, more: Partial<World> = {}): World {
   return {
-    index: new ClusterIndex(contents),
+    lookup: new ClusterLookup(contents),
     selectors,
     networks: { pods: ['10.1.0.0/24'], services: [] },
     trust: TRUST,
