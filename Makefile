@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make demo` and `make test` are for everybody, the rest is for people who change Countersign.
 export PATH := $(CURDIR)/.setup:$(PATH)
 
-.PHONY: help setup native bundle image demo test bench check sabotage soak clean
+.PHONY: help setup native bundle image demo test kube-rig kube-rig-for-tests bench check sabotage soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,10 +23,16 @@ image: setup ## the container image, built from Debian packages without a regist
 demo: setup ## the product at work: pods as network namespaces on this machine (root)
 	@bin/countersign demo
 
-test: setup ## checks, unit tests, system tests in network namespaces (root), sabotage
+test: setup kube-rig-for-tests ## checks, unit tests, system tests in network namespaces (root), sabotage
 	@npm run --silent check
 	@node tools/test.ts $(if $(COUNTERSIGN_TEST_NO_SKIP),--no-skip)
 	@node tools/sabotage.ts
+
+kube-rig-for-tests:
+	@tools/kube-rig/build.sh kube-apiserver etcd kubectl
+
+kube-rig: ## every program of a current Kubernetes and helm, built from Go modules into ~/.cache/countersign (ten minutes, once)
+	@tools/kube-rig/build.sh kube-apiserver etcd kubectl kube-controller-manager kube-scheduler kubelet kube-proxy helm
 
 bench: setup ## what two sidecars cost, as ratios to none (root; a minute)
 	@node bench/run.ts

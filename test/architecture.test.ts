@@ -9,7 +9,7 @@ const PURE = [
   /^src\/lib\//,
   /^src\/policy\//,
   /^src\/peers\//,
-  /^src\/identity\/(claims|compact|verify|issue|trust)\.ts$/,
+  /^src\/identity\/(claims|compact|inflate|verify|issue|trust)\.ts$/,
   /^src\/handshake\/(?!run\b)/,
   /^src\/redirect\/(plan|ports)/,
   /^src\/netlink\/(?!query-socket)/,
@@ -20,6 +20,7 @@ const PURE = [
   /^src\/nfqueue\/(marks|packet-path|packets(-\w+)?|flow-\w+|carrier-\w+|fallback-memory|token-bucket)\.ts$/,
   /^src\/proxy\/(syn|judgement|half-open|target|view)\.ts$/,
   /^src\/demo\/(capture|totals)\.ts$/,
+  /^src\/kube\/(api-error|backoff|watch-(lines|event)|resources|object-store|cluster-objects)\.ts$/,
   /^src\/authority-protocol\//,
   /^src\/authority\/(cluster-lookup|slice|stream-state|token-review|pod-check|identity-records|rate-limit|networks)\.ts$/,
   /^src\/rotation\/(schedule|shared-object)\.ts$/,
@@ -104,6 +105,23 @@ t.test('architecture: netlink knows nothing of what the product does with it', (
   t.strictSame(broken, []);
   t.end();
 });
+
+t.test(
+  'architecture: only the kubeconfig reader loads the client library, and only when it is called',
+  (t) => {
+    const loaders = files.filter((file) =>
+      readFileSync(join(root, file), 'utf8').includes("'@kubernetes/client-node'"),
+    );
+    t.strictSame(loaders, ['src/kube/kubeconfig.ts']);
+    const [loader] = imports.filter((one) => one.to === '@kubernetes/client-node');
+    t.match(
+      readFileSync(join(root, 'src/kube/kubeconfig.ts'), 'utf8'),
+      /await import\('@kubernetes\/client-node'\)/,
+    );
+    t.ok(loader);
+    t.end();
+  },
+);
 
 t.test('architecture: commands are composition roots, nobody imports them but the program', (t) => {
   const broken = imports.filter(

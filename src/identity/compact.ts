@@ -1,4 +1,5 @@
-import { deflateRawSync, inflateRawSync } from 'node:zlib';
+import { deflateRawSync } from 'node:zlib';
+import { Inflater } from './inflate.ts';
 
 /**
  * The form in which a token goes over the wire: the same JWT, losslessly, at about half the bytes.
@@ -90,51 +91,26 @@ export interface TokenParts {
 export function fromCompact(bytes: Uint8Array): TokenParts | undefined {
   const length = bytes[1] ?? 0;
   if (bytes[0] !== VERSION || bytes.length <= 2 + length || bytes.length > MAX_WIRE_BYTES) return undefined;
-  const deflated = bytes.subarray(2 + length);
-  const inflated = inflate(deflated);
-  if (inflated === undefined || hasStrayBit(deflated, inflated)) return undefined;
-  let text: string;
+  const inflated = INFLATER.inflate(bytes.subarray(2 + length));
+  const end = inflated?.indexOf(LINE_FEED) ?? -1;
+  if (inflated === undefined || end < 0) return undefined;
+  const [head, body] = [inflated.subarray(0, end), inflated.subarray(end + 1)];
   try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(inflated);
+    return {
+      header: UTF8.decode(head),
+      payload: UTF8.decode(body),
+      signature: bytes.subarray(2, 2 + length),
+      signed: Buffer.from(`${toBase64url(head)}.${toBase64url(body)}`, 'latin1'),
+    };
   } catch {
-    return undefined;
-  }
-  const end = text.indexOf('\n');
-  if (end < 0) return undefined;
-  const [header, payload] = [text.slice(0, end), text.slice(end + 1)];
-  const encoded = `${Buffer.from(header).toString('base64url')}.${Buffer.from(payload).toString('base64url')}`;
-  return { header, payload, signature: bytes.subarray(2, 2 + length), signed: Buffer.from(encoded) };
-}
-
-/** undefined for what is no stream, or not only one: bytes behind its end would be in nothing that is signed. */
-function inflate(deflated: Uint8Array): Buffer | undefined {
-  try {
-    const result: unknown = inflateRawSync(deflated, {
-      info: true,
-      dictionary: DICTIONARY,
-      maxOutputLength: MAX_TEXT_BYTES,
-    });
-    const { buffer, engine } = result as InflateInfo;
-    return engine.bytesWritten === deflated.length ? buffer : undefined;
-  } catch {
-    return undefined;
+    return undefined; // no UTF-8
   }
 }
 
-/** What `inflateRawSync` gives with the option `info`. */
-interface InflateInfo {
-  readonly buffer: Buffer;
-  readonly engine: { readonly bytesWritten: number };
-}
+const INFLATER = new Inflater(DICTIONARY, MAX_TEXT_BYTES);
+const LINE_FEED = 0x0a;
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/**
- * A stream ends within its last byte, and inflating ignores the bits above. They have to be zero: the highest one that is set must mean something.
- * (Streams cannot be compared with what compressing again would give: that differs between processors and releases of zlib.)
- */
-function hasStrayBit(deflated: Uint8Array, inflated: Buffer): boolean {
-  const last = deflated.at(-1)!;
-  if (last === 0) return false;
-  const without = deflated.slice();
-  without[without.length - 1] = last & ~(1 << (31 - Math.clz32(last)));
-  return inflate(without)?.equals(inflated) === true;
+function toBase64url(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url');
 }

@@ -1,12 +1,7 @@
 import http from 'node:http';
 import https from 'node:https';
-import { EXIT, messageOf, UserError } from '../errors.ts';
-
-/** Which cluster of which kubeconfig; kubectl's own choice where nothing is said. */
-export interface ClusterChoice {
-  readonly kubeconfig?: string | undefined;
-  readonly context?: string | undefined;
-}
+import { EXIT, UserError } from '../errors.ts';
+import { type ClusterChoice, kubeconfigConnection, type KubeconfigConnection } from './kubeconfig.ts';
 
 /** What the policy tools read, with the kind that an item of a list does not say itself. */
 const KINDS = [
@@ -44,7 +39,7 @@ const TIMEOUT_MS = 30_000;
  * Throws a `UserError` that names the server and what it would not give.
  */
 export async function readLiveCluster(choice: ClusterChoice): Promise<object[]> {
-  const request = await connectionOf(choice);
+  const request = await kubeconfigConnection(choice);
   const objects: object[] = [];
   for (const { path, apiVersion, kind, optional } of KINDS) {
     for (const item of await list(request, path, kind, optional)) objects.push({ apiVersion, kind, ...item });
@@ -52,49 +47,9 @@ export async function readLiveCluster(choice: ClusterChoice): Promise<object[]> 
   return objects;
 }
 
-interface Connection {
-  readonly server: string;
-  readonly options: https.RequestOptions;
-}
-
-async function connectionOf({ kubeconfig, context }: ClusterChoice): Promise<Connection> {
-  const { KubeConfig } = await import('@kubernetes/client-node');
-  const config = new KubeConfig();
-  try {
-    if (kubeconfig === undefined) config.loadFromDefault();
-    else config.loadFromFile(kubeconfig);
-  } catch (error) {
-    throw new UserError(`the kubeconfig cannot be read: ${messageOf(error)}`);
-  }
-  if (context !== undefined) {
-    const names = config.getContexts().map((one) => one.name);
-    if (!names.includes(context)) {
-      throw new UserError(`--context ${context}: the kubeconfig has ${names.join(', ') || 'no context'}`);
-    }
-    config.setCurrentContext(context);
-  }
-  const server = config.getCurrentCluster()?.server;
-  // Without any kubeconfig the library falls back to this place, where hardly anybody listens.
-  if (
-    server === undefined ||
-    (server === 'http://localhost:8080' && config.getCurrentContext() === 'loaded-context')
-  ) {
-    throw new UserError(
-      'there is no kubeconfig with a current context: name manifests with -f DIR, -f FILE or -f - (standard input), or --kubeconfig and --context',
-    );
-  }
-  const options: https.RequestOptions = {};
-  try {
-    await config.applyToHTTPSOptions(options);
-  } catch (error) {
-    throw new UserError(`the kubeconfig's credentials for ${server} cannot be had: ${messageOf(error)}`);
-  }
-  return { server: server.replace(/\/$/, ''), options };
-}
-
 /** All pages of a list. A list whose continuation has expired is begun anew, once. */
 async function list(
-  connection: Connection,
+  connection: KubeconfigConnection,
   path: string,
   kind: string,
   optional: boolean,
@@ -148,7 +103,10 @@ function refused(server: string, kind: string, status: number, body: string): Us
   });
 }
 
-function get({ server, options }: Connection, path: string): Promise<{ status: number; body: string }> {
+function get(
+  { server, options }: KubeconfigConnection,
+  path: string,
+): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
     const fail = (error: Error): void => {
       reject(

@@ -1,0 +1,52 @@
+import type { ObjectMark } from './watch-event.ts';
+
+interface Entry<T> {
+  readonly uid: string;
+  readonly version: string;
+  readonly value: T;
+}
+
+/**
+ * The objects of one kind, each reduced to what is needed of it. What says the same stays the same object, so that nothing is compiled anew because a
+ * pod's condition changed. Pure apart from its own contents.
+ */
+export class ObjectStore<T> {
+  #entries = new Map<string, Entry<T>>();
+
+  /** @returns whether anything says something else now */
+  set(mark: ObjectMark, value: T): boolean {
+    const before = this.#entries.get(mark.key);
+    const kept = before !== undefined && sameValue(before.value, value) ? before.value : value;
+    this.#entries.set(mark.key, { uid: mark.uid, version: mark.version, value: kept });
+    return kept !== before?.value;
+  }
+
+  delete(key: string): boolean {
+    return this.#entries.delete(key);
+  }
+
+  get(key: string): T | undefined {
+    return this.#entries.get(key)?.value;
+  }
+
+  /** Takes another store's place by taking its contents; what both have stays the same object. @returns whether anything changed */
+  replaceBy(other: ObjectStore<T>): boolean {
+    let changed = this.#entries.size !== other.#entries.size;
+    for (const [key, entry] of other.#entries) {
+      const before = this.#entries.get(key);
+      if (before !== undefined && sameValue(before.value, entry.value)) {
+        other.#entries.set(key, { ...entry, value: before.value });
+      } else changed = true;
+    }
+    this.#entries = other.#entries;
+    return changed;
+  }
+
+  values(): T[] {
+    return [...this.#entries.values()].map((entry) => entry.value);
+  }
+}
+
+function sameValue(one: unknown, other: unknown): boolean {
+  return one === other || JSON.stringify(one) === JSON.stringify(other);
+}
