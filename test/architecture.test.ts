@@ -22,7 +22,8 @@ const PURE = [
   /^src\/demo\/(capture|totals)\.ts$/,
   /^src\/kube\/(api-error|backoff|watch-(lines|event)|resources|object-store|cluster-objects)\.ts$/,
   /^src\/authority-protocol\//,
-  /^src\/authority\/(cluster-lookup|slice|stream-state|token-review|pod-check|identity-records|rate-limit|networks)\.ts$/,
+  /^src\/authority-client\/(slice-store|questions|asking-directory)\.ts$/,
+  /^src\/authority\/(cluster-lookup|metric-list|slice|stream-state|token-review|pod-check|identity-records|rate-limit|networks)\.ts$/,
   /^src\/rotation\/(schedule|shared-object)\.ts$/,
   /^src\/certificates\/(certificate-authority|authority-state)\.ts$/,
 ];

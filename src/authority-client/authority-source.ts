@@ -200,7 +200,8 @@ export class AuthoritySource implements Source {
 
 function saysTheSame(before: SliceContents, after: SliceContents): boolean {
   if (before.unusable !== after.unusable || before.self !== after.self) return false;
-  if (before.objects.size !== after.objects.size || before.answered.size !== after.answered.size) return false;
+  if (before.objects.size !== after.objects.size || before.answered.size !== after.answered.size)
+    return false;
   for (const [name, object] of after.objects) if (before.objects.get(name) !== object) return false;
   for (const address of after.answered) if (!before.answered.has(address)) return false;
   return JSON.stringify(before.networks) === JSON.stringify(after.networks);

@@ -105,5 +105,8 @@ function sameOr(before: ClusterObject | undefined, object: ClusterObject): Clust
 function nameOf(raw: object): string {
   const { kind, metadata } = raw as { kind?: unknown; metadata?: { namespace?: unknown; name?: unknown } };
   const parts = [kind, metadata?.namespace, metadata?.name].filter((one) => typeof one === 'string');
-  return `${(parts[0] ?? '').toLowerCase()}${parts.slice(1).map((one) => `/${one}`).join('')}`;
+  return `${(parts[0] ?? '').toLowerCase()}${parts
+    .slice(1)
+    .map((one) => `/${one}`)
+    .join('')}`;
 }

@@ -287,21 +287,22 @@ function bearer(headers: IncomingHttpHeaders): string | undefined {
   return /^Bearer ([\x21-\x7e]{1,16384})$/i.exec(headers.authorization ?? '')?.[1];
 }
 
-/** The whole body; undefined when it is too large or does not come in time. */
-async function bodyOf(stream: ServerHttp2Stream): Promise<string | undefined> {
-  const late = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), REQUEST_MS);
-  try {
+/** The whole body; undefined when it is too large. Whoever sends it too slowly is cut off. */
+function bodyOf(stream: ServerHttp2Stream): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const late = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), REQUEST_MS);
     const chunks: Buffer[] = [];
     let size = 0;
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
+    const done = (body: string | undefined): void => {
+      clearTimeout(late);
+      resolve(body);
+    };
+    stream.on('data', (chunk: Buffer) => {
       size += chunk.length;
-      if (size > LIMITS.body) return undefined;
-      chunks.push(chunk);
-    }
-    return Buffer.concat(chunks).toString('utf8');
-  } catch {
-    return undefined;
-  } finally {
-    clearTimeout(late);
-  }
+      // Read to the end all the same, so that the answer arrives; the window bounds how fast, the deadline how long.
+      if (size <= LIMITS.body) chunks.push(chunk);
+    });
+    stream.on('end', () => done(size <= LIMITS.body ? Buffer.concat(chunks).toString('utf8') : undefined));
+    stream.on('close', () => done(undefined));
+  });
 }

@@ -32,6 +32,8 @@ export interface World {
   readonly authorities: string;
   /** Marks of second keys by pod uid, seconds since the epoch. */
   readonly marks: ReadonlyMap<string, number>;
+  /** Uids of pods that this replica saw and that are no more. */
+  readonly gone: ReadonlySet<string>;
   /** When the index was last known to be the newest, seconds since the epoch. */
   readonly confirmedAt: number;
 }
@@ -172,7 +174,7 @@ function marksOf(
     const pod = world.lookup.podsByUid.get(uid);
     if (pod !== undefined && !pod.finished) continue;
     // Its token was signed while it lived. An index confirmed well after that and without it has seen it go.
-    if (pod !== undefined || world.confirmedAt >= issuedAt + LAG) {
+    if (pod !== undefined || world.gone.has(uid) || world.confirmedAt >= issuedAt + LAG) {
       // A uid never comes back: the mark is the same whenever and by whichever replica it is made.
       marks.push({ uid, notBefore: GONE_FOR_EVER, reason: 'gone' });
     } else {

@@ -19,6 +19,9 @@ const MOST_WAITING = 16 << 20;
 /** How many objects stand in one line: a line has a bound, a slice has a larger one. */
 const OBJECTS_PER_LINE = 500;
 
+/** How many pods that left are remembered; of older ones the age of their tokens tells. */
+const MOST_GONE = 65_536;
+
 /** The other end of a stream: an HTTP/2 stream, or a test. */
 export interface StreamPort {
   /** Sends a line. @returns bytes that wait to be sent */
@@ -56,6 +59,7 @@ export class Streams {
   #contents: World['lookup']['contents'] | undefined;
   #lookup: ClusterLookup | undefined;
   #networks: World['networks'] = { pods: [], services: [] };
+  readonly #gone = new Set<string>();
   #draining = false;
 
   constructor(options: StreamsOptions) {
@@ -113,6 +117,12 @@ export class Streams {
     if (contents === undefined || contents === this.#contents) return;
     const keys = changedKeys(this.#contents, contents);
     const first = this.#contents === undefined;
+    for (const { pod } of this.#contents?.pods ?? []) this.#gone.add(pod.uid);
+    for (const { pod } of contents.pods) this.#gone.delete(pod.uid);
+    for (const uid of this.#gone) {
+      if (this.#gone.size <= MOST_GONE) break;
+      this.#gone.delete(uid);
+    }
     this.#contents = contents;
     this.#lookup = new ClusterLookup(contents);
     if (first || keys.has('networks')) this.#networks = networksOf(contents);
@@ -138,6 +148,7 @@ export class Streams {
       trust: trust(),
       authorities: authorities(),
       marks: marks(),
+      gone: this.#gone,
       confirmedAt: (feed.confirmedAt ?? 0) / 1000,
     };
     const { state, effects } = step(open.state, event, world, now);

@@ -30,6 +30,7 @@ function world(contents: ClusterContents, more: Partial<World> = {}): World {
     trust: TRUST,
     authorities: 'PEM',
     marks: new Map(),
+    gone: new Set(),
     confirmedAt: 1_000,
     ...more,
   };
@@ -182,6 +183,8 @@ t.test(
     t.strictSame(asked.effects, [{ kind: 'wake', afterMs: 20_000 }], 'nobody knows yet');
     const later = step(asked.state, LOOK, world(contents, { confirmedAt: 1_020 }), 1_020);
     t.match(sent(later.effects)?.marks, [{ uid: 'uid-late', reason: 'gone' }]);
+    const seen = world(contents, { gone: new Set(['uid-late']) });
+    t.match(sent(step(asked.state, LOOK, seen, 1_001).effects)?.marks, [{ uid: 'uid-late' }], 'it saw it go');
     const stale = step(asked.state, LOOK, world(contents, { confirmedAt: 1_000 }), 9_000);
     t.equal(sent(stale.effects), undefined, 'a replica without news knows nothing about who came since');
     t.end();
