@@ -7,14 +7,29 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
-static void report_dialled(struct data_path *path, struct connection *connection, int error) {
+/* What the kernel says about the SYN of a connection that is there. */
+static void tell_syn(struct event *event, const struct end *upstream, const struct tcp_info *info) {
+  if (!upstream->syn_data) event->syn_data = SYN_DATA_NONE;
+  else event->syn_data = info->tcpi_options & TCPI_OPT_SYN_DATA ? SYN_DATA_TAKEN : SYN_DATA_REFUSED;
+  /* Nothing but the SYN has been sent long enough to be sent again, and data that was refused, which the kernel repeats at once. */
+  uint32_t repeated = event->syn_data == SYN_DATA_REFUSED && info->tcpi_total_retrans > 0 ? 1 : 0;
+  event->syn_retransmits = info->tcpi_total_retrans - repeated;
+}
+
+static void report_dialled(struct data_path *path, struct connection *connection, int error, const struct tcp_info *info) {
   struct end *upstream = &connection->end[UPSTREAM];
+  if (connection->resuming != NULL) {
+    upstream->connecting = false;
+    resumption_dialled(path, connection, error, info != NULL && info->tcpi_total_retrans > 0);
+    return;
+  }
   struct event *event = new_event(EVENT_DIALLED, connection);
   event->number = error;
   upstream->connecting = false;
   if (error == 0) {
     socklen_t length = sizeof event->local;
     getsockname(upstream->fd, (struct sockaddr *)&event->local, &length);
+    if (info != NULL) tell_syn(event, upstream, info);
   } else {
     close_end(path, upstream, true);
   }
@@ -31,7 +46,7 @@ void dial(struct data_path *path, struct connection *connection, const struct co
   int family = command->target.ss_family;
   upstream->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (upstream->fd < 0) {
-    report_dialled(path, connection, errno);
+    report_dialled(path, connection, errno, NULL);
     return;
   }
   set_socket_options(upstream->fd);
@@ -43,34 +58,36 @@ void dial(struct data_path *path, struct connection *connection, const struct co
   do connected = connect(upstream->fd, (const struct sockaddr *)&command->target, length);
   while (connected != 0 && errno == EINTR);
   if (connected != 0 && errno != EINPROGRESS) {
-    report_dialled(path, connection, errno);
+    report_dialled(path, connection, errno, NULL);
     return;
   }
   ssize_t sent = 0;
   if (fast && connected == 0) {
-    sent = send(upstream->fd, command->bytes, command->length, MSG_NOSIGNAL); /* of nothing, too: it lets the SYN go */
+    /* Of nothing, too: it lets the SYN go. */
+    sent = send(upstream->fd, command->bytes, command->syn_data ? command->length : 0, MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN && errno != EINPROGRESS) {
-      report_dialled(path, connection, errno);
+      report_dialled(path, connection, errno, NULL);
       return;
     }
     if (sent < 0) sent = 0;
+    upstream->syn_data = sent > 0;
   }
   if (command->length > 0) {
     upstream->spoken = true;
     append(&upstream->out, command->bytes + sent, command->length - (size_t)sent);
   }
-  if (!watch(path, upstream)) report_dialled(path, connection, errno);
+  if (!watch(path, upstream)) report_dialled(path, connection, errno, NULL);
 }
 
 /* An event on an upstream side that is still connecting. */
 void continue_dial(struct data_path *path, struct connection *connection) {
   struct end *upstream = &connection->end[UPSTREAM];
   int error = 0;
+  struct tcp_info info = {0};
   socklen_t length = sizeof error;
   if (getsockopt(upstream->fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) error = errno;
   if (error == 0) {
     /* A deferred Fast Open connect is writable before it has begun. */
-    struct tcp_info info;
     length = sizeof info;
     if (getsockopt(upstream->fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) error = errno;
     else if (info.tcpi_state == TCP_SYN_SENT) return;
@@ -83,7 +100,7 @@ void continue_dial(struct data_path *path, struct connection *connection) {
     upstream->peer_finished = upstream->broken = true;
     error = 0;
   }
-  report_dialled(path, connection, error);
+  report_dialled(path, connection, error, &info);
 }
 
 void drop_upstream(struct data_path *path, struct connection *connection) {

@@ -44,13 +44,17 @@ static napi_value do_command(napi_env env, napi_callback_info info) {
   return send_command(env, handle, &command);
 }
 
-/* dial(handle, id, address, port, fastOpen, first) */
+/* dial(handle, id, address, port, fastOpen, first, synData) */
 static napi_value do_dial(napi_env env, napi_callback_info info) {
-  napi_value values[6];
+  napi_value values[7];
   struct handle *handle;
-  if (!arguments(env, info, 6, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  if (!arguments(env, info, 7, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
   struct command command = {
-      .type = COMMAND_DIAL, .id = number(env, values[1]), .flag = truth(env, values[4])};
+      .type = COMMAND_DIAL,
+      .id = number(env, values[1]),
+      .flag = truth(env, values[4]),
+      .syn_data = truth(env, values[6]),
+  };
   if (!endpoint(env, values[2], values[3], &command.target)) return throw_errno(env, EINVAL);
   if (!copy_bytes(env, values[5], &command)) return throw_errno(env, ENOMEM);
   return send_command(env, handle, &command);

@@ -11,6 +11,20 @@ export interface MetricDescription {
 
 const DIRECTIONS = ['inbound', 'outbound'] as const;
 
+/**
+ * `taken`: the Hello came with the SYN. `no-cookie`: first contact, or Fast Open is off at the server. `refused`: the server did not take data in the
+ * SYN. `lost`: the connection came with a SYN sent again, without Fast Open. The others: kept back towards a path that eats it.
+ */
+export const FAST_OPEN_OUTCOMES = [
+  'taken',
+  'no-cookie',
+  'refused',
+  'lost',
+  'data-withheld',
+  'mark-withheld',
+] as const;
+export type FastOpenOutcome = (typeof FAST_OPEN_OUTCOMES)[number];
+
 /** Stands for a value that is not of its label's set. Seeing it means a defect, not an attack: the types forbid it. */
 export const UNKNOWN_LABEL = 'unknown';
 
@@ -44,9 +58,24 @@ export const METRICS = {
     labels: { direction: DIRECTIONS },
     buckets: [0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.001, 0.01],
   },
+  countersign_fast_open_dials_total: {
+    type: 'counter',
+    help: 'Connections dialled to enrolled pods, by what became of Fast Open; taken: no round trip was added',
+    labels: { outcome: FAST_OPEN_OUTCOMES },
+  },
   countersign_flow_records_dropped_total: {
     type: 'counter',
     help: 'Flow records that were lost because the flow log could not be written, or not fast enough',
+    labels: {},
+  },
+  countersign_carrier_fallbacks_total: {
+    type: 'counter',
+    help: 'Addresses that the stream carrier was chosen for because a SYN with a Hello got no answer, or has no room for it (nfqueue mode)',
+    labels: {},
+  },
+  countersign_queue_lost_packets_total: {
+    type: 'counter',
+    help: 'Packets that the kernel dropped because they could not be handed over in time (nfqueue mode)',
     labels: {},
   },
   countersign_open_connections: {
@@ -67,6 +96,11 @@ export const METRICS = {
   countersign_policy_age_seconds: {
     type: 'gauge',
     help: 'Time since the policy in force was taken from its source; NaN: there is none',
+    labels: {},
+  },
+  countersign_source_age_seconds: {
+    type: 'gauge',
+    help: 'Time since the source last knew that its state is the newest; NaN: it never did, or cannot tell (files)',
     labels: {},
   },
   countersign_policy_version: {

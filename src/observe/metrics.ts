@@ -1,5 +1,11 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { type MetricDescription, type MetricName, METRICS, UNKNOWN_LABEL } from './metric-list.ts';
+import {
+  type FastOpenOutcome,
+  type MetricDescription,
+  type MetricName,
+  METRICS,
+  UNKNOWN_LABEL,
+} from './metric-list.ts';
 import { readMaxFds, readProcess } from './process-readings.ts';
 import type { FlowRecord } from './record.ts';
 
@@ -14,6 +20,7 @@ export interface GaugeReadings {
   readonly identityExpiresAt: number | undefined;
   /** Milliseconds since the epoch. */
   readonly snapshotTakenAt: number | undefined;
+  readonly sourceConfirmedAt: number | undefined;
   readonly snapshotVersion: number;
   readonly sourceProblems: number;
   readonly audit: boolean;
@@ -32,9 +39,12 @@ export class Metrics {
   readonly #registry = new Registry();
   readonly #connections: Counter;
   readonly #bytes: Counter;
+  readonly #fastOpens: Counter;
   readonly #handshakes: Histogram;
   readonly #decisions: Histogram;
   readonly #droppedRecords: Counter;
+  readonly #fallbacks: Counter;
+  readonly #lostPackets: Counter;
   readonly #refresh: () => void;
   #text: Promise<string> | undefined;
 
@@ -42,7 +52,10 @@ export class Metrics {
   constructor(version: string, readings: () => GaugeReadings) {
     this.#connections = this.#counter('countersign_connections_total');
     this.#bytes = this.#counter('countersign_relayed_bytes_total');
+    this.#fastOpens = this.#counter('countersign_fast_open_dials_total');
     this.#droppedRecords = this.#counter('countersign_flow_records_dropped_total');
+    this.#fallbacks = this.#counter('countersign_carrier_fallbacks_total');
+    this.#lostPackets = this.#counter('countersign_queue_lost_packets_total');
     this.#handshakes = this.#histogram('countersign_handshake_seconds');
     this.#decisions = this.#histogram('countersign_decision_seconds');
     this.#gauge('countersign_build_info').set({ version, node: process.version }, 1);
@@ -60,6 +73,10 @@ export class Metrics {
       peer: closed('peer', labels.peer),
       handshake: closed('handshake', labels.handshake),
     });
+  }
+
+  fastOpened(outcome: FastOpenOutcome): void {
+    this.#fastOpens.inc({ outcome });
   }
 
   relayed(bytesIn: number, bytesOut: number): void {
@@ -82,6 +99,16 @@ export class Metrics {
     this.#droppedRecords.inc(count);
   }
 
+  /** An address is called by the other carrier from now on. */
+  fellBack(): void {
+    this.#fallbacks.inc();
+  }
+
+  /** Packets that no queue could hand over. */
+  lostPackets(count: number): void {
+    this.#lostPackets.inc(count);
+  }
+
   /** The text that Prometheus scrapes, and its content type. Requests at the same moment share one. */
   async text(): Promise<{ contentType: string; body: string }> {
     if (this.#text === undefined) {
@@ -99,6 +126,7 @@ export class Metrics {
     const halfOpen = this.#gauge('countersign_half_open_connections');
     const expiry = this.#gauge('countersign_identity_expiry_timestamp_seconds');
     const age = this.#gauge('countersign_policy_age_seconds');
+    const sourceAge = this.#gauge('countersign_source_age_seconds');
     const version = this.#gauge('countersign_policy_version');
     const problems = this.#gauge('countersign_source_problems');
     const audit = this.#gauge('countersign_audit_mode');
@@ -115,6 +143,9 @@ export class Metrics {
       halfOpen.set(now.halfOpen);
       expiry.set(now.identityExpiresAt ?? 0);
       age.set(now.snapshotTakenAt === undefined ? Number.NaN : (Date.now() - now.snapshotTakenAt) / 1000);
+      sourceAge.set(
+        now.sourceConfirmedAt === undefined ? Number.NaN : (Date.now() - now.sourceConfirmedAt) / 1000,
+      );
       version.set(now.snapshotVersion);
       problems.set(now.sourceProblems);
       audit.set(Number(now.audit));

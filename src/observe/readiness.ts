@@ -1,7 +1,7 @@
 import { printable } from '../lib/printable.ts';
 
 /** What a sidecar has to have before it is ready, in the order in which it is told. */
-export const CONDITIONS = ['listeners', 'source', 'identity', 'redirect', 'serving'] as const;
+export const CONDITIONS = ['listeners', 'source', 'identity', 'redirect', 'queues', 'serving'] as const;
 export type Condition = (typeof CONDITIONS)[number];
 
 /** Longest text of one condition: /readyz answers everybody who can reach the pod. */

@@ -5,9 +5,11 @@ import type {
   DataPath,
   DataPathEvents,
   DialOptions,
+  DialReport,
   RelayOptions,
   Side,
 } from '../relay/data-path.ts';
+import type { ByPass } from '../relay/resumption.ts';
 import type { Endpoint } from '../lib/address.ts';
 
 /** What happens to a connection, in order. `timeout` is the answer to a wait that had a limit. */
@@ -20,7 +22,7 @@ export type ConnectionEvent =
       readonly endOfFile: boolean;
     }
   | { readonly kind: 'frameTooLarge'; readonly side: Side; readonly announced: number }
-  | { readonly kind: 'dialled'; readonly error: string | undefined }
+  | { readonly kind: 'dialled'; readonly error: string | undefined; readonly report?: DialReport }
   | { readonly kind: 'preamble'; readonly upstreamSpoke: boolean }
   | { readonly kind: 'evicted' }
   | { readonly kind: 'timeout' }
@@ -40,11 +42,11 @@ export class Connection {
   #waiting: ((event: ConnectionEvent) => void) | undefined;
   #closed: Closed | undefined;
 
-  constructor(dataPath: DataPath, id: ConnectionId, accepted: Accepted) {
+  constructor(dataPath: DataPath, id: ConnectionId, accepted: Accepted, startedAt = performance.now()) {
     this.#dataPath = dataPath;
     this.id = id;
     this.accepted = accepted;
-    this.startedAt = performance.now();
+    this.startedAt = startedAt;
   }
 
   /** The next thing that happens, or `timeout` after so many milliseconds. After `closed` it is `closed` for ever. */
@@ -122,10 +124,18 @@ export class Connection {
 export class ConnectionTable implements DataPathEvents {
   readonly #byId = new Map<ConnectionId, Connection>();
   readonly #onAccepted: (id: ConnectionId, accepted: Accepted) => Connection;
+  readonly #onByPass: (told: ByPass) => Connection | undefined;
 
-  /** @param onAccepted makes the connection of an id and starts its life */
-  constructor(onAccepted: (id: ConnectionId, accepted: Accepted) => Connection) {
+  /**
+   * @param onAccepted makes the connection of an id and starts its life
+   * @param onByPass the same for one that a pass established; undefined when it is over already
+   */
+  constructor(
+    onAccepted: (id: ConnectionId, accepted: Accepted) => Connection,
+    onByPass: (told: ByPass) => Connection | undefined,
+  ) {
     this.#onAccepted = onAccepted;
+    this.#onByPass = onByPass;
   }
 
   get size(): number {
@@ -140,6 +150,11 @@ export class ConnectionTable implements DataPathEvents {
     this.#byId.set(id, this.#onAccepted(id, accepted));
   }
 
+  byPass(told: ByPass): void {
+    const connection = this.#onByPass(told);
+    if (connection !== undefined) this.#byId.set(told.id, connection);
+  }
+
   frame(id: ConnectionId, side: Side, frame: Uint8Array): void {
     this.#byId.get(id)?.post({ kind: 'frame', side, frame });
   }
@@ -152,8 +167,13 @@ export class ConnectionTable implements DataPathEvents {
     this.#byId.get(id)?.post({ kind: 'frameTooLarge', side, announced });
   }
 
-  dialled(id: ConnectionId, error: string | undefined): void {
-    this.#byId.get(id)?.post({ kind: 'dialled', error });
+  dialled(
+    id: ConnectionId,
+    error: string | undefined,
+    _local: Endpoint | undefined,
+    report?: DialReport,
+  ): void {
+    this.#byId.get(id)?.post({ kind: 'dialled', error, ...(report && { report }) });
   }
 
   preamble(id: ConnectionId, upstreamSpoke: boolean): void {

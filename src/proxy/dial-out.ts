@@ -1,6 +1,7 @@
 import type { Endpoint } from '../lib/address.ts';
 import type { DialOptions } from '../relay/data-path.ts';
 import type { Connection, ConnectionEvent } from './connection.ts';
+import type { FastOpenMemory } from './fast-open-memory.ts';
 
 /** How often a dial that is refused is made, each time from another port. */
 const MOST_DIALS = 3;
@@ -22,4 +23,32 @@ export async function dialOut(
     const refused = event.kind === 'dialled' && event.error === 'ECONNREFUSED';
     if (!refused || dials === MOST_DIALS) return event;
   }
+}
+
+/** Dials an enrolled server: the Hello goes with the SYN where path and server allow, and the SYN is marked where the path lets it through. */
+export async function dialFast(
+  connection: Connection,
+  target: Endpoint,
+  hello: Uint8Array,
+  memory: FastOpenMemory,
+): Promise<ConnectionEvent> {
+  const begunAt = performance.now();
+  const sent = memory.contentFor(target.address, begunAt);
+  const event = await dialOut(connection, target, { first: hello, ...optionsFor(sent) });
+  if (event.kind === 'dialled' && event.error === undefined && event.report !== undefined) {
+    memory.note(target.address, sent, begunAt, event.report, performance.now());
+  }
+  return event;
+}
+
+/** How a SYN to this server goes at the moment. */
+export function synFor(target: Endpoint, memory: FastOpenMemory): ReturnType<typeof optionsFor> {
+  return optionsFor(memory.contentFor(target.address, performance.now()));
+}
+
+function optionsFor(content: ReturnType<FastOpenMemory['contentFor']>): {
+  fastOpen: boolean;
+  synData: boolean;
+} {
+  return { fastOpen: content !== 'nothing', synData: content === 'data' };
 }

@@ -1,3 +1,4 @@
+import type { Logger } from 'pino';
 import { AdminServer, json, type Routes, text } from '../observe/admin-server.ts';
 import { FlowLog } from '../observe/flow-log.ts';
 import { FlowReporter } from '../observe/flow-reporter.ts';
@@ -10,40 +11,42 @@ import { FileIdentity } from '../identity/file-identity.ts';
 import { SharedSecretIdentity } from '../identity/shared-secret-identity.ts';
 import { canonicalAddress, type Endpoint } from '../lib/address.ts';
 import { printable } from '../lib/printable.ts';
-import { loadAddon } from '../native.ts';
+import { loadAddon, type NativeAddon } from '../native.ts';
+import { Marks } from '../nfqueue/marks.ts';
+import type { QueueMode } from '../nfqueue/queue-mode.ts';
 import { chooseEndpoint } from '../peers/endpoint-choice.ts';
 import { INBOUND_PORT, OUTBOUND_PORT } from '../redirect/ports.ts';
 import { ProbeArrivals } from '../redirect/probe-arrivals.ts';
 import { NativeDataPath } from '../relay/native-data-path.ts';
-import { FilesSource } from '../sources/files-source.ts';
 import { problemText } from '../sources/manifest-folder.ts';
-import type { EnforcementMode } from '../sources/source.ts';
 import { LocalAddresses } from './local-addresses.ts';
 import { Proxy } from './proxy.ts';
 import { RedirectWatch } from './redirect-watch.ts';
 import { settleMemory } from './settle-memory.ts';
+import { type SourceFlags, sourceOf } from './source-setting.ts';
+import { tcpProbeRoutes } from './tcp-probe.ts';
 import type { NodeTraffic } from './surroundings.ts';
 
 /** The flags of `countersign proxy`, as commander gives them. */
-export interface SidecarFlags {
-  readonly source: string;
-  readonly manifests?: string;
-  readonly podCidrs: string;
-  readonly pod: string;
+export interface SidecarFlags extends SourceFlags {
   readonly identity: string;
   readonly token?: string;
   readonly key?: string;
   readonly trust?: string;
   readonly psk?: string;
   readonly mode: string;
-  readonly enforcement: EnforcementMode;
   readonly nodeTraffic: NodeTraffic;
   readonly metrics: string;
   readonly adminSocket?: string;
   readonly flowLog?: string;
   readonly logLevel: LogLevel;
   readonly drain: string;
+  readonly tcpProbes: string;
   readonly redirectProbeInterval: string;
+  readonly firstQueue: string;
+  readonly queues: string;
+  readonly markMask: string;
+  readonly flowState?: string;
 }
 
 /**
@@ -54,13 +57,9 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const settings = settingsOf(flags);
   const log = createLog(flags.logLevel);
   const readiness = new Readiness((ready) => log.info(ready ? 'ready' : `not ready: ${readiness.text}`));
-  const source = new FilesSource({
-    folder: settings.manifests,
-    pod: flags.pod,
-    mode: flags.enforcement,
-    podCidrs: flags.podCidrs.split(',').filter((cidr) => cidr !== ''),
-  });
+  const source = await sourceOf(flags);
   const identity = settings.makeIdentity();
+  if (flags.mode !== 'nfqueue') readiness.set('queues', undefined);
   const arrivals = new ProbeArrivals();
   const watch = new RedirectWatch(arrivals, readiness, log, settings.probeIntervalMs);
 
@@ -70,6 +69,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
     halfOpen: proxy.halfOpen,
     identityExpiresAt: identity.expiresAt,
     snapshotTakenAt: source.snapshot?.takenAt,
+    sourceConfirmedAt: source.confirmedAt,
     snapshotVersion: source.snapshot?.version ?? 0,
     sourceProblems: source.problems.length,
     audit: proxy.view?.mode === 'audit',
@@ -110,6 +110,10 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       }
     },
     onEvaluated: (direction, seconds) => metrics.decided(direction, seconds),
+    onFastOpen: (outcome, withheld) => {
+      metrics.fastOpened(outcome);
+      if (withheld !== undefined) log.info(withheld, 'a path eats Fast Open: dialling without for a while');
+    },
     onDefect: (error) => log.error({ err: error }, 'a connection was reset because of a defect'),
   });
 
@@ -150,9 +154,10 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       return text(readiness.ready ? 200 : 503, `${lines.join('\n')}\n`);
     },
   };
+  const probeRoutes = tcpProbeRoutes(flags.tcpProbes, () => source.snapshot?.self.addresses[0]);
   const brokenRoute = (error: unknown): void =>
     log.error({ err: error }, 'a request failed because of a defect');
-  const health = new AdminServer(routes, brokenRoute);
+  const health = new AdminServer({ ...routes, ...probeRoutes }, brokenRoute);
   await health.listen(settings.metrics);
   const adminRoutes: Routes = {
     ...routes,
@@ -166,9 +171,14 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
         policies:
           source.snapshot?.policies.map(({ namespace, name }) => `networkpolicy/${namespace}/${name}`) ??
           null,
+        source: {
+          kind: flags.source,
+          confirmed: source.confirmedAt === undefined ? null : new Date(source.confirmedAt).toISOString(),
+        },
         problems: source.problems.map(problemText),
         identity: { expires: identity.expiresAt ?? null, problem: identity.problem ?? null },
         connections: proxy.connections,
+        byPass: proxy.byPass,
         redirect: watch.results,
       }),
     'GET /log-level': () => text(200, `${log.level}\n`),
@@ -190,6 +200,10 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   void source.start();
   await identity.start?.();
   tellIdentity();
+  const queueMode =
+    flags.mode === 'nfqueue'
+      ? await startQueues(addon, proxy, { flags, settings, log, metrics, readiness })
+      : undefined;
   watch.start(families);
   const settling = settleMemory(addon);
 
@@ -203,23 +217,25 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   clearInterval(identityTimer);
   await source.close();
   identity.close();
+  await queueMode?.close();
   await proxy.close();
   await Promise.all([health.close(), flags.adminSocket === undefined ? undefined : admin.close()]);
   await flowLog?.close();
 }
 
 interface Settings {
-  readonly manifests: string;
   readonly makeIdentity: () => (FileIdentity | SharedSecretIdentity) & { start?: () => Promise<void> };
   readonly metrics: Endpoint;
   readonly drainMs: number;
+  readonly marks: Marks;
+  readonly firstQueue: number;
+  readonly queues: number;
   readonly probeIntervalMs: number;
 }
 
 /** Checks what commander cannot: which flags belong together, and what numbers mean. */
 function settingsOf(flags: SidecarFlags): Settings {
-  const { manifests, token, key, trust, psk } = flags;
-  if (manifests === undefined) throw new UserError('--source files needs --manifests');
+  const { token, key, trust, psk } = flags;
   if (!/^[^/]+\/[^/]+$/.test(flags.pod)) throw new UserError(`--pod ${flags.pod}: write NAMESPACE/NAME`);
   let makeIdentity: Settings['makeIdentity'];
   if (flags.identity === 'psk') {
@@ -232,9 +248,11 @@ function settingsOf(flags: SidecarFlags): Settings {
     makeIdentity = () => new FileIdentity({ token, key, trust });
   }
   return {
-    manifests,
     makeIdentity,
     metrics: endpointOf(flags.metrics),
+    marks: marksOf(flags.markMask),
+    firstQueue: whole('--first-queue', flags.firstQueue, 0, 65_535),
+    queues: whole('--queues', flags.queues, 1, 64),
     drainMs: seconds('--drain', flags.drain) * 1000,
     probeIntervalMs: seconds('--redirect-probe-interval', flags.redirectProbeInterval) * 1000,
   };
@@ -246,6 +264,40 @@ function seconds(flag: string, value: string): number {
     throw new UserError(`${flag} ${value}: has to be a number of seconds`);
   }
   return number;
+}
+
+function whole(flag: string, value: string, least: number, most: number): number {
+  const number = /^\d{1,6}$/.test(value) ? Number(value) : -1;
+  if (number >= least && number <= most) return number;
+  throw new UserError(`${flag} ${value}: has to be a number from ${least} to ${most}`);
+}
+
+function marksOf(value: string): Marks {
+  try {
+    if (!/^(0x[0-9a-f]{1,8}|\d{1,10})$/i.test(value)) throw new RangeError('write it as 0x0ff00000');
+    return new Marks(Number(value));
+  } catch (error) {
+    throw new UserError(`--mark-mask ${value}: ${messageOf(error)}`);
+  }
+}
+
+/** NFQUEUE mode is loaded by who uses it. */
+async function startQueues(
+  addon: NativeAddon,
+  proxy: Proxy,
+  parts: {
+    readonly flags: SidecarFlags;
+    readonly settings: Settings;
+    readonly log: Logger;
+    readonly metrics: Metrics;
+    readonly readiness: Readiness;
+  },
+): Promise<QueueMode> {
+  const { flags, settings, log, metrics, readiness } = parts;
+  const { startQueueMode } = await import('../nfqueue/queue-mode.ts');
+  const { marks, firstQueue, queues } = settings;
+  const flowState = flags.flowState;
+  return startQueueMode({ addon, proxy, log, metrics, readiness, marks, firstQueue, queues, flowState });
 }
 
 /** `0.0.0.0:14020`, `[::]:14020`. */

@@ -4,10 +4,12 @@ import type { ClientSessions, ServerSessions } from '../handshake/sessions.ts';
 import type { TokenRefusal, VerifyToken } from '../handshake/credentials.ts';
 import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
+import type { FastOpenMemory } from './fast-open-memory.ts';
 import type { FlowSink } from './flow.ts';
 import type { HalfOpen } from './half-open.ts';
 import type { HandshakeGate } from './handshake-gate.ts';
 import type { OpenFlows } from './open-flows.ts';
+import type { Passes } from './passes.ts';
 import type { ChooseEndpoint } from './target.ts';
 import type { View } from './view.ts';
 
@@ -23,12 +25,14 @@ export interface Surroundings {
     readonly server: ServerSessions<ProvenPeer>;
     readonly recentNonces: RecentNonces;
   };
+  readonly passes: Passes;
   readonly open: OpenFlows;
   readonly halfOpen: HalfOpen;
   readonly gate: HandshakeGate;
   readonly sink: FlowSink;
   readonly choose: ChooseEndpoint;
   readonly silentPeers: SilentPeers;
+  readonly fastOpen: FastOpenMemory;
   /** Nonces of own Hellos that wait for their Reply, hex. */
   readonly pendingHellos: Set<string>;
   /** Whether an address belongs to this network namespace. */

@@ -1,4 +1,5 @@
 import type { Endpoint } from '../lib/address.ts';
+import type { Begun, ByPass, Resumption } from './resumption.ts';
 
 /**
  * The seam between the brain (TypeScript, decides) and the pump (native thread, moves bytes). The brain never touches an
@@ -11,6 +12,9 @@ import type { Endpoint } from '../lib/address.ts';
  * `test/support/data-path-compliance.ts` is the contract in executable form.
  */
 export interface DataPath {
+  /** Where the pump can answer resumed handshakes itself. */
+  readonly resumption?: Resumption;
+
   /** Starts to accept. Rejects with an error that names address and port when they cannot be had. */
   listen(options: ListenOptions): Promise<Listener>;
 
@@ -82,6 +86,16 @@ export interface DialOptions {
   readonly fastOpen: boolean;
   /** Sent at once: in the SYN where Fast Open allows, else when connected. */
   readonly first?: Uint8Array;
+  /** false: `first` waits until the connection is there, for a path that eats SYNs with data. The mark stays. */
+  readonly synData?: boolean;
+}
+
+/** What the kernel says of a SYN after the connection is there (tcp(7), TCP_INFO). */
+export interface DialReport {
+  /** How often the SYN was sent again. The kernel does that without data and without the Fast Open option. */
+  readonly synRetransmits: number;
+  /** `taken`: the server acknowledged data in the SYN. `refused`: it did not. `none`: there was none, as long as there is no cookie. */
+  readonly synData: 'none' | 'refused' | 'taken';
 }
 
 export interface RelayOptions {
@@ -101,6 +115,8 @@ export interface Accepted {
    * hint that may be missing, never a proof.
    */
   readonly syn: Uint8Array;
+  /** Set when a pass had begun it. */
+  readonly begun?: Begun;
 }
 
 export interface Closed {
@@ -114,11 +130,18 @@ export interface Closed {
 /** What the pump reports. All calls come on the main thread, in order per connection. */
 export interface DataPathEvents {
   accepted(id: ConnectionId, accepted: Accepted): void;
+  /** Only of connections that went by a pass, instead of all the others. */
+  byPass?(connection: ByPass): void;
   frame(id: ConnectionId, side: Side, frame: Uint8Array): void;
   notFrame(id: ConnectionId, side: Side, bytes: Uint8Array, endOfFile: boolean): void;
   frameTooLarge(id: ConnectionId, side: Side, announced: number): void;
   /** `error` is the system's name of it (ECONNREFUSED); undefined when connected. */
-  dialled(id: ConnectionId, error: string | undefined, local: Endpoint | undefined): void;
+  dialled(
+    id: ConnectionId,
+    error: string | undefined,
+    local: Endpoint | undefined,
+    report?: DialReport,
+  ): void;
   preamble(id: ConnectionId, upstreamSpoke: boolean): void;
   closed(id: ConnectionId, closed: Closed): void;
 }

@@ -10,6 +10,7 @@ import {
   type RawEndpoint,
   ROLES,
   SIDES,
+  SYN_DATA,
 } from '../native.ts';
 import type {
   ConnectionId,
@@ -21,9 +22,12 @@ import type {
   RelayOptions,
   Side,
 } from './data-path.ts';
+import { NativeResumption, readReports } from './native-resumption.ts';
+import type { Begun, Resumption } from './resumption.ts';
 
 /** The data path of native/: one thread that moves bytes with recv, send and splice. */
 export class NativeDataPath implements DataPath {
+  readonly resumption: Resumption;
   readonly #addon: NativeAddon;
   readonly #events: DataPathEvents;
   readonly #handle: Handle;
@@ -37,9 +41,12 @@ export class NativeDataPath implements DataPath {
     this.#stopped = new Promise((resolve) => {
       this.#onStopped = resolve;
     });
-    this.#handle = addon.start((batch) => {
+    this.#handle = addon.start((batch, reports) => {
       for (const event of batch) this.#report(event);
+      if (reports !== undefined) readReports(reports, events);
+      if (batch.some(([type]) => type === EVENT.stopped)) this.#onStopped();
     });
+    this.resumption = new NativeResumption(addon, this.#handle, () => this.#closing);
   }
 
   // eslint-disable-next-line typescript/require-await -- a failure has to reject, not to throw
@@ -70,7 +77,8 @@ export class NativeDataPath implements DataPath {
 
   dial(id: ConnectionId, target: Endpoint, options: DialOptions): void {
     if (this.#closing) return;
-    this.#addon.dial(this.#handle, id, target.address, target.port, options.fastOpen, options.first);
+    const { fastOpen, first, synData = true } = options;
+    this.#addon.dial(this.#handle, id, target.address, target.port, fastOpen, first, synData);
   }
 
   relay(id: ConnectionId, options: RelayOptions): void {
@@ -116,13 +124,14 @@ export class NativeDataPath implements DataPath {
   #report(event: NativeEvent): void {
     switch (event[0]) {
       case EVENT.accepted: {
-        const [, id, role, peer, local, original, syn] = event;
+        const [, id, role, peer, local, original, syn, pass, hello, reply] = event;
         this.#events.accepted(id, {
           role: ROLES[role]!,
           peer: endpointOf(peer) ?? NOWHERE,
           local: endpointOf(local) ?? NOWHERE,
           original: endpointOf(original),
           syn,
+          ...(pass === undefined || hello === undefined ? {} : { begun: begunBy(pass, hello, reply) }),
         });
         return;
       }
@@ -136,7 +145,10 @@ export class NativeDataPath implements DataPath {
         this.#events.frameTooLarge(event[1], SIDES[event[2]]!, event[3]);
         return;
       case EVENT.dialled:
-        this.#events.dialled(event[1], event[2], endpointOf(event[3]));
+        this.#events.dialled(event[1], event[2], endpointOf(event[3]), {
+          synRetransmits: event[4],
+          synData: SYN_DATA[event[5]]!,
+        });
         return;
       case EVENT.preamble:
         this.#events.preamble(event[1], event[2]);
@@ -148,10 +160,15 @@ export class NativeDataPath implements DataPath {
           bytesOut: event[4],
         });
         return;
-      case EVENT.stopped:
-        this.#onStopped();
+      case EVENT.stopped: // once everything else of the batch was told
     }
   }
+}
+
+function begunBy(pass: number, hello: Uint8Array, reply: Uint8Array | undefined): Begun {
+  return reply === undefined || reply.length === 0
+    ? { pass, hello, reply: undefined }
+    : { pass, hello, reply };
 }
 
 /** Of a connection that was gone before it could be asked for its ends. */

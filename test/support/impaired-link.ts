@@ -86,6 +86,9 @@ export class ImpairedLink {
           stdio: ['ignore', 'ignore', 'pipe'],
         });
       };
+      // REDIRECT sends what comes over a device to an address of that device.
+      ip('addr', 'add', `${end.four}/32`, 'dev', device);
+      ip('addr', 'add', `${end.six}/128`, 'dev', device, 'nodad');
       ip('link', 'set', device, 'up');
       ip('route', 'replace', `${far.four}/32`, 'dev', device, 'src', end.four);
       ip('-6', 'route', 'replace', `${far.six}/128`, 'dev', device, 'src', end.six);

@@ -92,11 +92,18 @@ export class TestNetwork {
   }
 
   /** Starts a program; it is killed with the network. */
-  start(host: string, command: readonly string[], uid?: number): ChildProcess {
-    const as =
+  start(
+    host: string,
+    command: readonly string[],
+    uid?: number,
+    capabilities: readonly string[] = [],
+  ): ChildProcess {
+    const granted = capabilities.map((name) => `+${name}`).join(',');
+    const as: string[] =
       uid === undefined
         ? []
         : ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--no-new-privs'];
+    if (granted !== '') as.push(`--inh-caps=${granted}`, `--ambient-caps=${granted}`);
     const child = spawn('ip', ['netns', 'exec', this.name(host), ...as, ...command], {
       stdio: ['pipe', 'pipe', 'pipe'],
     });

@@ -70,6 +70,7 @@ interface PodSpec {
   readonly labels?: Record<string, string>;
   readonly sidecar?: boolean;
   readonly backend?: 'nft' | 'iptables';
+  readonly mode?: 'redirect' | 'nfqueue';
   readonly extra?: string;
 }
 
@@ -130,11 +131,12 @@ export class Cluster {
     const spec = this.#specs.get(name)!;
     const { four, six } = this.addresses.get(name)!;
     const all = { ...labels, ...(spec.sidecar === false ? {} : { 'countersign.io/inject': 'true' }) };
+    const annotations = { 'countersign.io/data-path': spec.mode ?? 'redirect' };
     this.write(
       `pod-${name}.yaml`,
       `apiVersion: v1
 kind: Pod
-metadata: {name: ${name}, namespace: demo, uid: uid-${name}, labels: ${JSON.stringify(all)}}
+metadata: {name: ${name}, namespace: demo, uid: uid-${name}, labels: ${JSON.stringify(all)}, annotations: ${JSON.stringify(annotations)}}
 spec: {nodeName: node-1, serviceAccountName: default, containers: [{name: app, image: none}]${spec.extra ?? ''}}
 status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
 `,
@@ -150,13 +152,22 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
     const { pod, namespaceLabels } = await findPod(this.manifests, `demo/${name}`);
     await issueIdentity(join(this.folder, 'trust/issuer.jwk'), pod, namespaceLabels, 3600, keys);
     for (const file of readdirSync(keys)) chownSync(join(keys, file), PROXY_UID, PROXY_UID);
-    await this.countersign(name, 'redirect', 'apply', ...this.#backend(name));
+    await this.applyRules(name);
     this.launch(name, flags);
     await this.ready(name);
   }
 
+  async applyRules(name: string): Promise<void> {
+    const { mode } = this.#specs.get(name)!;
+    const flags = mode === 'nfqueue' ? ['--mode', mode] : this.#backend(name);
+    const { status, complaint } = await this.countersign(name, 'redirect', 'apply', ...flags);
+    if (status !== 0) throw new Error(`redirect apply in ${name}: ${complaint}`);
+  }
+
   launch(name: string, flags: readonly string[] = []) {
     const keys = join(this.folder, 'keys', name);
+    const isQueued = this.#specs.get(name)!.mode === 'nfqueue';
+    if (isQueued) chownSync(keys, PROXY_UID, PROXY_UID);
     writeFileSync(this.#flowFile(name), '', { flag: 'a' });
     chownSync(this.#flowFile(name), PROXY_UID, PROXY_UID);
     const child = this.network.start(
@@ -168,9 +179,11 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
         ...['--token', join(keys, 'token.jwt'), '--key', join(keys, 'key.jwk')],
         ...['--trust', join(this.folder, 'trust/trust.jwks')],
         ...['--flow-log', this.#flowFile(name), '--redirect-probe-interval', '0.3'],
+        ...(isQueued ? ['--mode', 'nfqueue', '--flow-state', join(keys, 'flows')] : []),
         ...flags,
       ],
       PROXY_UID,
+      isQueued ? ['net_admin', 'net_raw'] : [],
     );
     this.#sidecars.set(name, child);
     const log = join(this.folder, `${name}.log`);
@@ -180,6 +193,11 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
     });
     child.stdout!.resume();
     return child;
+  }
+
+  /** Takes a process that was started otherwise for the sidecar of a pod. */
+  adopt(name: string, child: ChildProcess): void {
+    this.#sidecars.set(name, child);
   }
 
   sidecarPid(name: string): number {
@@ -200,7 +218,7 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
   }
 
   async ready(name: string, wanted = true): Promise<string> {
-    const deadline = Date.now() + 10_000;
+    const deadline = Date.now() + 60_000;
     for (;;) {
       const { out } = await this.curl(name, 'http://127.0.0.1:14020/readyz');
       if (out.startsWith('ready') === wanted && out !== '') return out;
@@ -242,7 +260,7 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
 
   /** Waits for a flow record. */
   async flow(name: string, matches: (record: FlowRecord) => boolean): Promise<FlowRecord> {
-    const deadline = Date.now() + 5_000;
+    const deadline = Date.now() + 30_000;
     for (;;) {
       const found = this.flows(name).find(matches);
       if (found !== undefined) return found;

@@ -1,0 +1,136 @@
+import type { Logger } from 'pino';
+import { messageOf } from '../errors.ts';
+import type { NativeAddon } from '../native.ts';
+import type { Metrics } from '../observe/metrics.ts';
+import type { Readiness } from '../observe/readiness.ts';
+import type { Proxy } from '../proxy/proxy.ts';
+import { endpointsOf } from './flow-endpoints.ts';
+import { tupleKey } from './flow-key.ts';
+import { flowId } from './flow-record-lines.ts';
+import { FlowStore } from './flow-store.ts';
+import { KernelPacketPath } from './kernel-packet-path.ts';
+import type { Marks } from './marks.ts';
+import { QueueProxy } from './queue-proxy.ts';
+import type { QueuedFlow } from './queued-flow.ts';
+import { isClosing, recoverFlows } from './recovery.ts';
+
+/** How often conntrack is asked which connections have ended. */
+const ENDED_MS = 5_000;
+/** A connection that is younger may not be in conntrack's dump yet. */
+const YOUNG_MS = 2_000;
+/** Packets that may wait in each queue. */
+const MAX_WAITING = 8_192;
+
+export interface QueueModeOptions {
+  readonly addon: NativeAddon;
+  readonly proxy: Proxy;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly readiness: Readiness;
+  readonly marks: Marks;
+  readonly firstQueue: number;
+  readonly queues: number;
+  /** The file of verified flows; undefined: a restart cuts every connection. */
+  readonly flowState: string | undefined;
+}
+
+/** NFQUEUE mode of a running sidecar. */
+export interface QueueMode {
+  /** What the admin socket says. */
+  status(): Record<string, unknown>;
+  close(): Promise<void>;
+}
+
+/**
+ * Starts NFQUEUE mode beside the listeners: takes back what an earlier run had verified, and then opens the queues.
+ * @throws UserError when the queues or the file of verified flows cannot be had
+ */
+export async function startQueueMode(options: QueueModeOptions): Promise<QueueMode> {
+  const { addon, proxy, log, metrics, readiness, marks, firstQueue, queues, flowState } = options;
+  const around = proxy.surroundings;
+  const store =
+    flowState === undefined
+      ? undefined
+      : new FlowStore(flowState, (problem) => log.error({ problem }, 'flow state'));
+  const keep = (one: QueuedFlow): void => {
+    const { direction, source, destination, handshake } = one.flow.facts;
+    const { judgement } = one.flow;
+    if (store === undefined || one.peer === undefined || judgement === undefined || handshake === 'none')
+      return;
+    const since = Date.now() - (performance.now() - one.startedAt);
+    const flow = { direction, source, destination, handshake, since, judgement, peer: one.peer };
+    store.add(idOf(one), flow);
+  };
+  const queueProxy = new QueueProxy({
+    createPath: (events) => new KernelPacketPath(addon, marks, events),
+    around,
+    marks,
+    generation: store?.generation ?? 0,
+    onFallback: (address, detail) => {
+      metrics.fellBack();
+      log.warn({ address, detail }, 'calls of this address use the stream carrier for a while');
+    },
+    onLost: (count) => metrics.lostPackets(count),
+    onFailed: (error) => {
+      readiness.set('queues', messageOf(error));
+      log.error({ err: error }, 'the queues failed; packets of new connections are dropped');
+    },
+    onDefect: (error) => log.error({ err: error }, 'a packet was dropped because of a defect'),
+    onVerified: keep,
+    onEnded: (one) => store?.end(idOf(one)),
+  });
+  queueProxy.open({ firstQueue, queues, maxWaiting: MAX_WAITING, copyBytes: 65_535 });
+  try {
+    const recovered = await recoverFlows(queueProxy, store?.kept ?? new Map(), around, marks);
+    for (const one of queueProxy.flows.values()) keep(one);
+    if (recovered.adopted + recovered.cut > 0) log.info(recovered, 'connections of an earlier run');
+  } catch (error) {
+    await queueProxy.close();
+    throw error;
+  }
+  readiness.set('queues', undefined);
+  let polling = false;
+  const poll = async (): Promise<void> => {
+    if (polling) return;
+    polling = true;
+    try {
+      await endGoneFlows(queueProxy, marks);
+    } catch (error) {
+      log.warn({ err: error }, 'conntrack cannot be read');
+    } finally {
+      polling = false;
+    }
+  };
+  const timer = setInterval(() => void poll(), ENDED_MS);
+  timer.unref();
+  return {
+    status: () => ({ flows: queueProxy.flows.size, queues: queueProxy.path.statistics() }),
+    close: async () => {
+      clearInterval(timer);
+      await queueProxy.close();
+      store?.close();
+    },
+  };
+}
+
+/** Ends the flows that conntrack has no more, or only as closed. The kernel does not tell it otherwise: no packet of theirs is queued. */
+async function endGoneFlows(proxy: QueueProxy, marks: Marks): Promise<void> {
+  const asked = performance.now();
+  const { value, mask } = marks.anyVerified;
+  const entries = await proxy.path.dumpConnections(value, mask);
+  const open = new Set<QueuedFlow>();
+  for (const { tuple, tcpState, bytes } of entries) {
+    const one = proxy.flows.get(tupleKey(tuple, true)) ?? proxy.flows.get(tupleKey(tuple, false));
+    if (one === undefined) continue;
+    if (bytes !== undefined) one.counted = { bytesIn: bytes.original, bytesOut: bytes.reply };
+    if (!isClosing(tcpState)) open.add(one);
+  }
+  for (const one of proxy.flows.values()) {
+    if (one.established && !open.has(one) && asked - one.startedAt > YOUNG_MS) proxy.end(one);
+  }
+}
+
+function idOf(one: QueuedFlow): string {
+  const { source, destination } = endpointsOf(one.tuple);
+  return flowId(one.flow.facts.direction, source, destination);
+}
