@@ -16,7 +16,7 @@ const PURE = [
   /^src\/redirect\/(plan|ports)/,
   /^src\/netlink\/(?!query-socket)/,
   /^src\/nfqueue\/(marks|packet-path|queue-statistics)\.ts$/,
-  /^src\/sources\/(objects(-\w+)?|source|manifest-(text|file|nodes|yaml)|cluster-contents|enforcement|stand-in|unfinished|folder-state)\.ts$/,
+  /^src\/sources\/(objects(-\w+)?|source|manifest-(text|file|nodes|yaml)|cluster-contents|enforcement|stand-in|unfinished|folder-state|snapshot-of)\.ts$/,
   /^src\/(workloads|policy-tools)\/(?!read)/,
   /^src\/observe\/(reasons|record|readiness|metric-list)\.ts$/,
   /^src\/nfqueue\/(marks|packet-path|packets(-\w+)?|flow-(?!store)\w+|carrier-\w+|fallback-memory|token-bucket)\.ts$/,
@@ -24,7 +24,8 @@ const PURE = [
   /^src\/demo\/(capture|totals)\.ts$/,
   /^src\/kube\/(api-error|backoff|watch-(lines|event)|resources|object-store|cluster-objects)\.ts$/,
   /^src\/authority-protocol\//,
-  /^src\/authority\/(cluster-lookup|slice|stream-state|token-review|pod-check|identity-records|rate-limit|networks)\.ts$/,
+  /^src\/authority-client\/(slice-store|questions|asking-directory)\.ts$/,
+  /^src\/authority\/(cluster-lookup|metric-list|slice|stream-state|token-review|pod-check|identity-records|rate-limit|networks)\.ts$/,
   /^src\/rotation\/(schedule|shared-object)\.ts$/,
   /^src\/certificates\/(certificate-authority|authority-state)\.ts$/,
 ];
