@@ -67,6 +67,7 @@ setup_system() {
 	need sysctl procps
 	need curl curl
 	need tcpdump tcpdump
+	need strace strace
 	[ -z "$missing" ] && return
 	[ "$(id -u)" = 0 ] || fail "these packages are missing and installing them needs root:$missing"
 	command -v apt-get >/dev/null 2>&1 || fail "install these by hand, there is no apt-get here:$missing"
