@@ -29,18 +29,29 @@ test: setup kube-rig-for-tests ## checks, unit tests, system tests in network na
 	@node tools/sanitize.ts
 	@node tools/sabotage.ts
 
+bench: setup ## what two sidecars cost beside HAProxy, nginx and nothing (root; ten minutes, QUICK=1: under two; BENCH="--write-docs")
+	@tools/setup.sh bench
+	@node bench/run.ts $(if $(QUICK),--quick) $(BENCH)
+
 kube-rig-for-tests:
 	@tools/kube-rig/build.sh kube-apiserver etcd kubectl
 
 kube-rig: ## every program of a current Kubernetes and helm, built from Go modules into ~/.cache/countersign (ten minutes, once)
 	@tools/kube-rig/build.sh kube-apiserver etcd kubectl kube-controller-manager kube-scheduler kubelet kube-proxy helm
 
+<<<<<<< HEAD
 bench: setup ## what two sidecars cost, as ratios to none (root; a minute)
 	@node bench/run.ts
 
 native-sanitize: setup ## the addon's tests and a fuzz run under the address and undefined-behaviour sanitizers
 	@node tools/sanitize.ts
 
+||||||| c1c23ab
+bench: setup ## what two sidecars cost, as ratios to none (root; a minute)
+	@node bench/run.ts
+
+=======
+>>>>>>> main
 check: setup ## format, lint, types, generated docs
 	@npm run --silent check
 

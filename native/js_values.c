@@ -52,6 +52,17 @@ bool truth(napi_env env, napi_value value) {
   return read;
 }
 
+const uint8_t *view_bytes(napi_env env, napi_value value, size_t *length) {
+  napi_typedarray_type type;
+  void *data = NULL;
+  *length = 0;
+  if (napi_get_typedarray_info(env, value, &type, length, &data, NULL, NULL) != napi_ok || type != napi_uint8_array) {
+    *length = 0;
+    return NULL;
+  }
+  return data;
+}
+
 bool endpoint(napi_env env, napi_value address, napi_value port, struct sockaddr_storage *out) {
   char text[INET6_ADDRSTRLEN + 1];
   size_t length = 0;

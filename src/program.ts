@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { demoCommand } from './commands/demo.ts';
 import { identityCommand } from './commands/identity.ts';
+import { injectCommand, uninjectCommand } from './commands/inject.ts';
 import { policyCommand } from './commands/policy.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { redirectCommand } from './commands/redirect.ts';
@@ -12,6 +13,8 @@ export function buildProgram(): Command {
   return programOf([
     demoCommand(),
     identityCommand(),
+    injectCommand(),
+    uninjectCommand(),
     policyCommand(),
     proxyCommand(),
     redirectCommand(),

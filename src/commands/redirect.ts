@@ -1,7 +1,11 @@
 import { Command, Option } from 'commander';
 import { setting } from '../config.ts';
-import { EXIT, UserError } from '../errors.ts';
+import { EXIT, messageOf, UserError } from '../errors.ts';
 import type { BackendName } from '../redirect/backend.ts';
+import type { Finding } from '../redirect/nfqueue-surroundings.ts';
+import { DEFAULT_MARK_MASK, Marks } from '../nfqueue/marks.ts';
+import { DEFAULT_QUEUES } from '../nfqueue/queue-numbers.ts';
+import type { NfqueueOptions } from '../redirect/plan-nfqueue.ts';
 import type { RedirectOptions } from '../redirect/plan-options.ts';
 import type { RuleSet } from '../redirect/plan-rules.ts';
 import { DEFAULT_PROXY_UID } from '../redirect/ports.ts';
@@ -13,6 +17,9 @@ interface Flags {
   readonly excludeInboundPorts: string;
   readonly excludeOutboundPorts: string;
   readonly excludeOutboundCidrs: string;
+  readonly firstQueue: string;
+  readonly queues: string;
+  readonly markMask: string;
   readonly output?: string;
 }
 
@@ -24,22 +31,24 @@ export function redirectCommand(): Command {
   flagged(redirect.command('apply'))
     .description('put the rules in force; replaces those of an earlier call')
     .action(async (flags: Flags) => {
-      const options = optionsOf(flags);
-      const plan = await planOf(options);
+      const plan = await planOf(flags);
       const { applyRules } = await import('../redirect/backend.ts');
       const { tool } = await applyRules(plan, flags.backend);
-      say(`redirection is in force (${tool}, proxy uid ${options.proxyUid})`);
+      say(
+        `redirection is in force (${tool}, proxy uid ${flags.proxyUid}${plan.mode === 'nfqueue' ? ', mode nfqueue' : ''})`,
+      );
     });
   flagged(redirect.command('check'))
     .description('compare the rules in force with those that apply would set; exit status 1 if they differ')
     .addOption(new Option('-o, --output <format>', 'text or json').choices(['text', 'json']).default('text'))
     .action(async (flags: Flags) => {
-      const plan = await planOf(optionsOf(flags));
+      const plan = await planOf(flags);
       const { backendInForce } = await import('../redirect/backend.ts');
       const { checkRules } = await import('../redirect/check.ts');
       const backend = await backendInForce(flags.backend);
       const result = await checkRules(backend, plan);
-      if (flags.output === 'json') say(JSON.stringify({ backend: backend.name, ...result }));
+      const findings = await findingsOf(flags);
+      if (flags.output === 'json') say(JSON.stringify({ backend: backend.name, ...result, findings }));
       else if (result.inForce) say(`the rules are in force (${backend.tool})`);
       else {
         say(
@@ -48,7 +57,10 @@ export function redirectCommand(): Command {
         for (const line of result.missing) say(`  missing:    ${line}`);
         for (const line of result.unexpected) say(`  unexpected: ${line}`);
       }
-      if (!result.inForce) process.exitCode = EXIT.failure;
+      const { length: problems } = findings.filter(({ level }) => level === 'problem');
+      if (flags.output !== 'json')
+        for (const { level, what } of findings) say(`  ${`${level}:`.padEnd(11)} ${what}`);
+      if (!result.inForce || problems > 0) process.exitCode = EXIT.failure;
     });
   redirect
     .command('remove')
@@ -62,9 +74,10 @@ export function redirectCommand(): Command {
   flagged(redirect.command('print'))
     .description('print the rules that apply would set; needs no privilege')
     .action(async (flags: Flags) => {
-      const plan = await planOf(optionsOf(flags));
+      const plan = await planOf(flags);
       const { printedPlan } = await import('../redirect/plan-print.ts');
-      process.stdout.write(printedPlan(plan, flags.backend ?? 'nft'));
+      const usual = plan.mode === 'nfqueue' ? 'iptables' : 'nft';
+      process.stdout.write(printedPlan(plan, flags.backend ?? usual));
     });
   return redirect;
 }
@@ -74,6 +87,22 @@ function flagged(command: Command): Command {
     .addOption(setting('--proxy-uid <uid>', 'user that the proxy runs as').default(String(DEFAULT_PROXY_UID)))
     .addOption(
       setting('--mode <mode>', 'how identity travels').choices(['redirect', 'nfqueue']).default('redirect'),
+    )
+    .addOption(
+      setting('--first-queue <number>', 'nfqueue: number of the first queue').default(
+        String(DEFAULT_QUEUES.first),
+      ),
+    )
+    .addOption(
+      setting(
+        '--queues <count>',
+        'nfqueue: how many queues there are; the first is for calls of the pod, the others for calls to it',
+      ).default(String(DEFAULT_QUEUES.count)),
+    )
+    .addOption(
+      setting('--mark-mask <mask>', 'nfqueue: eight bits of the marks, for countersign alone').default(
+        `0x${DEFAULT_MARK_MASK.toString(16).padStart(8, '0')}`,
+      ),
     )
     .addOption(backendFlag())
     .addOption(
@@ -104,9 +133,6 @@ function backendFlag(): Option {
 }
 
 function optionsOf(flags: Flags): RedirectOptions {
-  if (flags.mode !== 'redirect') {
-    throw new UserError(`--mode ${flags.mode} is not built yet; --mode redirect is`);
-  }
   const list = (text: string): string[] =>
     text
       .split(',')
@@ -126,9 +152,34 @@ function numberOf(text: string): number {
   return Number(text);
 }
 
-async function planOf(options: RedirectOptions): Promise<RuleSet> {
+async function planOf(flags: Flags): Promise<RuleSet> {
+  if (flags.mode === 'nfqueue') {
+    const { nfqueuePlan } = await import('../redirect/plan-nfqueue.ts');
+    return nfqueuePlan(nfqueueOptionsOf(flags));
+  }
   const { redirectPlan } = await import('../redirect/plan.ts');
-  return redirectPlan(options);
+  return redirectPlan(optionsOf(flags));
+}
+
+function nfqueueOptionsOf(flags: Flags): NfqueueOptions {
+  const queues = { first: numberOf(flags.firstQueue), count: numberOf(flags.queues) };
+  return { ...optionsOf(flags), queues, marks: marksOf(flags.markMask) };
+}
+
+function marksOf(text: string): Marks {
+  if (!/^0x[0-9a-f]{1,8}$/i.test(text))
+    throw new UserError(`--mark-mask ${text.slice(0, 40)}: write 0x0ff00000`);
+  try {
+    return new Marks(Number(text));
+  } catch (error) {
+    throw new UserError(`--mark-mask: ${messageOf(error)}`);
+  }
+}
+
+async function findingsOf(flags: Flags): Promise<readonly Finding[]> {
+  if (flags.mode !== 'nfqueue') return [];
+  const { nfqueueSurroundings } = await import('../redirect/nfqueue-surroundings.ts');
+  return nfqueueSurroundings(nfqueueOptionsOf(flags));
 }
 
 function say(text: string): void {

@@ -1,13 +1,6 @@
-import {
-  createHash,
-  createHmac,
-  createSecretKey,
-  diffieHellman,
-  hkdfSync,
-  type KeyObject,
-  timingSafeEqual,
-} from 'node:crypto';
+import { createSecretKey, diffieHellman, hkdfSync, type KeyObject, timingSafeEqual } from 'node:crypto';
 import { concat } from './byte-fields.ts';
+import { hmacSha256, sha256 } from './digest.ts';
 import { MAC_BYTES, SESSION_ID_BYTES } from './frame-types.ts';
 
 /**
@@ -60,6 +53,7 @@ export function deriveKeys(
   }
   if (secret.every((byte) => byte === 0)) return undefined;
   const info = concat([Buffer.from('countersign/1 keys'), sha256(transcript)]);
+  // As a KeyObject: of plain bytes Node.js 24 finds out by two errors that they are none, which costs as much again.
   const okm = new Uint8Array(hkdfSync('sha256', createSecretKey(secret), 'countersign/1', info, OKM_BYTES));
   const key = (index: number): Uint8Array =>
     okm.slice(SESSION_ID_BYTES + index * 32, SESSION_ID_BYTES + (index + 1) * 32);
@@ -74,10 +68,7 @@ export function deriveKeys(
 
 /** HMAC-SHA-256 over context, a zero byte, and the parts; cut to 16 bytes. */
 export function mac(key: Uint8Array, context: string, parts: readonly Uint8Array[]): Uint8Array {
-  // As a KeyObject: of plain bytes Node.js 24 finds out by two errors that they are none, which costs more than the MAC.
-  const hmac = createHmac('sha256', createSecretKey(key)).update(context).update('\0');
-  for (const part of parts) hmac.update(part);
-  return hmac.digest().subarray(0, MAC_BYTES);
+  return hmacSha256(key, context, parts).subarray(0, MAC_BYTES);
 }
 
 /** Compares in constant time. */
@@ -88,10 +79,4 @@ export function macEquals(expected: Uint8Array, given: Uint8Array): boolean {
 /** What a proof of possession signs: context, a zero byte, and the hash of the transcript. */
 export function signatureInput(context: string, transcript: readonly Uint8Array[]): Uint8Array {
   return concat([Buffer.from(`${context}\0`), sha256(transcript)]);
-}
-
-function sha256(parts: readonly Uint8Array[]): Uint8Array {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part);
-  return hash.digest();
 }

@@ -196,7 +196,7 @@ export class Inflater {
  */
 function makeCode(lengths: Uint8Array, mayBeEmpty: boolean): Code {
   const counts = new Uint16Array(MAX_CODE_BITS + 1);
-  for (const length of lengths) counts[length]!++;
+  for (let symbol = 0; symbol < lengths.length; symbol++) counts[lengths[symbol]!]!++;
   counts[0] = 0;
   let left = 1;
   let used = 0;
@@ -211,7 +211,9 @@ function makeCode(lengths: Uint8Array, mayBeEmpty: boolean): Code {
   for (let length = 1; length <= MAX_CODE_BITS; length++)
     offsets[length + 1] = offsets[length]! + counts[length]!;
   const symbols = new Uint16Array(used);
-  for (const [symbol, length] of lengths.entries()) {
+  // By index: iterating would allocate more than the whole rest of a handshake.
+  for (let symbol = 0; symbol < lengths.length; symbol++) {
+    const length = lengths[symbol]!;
     if (length !== 0) symbols[offsets[length]!++] = symbol;
   }
   return { counts, symbols };

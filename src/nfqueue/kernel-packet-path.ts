@@ -20,7 +20,7 @@ import {
   isPacket,
   VERDICT,
 } from '../netlink/queue.ts';
-import { encodeSocketDestroy } from '../netlink/socket-destroy.ts';
+import { decodeConnectedSocket, encodeSocketDestroy, encodeSocketFind } from '../netlink/socket-destroy.ts';
 import type { Marks } from './marks.ts';
 import type {
   ConntrackEntry,
@@ -148,9 +148,11 @@ export class KernelPacketPath implements PacketPath {
 
   async destroySocket(tuple: FlowTuple): Promise<boolean> {
     this.#flush();
-    return (
-      this.#opened?.sockets.request((writer, sequence) => encodeSocketDestroy(writer, tuple, sequence)) === 0
-    );
+    const sockets = this.#opened?.sockets;
+    const found = sockets?.find((writer, sequence) => encodeSocketFind(writer, tuple, sequence));
+    const cookie = found && decodeConnectedSocket(found, tuple);
+    if (sockets === undefined || cookie === undefined) return false;
+    return sockets.request((writer, sequence) => encodeSocketDestroy(writer, tuple, cookie, sequence)) === 0;
   }
 
   statistics(): QueueStatistics[] {

@@ -18,34 +18,30 @@ import { chooseEndpoint } from '../peers/endpoint-choice.ts';
 import { INBOUND_PORT, OUTBOUND_PORT } from '../redirect/ports.ts';
 import { ProbeArrivals } from '../redirect/probe-arrivals.ts';
 import { NativeDataPath } from '../relay/native-data-path.ts';
-import { FilesSource } from '../sources/files-source.ts';
 import { problemText } from '../sources/manifest-folder.ts';
-import type { EnforcementMode } from '../sources/source.ts';
 import { LocalAddresses } from './local-addresses.ts';
 import { Proxy } from './proxy.ts';
 import { RedirectWatch } from './redirect-watch.ts';
 import { settleMemory } from './settle-memory.ts';
+import { type SourceFlags, sourceOf } from './source-setting.ts';
+import { tcpProbeRoutes } from './tcp-probe.ts';
 import type { NodeTraffic } from './surroundings.ts';
 
 /** The flags of `countersign proxy`, as commander gives them. */
-export interface SidecarFlags {
-  readonly source: string;
-  readonly manifests?: string;
-  readonly podCidrs: string;
-  readonly pod: string;
+export interface SidecarFlags extends SourceFlags {
   readonly identity: string;
   readonly token?: string;
   readonly key?: string;
   readonly trust?: string;
   readonly psk?: string;
   readonly mode: string;
-  readonly enforcement: EnforcementMode;
   readonly nodeTraffic: NodeTraffic;
   readonly metrics: string;
   readonly adminSocket?: string;
   readonly flowLog?: string;
   readonly logLevel: LogLevel;
   readonly drain: string;
+  readonly tcpProbes: string;
   readonly redirectProbeInterval: string;
   readonly firstQueue: string;
   readonly queues: string;
@@ -61,12 +57,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const settings = settingsOf(flags);
   const log = createLog(flags.logLevel);
   const readiness = new Readiness((ready) => log.info(ready ? 'ready' : `not ready: ${readiness.text}`));
-  const source = new FilesSource({
-    folder: settings.manifests,
-    pod: flags.pod,
-    mode: flags.enforcement,
-    podCidrs: flags.podCidrs.split(',').filter((cidr) => cidr !== ''),
-  });
+  const source = await sourceOf(flags);
   const identity = settings.makeIdentity();
   if (flags.mode !== 'nfqueue') readiness.set('queues', undefined);
   const arrivals = new ProbeArrivals();
@@ -78,6 +69,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
     halfOpen: proxy.halfOpen,
     identityExpiresAt: identity.expiresAt,
     snapshotTakenAt: source.snapshot?.takenAt,
+    sourceConfirmedAt: source.confirmedAt,
     snapshotVersion: source.snapshot?.version ?? 0,
     sourceProblems: source.problems.length,
     audit: proxy.view?.mode === 'audit',
@@ -162,9 +154,10 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       return text(readiness.ready ? 200 : 503, `${lines.join('\n')}\n`);
     },
   };
+  const probeRoutes = tcpProbeRoutes(flags.tcpProbes, () => source.snapshot?.self.addresses[0]);
   const brokenRoute = (error: unknown): void =>
     log.error({ err: error }, 'a request failed because of a defect');
-  const health = new AdminServer(routes, brokenRoute);
+  const health = new AdminServer({ ...routes, ...probeRoutes }, brokenRoute);
   await health.listen(settings.metrics);
   const adminRoutes: Routes = {
     ...routes,
@@ -178,9 +171,14 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
         policies:
           source.snapshot?.policies.map(({ namespace, name }) => `networkpolicy/${namespace}/${name}`) ??
           null,
+        source: {
+          kind: flags.source,
+          confirmed: source.confirmedAt === undefined ? null : new Date(source.confirmedAt).toISOString(),
+        },
         problems: source.problems.map(problemText),
         identity: { expires: identity.expiresAt ?? null, problem: identity.problem ?? null },
         connections: proxy.connections,
+        byPass: proxy.byPass,
         redirect: watch.results,
       }),
     'GET /log-level': () => text(200, `${log.level}\n`),
@@ -226,7 +224,6 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
 }
 
 interface Settings {
-  readonly manifests: string;
   readonly makeIdentity: () => (FileIdentity | SharedSecretIdentity) & { start?: () => Promise<void> };
   readonly metrics: Endpoint;
   readonly drainMs: number;
@@ -238,8 +235,7 @@ interface Settings {
 
 /** Checks what commander cannot: which flags belong together, and what numbers mean. */
 function settingsOf(flags: SidecarFlags): Settings {
-  const { manifests, token, key, trust, psk } = flags;
-  if (manifests === undefined) throw new UserError('--source files needs --manifests');
+  const { token, key, trust, psk } = flags;
   if (!/^[^/]+\/[^/]+$/.test(flags.pod)) throw new UserError(`--pod ${flags.pod}: write NAMESPACE/NAME`);
   let makeIdentity: Settings['makeIdentity'];
   if (flags.identity === 'psk') {
@@ -252,7 +248,6 @@ function settingsOf(flags: SidecarFlags): Settings {
     makeIdentity = () => new FileIdentity({ token, key, trust });
   }
   return {
-    manifests,
     makeIdentity,
     metrics: endpointOf(flags.metrics),
     marks: marksOf(flags.markMask),

@@ -5,7 +5,7 @@ import type { Action, Chain, Match, Rule, RuleSet } from './plan-rules.ts';
 export const CHAIN_PREFIX = 'COUNTERSIGN_';
 /** Chains to which no jump leads: iptables' way of writing the rules can be read from them. */
 const SCRATCH_PREFIX = 'CSCHK_';
-const TABLES = ['mangle', 'filter', 'nat'];
+const TABLES = ['raw', 'mangle', 'filter', 'nat'];
 
 /** What `iptables-save` says about our chains. */
 export interface IptablesState {
@@ -141,7 +141,11 @@ function ruleText(rule: Rule, hook: Chain['hook'], plan: RuleSet): string {
 }
 
 function actionText(action: Action, { mark }: RuleSet): string {
-  if (typeof action === 'object') return `-j REDIRECT --to-ports ${action.redirect}`;
+  if (typeof action === 'object') {
+    if ('redirect' in action) return `-j REDIRECT --to-ports ${action.redirect}`;
+    const { queue, count } = action;
+    return `-j NFQUEUE ${count === 1 ? `--queue-num ${queue}` : `--queue-balance ${queue}:${queue + count - 1}`}`;
+  }
   switch (action) {
     case 'pass':
       return '-j RETURN';
@@ -151,6 +155,8 @@ function actionText(action: Action, { mark }: RuleSet): string {
       return '-j REJECT --reject-with tcp-reset';
     case 'mark':
       return `-j CONNMARK --set-xmark ${hex(mark.value)}/${hex(mark.mask)}`;
+    case 'unmark':
+      return `-j CONNMARK --set-xmark 0x0/${hex(mark.mask)}`;
   }
 }
 
@@ -176,6 +182,14 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
       return '-m conntrack --ctstate DNAT';
     case 'marked':
       return `-m connmark --mark ${hex(mark.value)}/${hex(mark.mask)}`;
+    case 'connectionMark':
+      return `-m connmark --mark ${hex(match.value)}/${hex(match.mask)}`;
+    case 'packetMark':
+      return `-m mark --mark ${hex(match.value)}/${hex(match.mask)}`;
+    case 'opening':
+      return '--tcp-flags SYN,ACK SYN';
+    case 'notSyn':
+      return '! --tcp-flags SYN SYN';
     case 'notOpening':
       return '! --tcp-flags SYN,ACK SYN';
     case 'reset':

@@ -1,9 +1,14 @@
 import { createHash } from 'node:crypto';
+import { EXIT, UserError } from '../errors.ts';
 import type { Action, Chain, Match, Rule, RuleSet } from './plan-rules.ts';
+
+/** The `queue` statement (CONFIG_NFT_QUEUE) is not in every kernel, and a rule set in two parts by two tools is not one transaction. */
+const NO_QUEUE =
+  'nft: --mode nfqueue is set by iptables, whose target NFQUEUE every kernel with queues has: leave --backend nft away';
 
 export const NFT_TABLE = 'countersign';
 
-const PRIORITY = { nat: -100, mangle: -150, filter: 0 } as const;
+const PRIORITY = { raw: -300, nat: -100, mangle: -150, filter: 0 } as const;
 
 /**
  * The rules as one transaction for `nft -f`: replaces the own table whole and touches no other.
@@ -66,7 +71,10 @@ function ruleText(rule: Rule, chain: Chain, plan: RuleSet): string {
 }
 
 function actionText(action: Action, { mark }: RuleSet): string {
-  if (typeof action === 'object') return `meta l4proto tcp redirect to :${action.redirect}`;
+  if (typeof action === 'object') {
+    if ('redirect' in action) return `meta l4proto tcp redirect to :${action.redirect}`;
+    throw new UserError(NO_QUEUE, { exitCode: EXIT.failure });
+  }
   switch (action) {
     case 'pass':
       return 'return';
@@ -76,6 +84,8 @@ function actionText(action: Action, { mark }: RuleSet): string {
       return 'meta l4proto tcp reject with tcp reset';
     case 'mark':
       return `ct mark set ct mark & ${hex(~mark.mask >>> 0)} | ${hex(mark.value)}`;
+    case 'unmark':
+      return `ct mark set ct mark & ${hex(~mark.mask >>> 0)}`;
   }
 }
 
@@ -101,6 +111,14 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
       return 'ct status dnat';
     case 'marked':
       return `ct mark & ${hex(mark.mask)} == ${hex(mark.value)}`;
+    case 'connectionMark':
+      return `ct mark & ${hex(match.mask)} == ${hex(match.value)}`;
+    case 'packetMark':
+      return `meta mark & ${hex(match.mask)} == ${hex(match.value)}`;
+    case 'opening':
+      return 'tcp flags & (syn | ack) == syn';
+    case 'notSyn':
+      return 'tcp flags & syn != syn';
     case 'notOpening':
       return 'tcp flags & (syn | ack) != syn';
     case 'reset':

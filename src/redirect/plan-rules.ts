@@ -21,12 +21,27 @@ export type Match =
   | { readonly kind: 'rewritten' }
   /** The connection bears the proxy's mark. */
   | { readonly kind: 'marked' }
+  /** The connection's mark, or the packet's own, has this value in the bits of the mask. */
+  | { readonly kind: 'connectionMark' | 'packetMark'; readonly value: number; readonly mask: number }
+  /** A SYN without ACK: the packet asks for a new connection. */
+  | { readonly kind: 'opening' }
+  /** Neither SYN nor SYN-ACK. */
+  | { readonly kind: 'notSyn' }
   /** No SYN without ACK: the packet cannot begin a connection. */
   | { readonly kind: 'notOpening' }
   | { readonly kind: 'reset' };
 
 /** `pass` ends this chain, not those of others. */
-export type Action = 'pass' | 'drop' | 'refuse' | 'mark' | { readonly redirect: number };
+export type Action =
+  | 'pass'
+  | 'drop'
+  | 'refuse'
+  | 'mark'
+  /** Takes the proxy's bits from the connection's mark. */
+  | 'unmark'
+  | { readonly redirect: number }
+  /** To one of so many queues, by the two addresses: both directions of a connection go to the same. A queue without a listener drops. */
+  | { readonly queue: number; readonly count: number };
 
 export interface Rule {
   /** Stands as a comment in the kernel, so that whoever lists the rules can read them. */
@@ -36,14 +51,23 @@ export interface Rule {
 }
 
 export interface Chain {
-  readonly name: 'outbound' | 'inbound' | 'mark_own' | 'inbound_filter' | 'outbound_filter';
-  readonly table: 'nat' | 'mangle' | 'filter';
+  readonly name:
+    | 'outbound'
+    | 'inbound'
+    | 'mark_own'
+    | 'inbound_filter'
+    | 'outbound_filter'
+    | 'opening'
+    | 'queue_in'
+    | 'queue_out';
+  readonly table: 'raw' | 'nat' | 'mangle' | 'filter';
   readonly hook: 'prerouting' | 'input' | 'output';
   readonly rules: readonly Rule[];
 }
 
 /** All rules of a pod, in no tool's language. */
 export interface RuleSet {
+  readonly mode: 'redirect' | 'nfqueue';
   /** Changes whenever the meaning of the rules does. */
   readonly version: number;
   readonly mark: { readonly value: number; readonly mask: number };

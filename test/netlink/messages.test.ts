@@ -12,7 +12,11 @@ import {
 import { decodeMessages, FLAG, type Message } from '../../src/netlink/message.ts';
 import { MessageWriter } from '../../src/netlink/message-writer.ts';
 import { decodePacket, encodeBind, encodeVerdict, isPacket, VERDICT } from '../../src/netlink/queue.ts';
-import { encodeSocketDestroy } from '../../src/netlink/socket-destroy.ts';
+import {
+  decodeConnectedSocket,
+  encodeSocketDestroy,
+  encodeSocketFind,
+} from '../../src/netlink/socket-destroy.ts';
 import type { Tuple } from '../../src/netlink/tuple.ts';
 
 const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
@@ -23,6 +27,7 @@ const FOUR: Tuple = {
   destinationAddress: bytes(10, 0, 0, 2),
   destinationPort: 80,
 };
+const COOKIE = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8);
 const SIX: Tuple = {
   family: 6,
   sourceAddress: bytes(0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1),
@@ -73,12 +78,37 @@ t.test('netlink: requests have the bytes that the kernel headers demand', (t) =>
       '48000000 0201 0500 04000000 00000000 02000000 34000180 14000180 08000100 0a000001 08000200 0a000002 1c000280 05000100 06000000 06000200 9c400000 06000300 00500000',
     ),
   );
-  const destroy = written((w) => encodeSocketDestroy(w, SIX, 1));
+  const destroy = written((w) => encodeSocketDestroy(w, SIX, COOKIE, 1));
   t.equal(destroy.length, 16 + 56);
   t.equal(hex(destroy.subarray(16, 24)), '0a060000ffffffff');
   t.equal(hex(destroy.subarray(24, 28)), '9c4001bb');
   t.equal(hex(destroy.subarray(28, 60)), hex(SIX.sourceAddress) + hex(SIX.destinationAddress));
-  t.equal(hex(destroy.subarray(60)), '00000000ffffffffffffffff');
+  t.equal(hex(destroy.subarray(60)), '000000000102030405060708');
+  const find = written((w) => encodeSocketFind(w, SIX, 1));
+  t.equal(hex(find.subarray(60)), '00000000ffffffffffffffff', 'whatever cookie');
+  t.equal(hex(find.subarray(4, 6)), '1400');
+  t.end();
+});
+
+t.test("netlink: only a connection's own socket is ended, never the listener behind it", (t) => {
+  const answer = (state: number, addresses: Uint8Array[], ports: readonly [number, number]): Message => {
+    const bytes = new Uint8Array(72);
+    bytes[1] = state;
+    new DataView(bytes.buffer).setUint16(4, ports[0]);
+    new DataView(bytes.buffer).setUint16(6, ports[1]);
+    bytes.set(addresses[0]!, 8);
+    bytes.set(addresses[1]!, 24);
+    bytes.set(COOKIE, 44);
+    return { kind: 'message', type: 20, sequence: 1, bytes, start: 0, end: 72, interrupted: false };
+  };
+  const own = [FOUR.sourceAddress, FOUR.destinationAddress];
+  const ports = [FOUR.sourcePort, FOUR.destinationPort] as const;
+  const map = (address: Uint8Array) => Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, ...address);
+  t.strictSame(decodeConnectedSocket(answer(1, own, ports), FOUR), COOKIE);
+  t.strictSame(decodeConnectedSocket(answer(1, own.map(map), ports), FOUR), COOKIE, 'listened on IPv6');
+  t.equal(decodeConnectedSocket(answer(10, own, ports), FOUR), undefined, 'it listens');
+  t.equal(decodeConnectedSocket(answer(1, own, [ports[0], 0]), FOUR), undefined, 'another port');
+  t.equal(decodeConnectedSocket(answer(1, own.toReversed(), ports), FOUR), undefined, 'another address');
   t.end();
 });
 
@@ -99,7 +129,7 @@ t.test('netlink: a mark is set under a mask, and on request the connection is ma
     /an address of IPv4 has 4 bytes/,
   );
   t.throws(
-    () => written((w) => encodeSocketDestroy(w, { ...SIX, sourcePort: 65_536 }, 1)),
+    () => written((w) => encodeSocketDestroy(w, { ...SIX, sourcePort: 65_536 }, COOKIE, 1)),
     /65536 is no port/,
   );
   t.end();

@@ -195,6 +195,11 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
     return child;
   }
 
+  /** Takes a process that was started otherwise for the sidecar of a pod. */
+  adopt(name: string, child: ChildProcess): void {
+    this.#sidecars.set(name, child);
+  }
+
   sidecarPid(name: string): number {
     return this.#sidecars.get(name)!.pid!;
   }

@@ -1,0 +1,297 @@
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { PodUnderTest, PROXY_UID, TOOLS } from '../redirect/pod-under-test.ts';
+import { cannotNetns } from '../support/netns.ts';
+import { until } from '../support/until.ts';
+
+const skip = cannotNetns();
+t.setTimeout(300_000);
+const FAMILIES = ['four', 'six'] as const;
+const MODE = ['--mode', 'nfqueue'];
+const EXCLUSIONS = ['--exclude-inbound-ports', '9100', '--exclude-outbound-ports', '9200'];
+const CAPABILITIES = ['--inh-caps=+net_admin,+net_raw', '--ambient-caps=+net_admin,+net_raw'];
+const PROGRAM = join(import.meta.dirname, '../redirect/queue-stand-in.ts');
+
+/** The queues' listener in a pod: not root, with the two capabilities. */
+class Queues {
+  readonly lines: string[] = [];
+  readonly #under: PodUnderTest;
+  #child: ReturnType<PodUnderTest['network']['start']> | undefined;
+
+  constructor(under: PodUnderTest) {
+    this.#under = under;
+  }
+
+  async start(how: string): Promise<void> {
+    const user = [
+      'setpriv',
+      `--reuid=${PROXY_UID}`,
+      `--regid=${PROXY_UID}`,
+      '--clear-groups',
+      ...CAPABILITIES,
+    ];
+    const child = this.#under.network.start('pod', [...user, process.execPath, PROGRAM, how]);
+    this.#child = child;
+    let rest = '';
+    const hear = (chunk: Buffer): void => {
+      const all = (rest + chunk.toString()).split('\n');
+      rest = all.pop()!;
+      this.lines.push(...all);
+    };
+    child.stdout!.on('data', hear);
+    child.stderr!.on('data', hear);
+    await until('the queues are bound', () => this.lines.includes('up'));
+  }
+
+  /** From here on packets are treated so. */
+  async now(how: string): Promise<void> {
+    this.lines.length = 0;
+    this.#child!.stdin!.write(`${how}\n`);
+    await until(`the queues are told to ${how}`, () => this.lines.includes(`now ${how}`));
+    this.lines.length = 0;
+  }
+
+  async kill(): Promise<void> {
+    const child = this.#child!;
+    const gone = new Promise((resolve) => child.once('close', resolve));
+    child.kill('SIGKILL');
+    await gone;
+    this.lines.length = 0;
+  }
+}
+
+async function underTest(t: Test, tool: string) {
+  const under = new PodUnderTest(t, tool);
+  await under.start();
+  const queues = new Queues(under);
+  const { pod, far } = under;
+  return {
+    under,
+    queues,
+    inward: (family: 'four' | 'six', port = 8080, timeoutMs = 20_000) =>
+      under.hear({ from: 'far', to: pod[family], port, timeoutMs }),
+    outward: (family: 'four' | 'six', port = 8080, uid?: number) =>
+      under.hear({
+        from: 'pod',
+        to: far[family],
+        port,
+        timeoutMs: 20_000,
+        ...(uid === undefined ? {} : { uid }),
+      }),
+  };
+}
+
+for (const tool of TOOLS.filter((one) => one !== 'nft')) {
+  t.test(`nfqueue rules by ${tool}`, { skip, timeout: 240_000 }, async (t) => {
+    const { under, queues, inward, outward } = await underTest(t, tool);
+
+    t.test('without a listener of the queues nothing passes but what is excluded', async (t) => {
+      t.match(await under.redirect('apply', ...MODE, ...EXCLUSIONS), { status: 0, out: /mode nfqueue/ });
+      await under.listen('pod', 9100, 'open');
+      await under.listen('far', 9200, 'far open');
+      const silent = await Promise.all(
+        FAMILIES.flatMap((family) => [
+          under.hear({ from: 'far', to: under.pod[family], port: 8080, timeoutMs: 1_500 }),
+          under.hear({ from: 'pod', to: under.far[family], port: 8080, timeoutMs: 1_500 }),
+          // The listeners are not called directly.
+          under.hear({ from: 'far', to: under.pod[family], port: 14_006, timeoutMs: 1_500 }),
+        ]),
+      );
+      t.strictSame(new Set(silent), new Set(['silence']));
+      for (const family of FAMILIES) {
+        t.equal(await inward(family, 9100), 'open', `excluded, in, ${family}`);
+        t.equal(await outward(family, 9200), 'far open', `excluded, out, ${family}`);
+        t.equal(await inward(family, 14_020), 'at 14020', `metrics, ${family}`);
+        t.equal(await outward(family, 8080, PROXY_UID), 'far', `the proxy itself, ${family}`);
+        t.equal(
+          await under.hear({ from: 'pod', to: under.pod[family], port: 8080 }),
+          'application',
+          'to itself',
+        );
+      }
+      t.match(await under.redirect('apply', ...MODE), { status: 0 });
+    });
+
+    t.test('check tells the state of queues and conntrack, and what is not judged', async (t) => {
+      const free = await under.redirect('check', ...MODE);
+      t.match(free, { status: 0, out: /queue 14100 has no listener: new connections are dropped until/ });
+      t.match(free.out, /only TCP is judged: UDP/);
+      t.match(free.out, /nf_conntrack_tcp_be_liberal=0: either will do/);
+      await queues.start('accept');
+      const { out } = await under.redirect('check', ...MODE, '-o', 'json');
+      const { findings } = JSON.parse(out) as { findings: { level: string; what: string }[] };
+      t.match(findings[0], { level: 'ok', what: /queue 14100 is bound by .*; 0 wait, 0 were dropped/ });
+      await under.shell(
+        'iptables -t mangle -A OUTPUT -p udp -j MARK --set-mark 1; iptables -A INPUT -p udp -j NFQUEUE --queue-num 14101',
+      );
+      const foreign = await under.redirect('check', ...MODE);
+      t.match(foreign, {
+        status: 1,
+        out: /problem: +a rule of another program writes into the bits 0xff00000/,
+      });
+      t.match(foreign.out, /problem: +a rule of another program sends packets into a queue of the proxy/);
+      await under.shell(
+        'iptables -t mangle -D OUTPUT -p udp -j MARK --set-mark 1; iptables -D INPUT -p udp -j NFQUEUE --queue-num 14101',
+      );
+      t.match(await under.redirect('check'), { status: 1 }, 'another mode is other rules');
+    });
+
+    t.test(
+      'every packet of an unverified connection waits for its verdict, in the queue of its direction',
+      async (t) => {
+        for (const family of FAMILIES) {
+          await queues.now('accept');
+          t.equal(await inward(family), 'application', family);
+          for (const part of [
+            /^syn in .*>8080 queue 14101 data 0 mark 0$/,
+            /^synack out 8080>.* queue 14101/,
+            /^ack in .*>8080 queue 14101/,
+            /^ack out 8080>\d+ queue 14101 data 11/,
+          ]) {
+            t.ok(
+              queues.lines.some((line) => part.test(line)),
+              `${part} ${family}`,
+            );
+          }
+          await queues.now('accept');
+          t.equal(await outward(family), 'far', family);
+          for (const part of [
+            /^syn out .*>8080 queue 14100/,
+            /^synack in 8080>\d+ queue 14100/,
+            /^ack in 8080>\d+ queue 14100 data 3/,
+          ]) {
+            t.ok(
+              queues.lines.some((line) => part.test(line)),
+              `${part} ${family}`,
+            );
+          }
+        }
+      },
+    );
+
+    t.test('a verified connection leaves the queues; its next SYN does not', async (t) => {
+      await queues.now('verify');
+      for (const family of FAMILIES) {
+        const port = family === 'four' ? 40_004 : 40_006;
+        const call = {
+          from: 'far',
+          to: under.pod[family],
+          port: 8080,
+          localPort: port,
+          timeoutMs: 20_000,
+        } as const;
+        t.equal(await under.hear(call), 'application');
+        t.notOk(
+          queues.lines.some((line) => line.startsWith(`ack out 8080>${port}`)),
+          'the answer was not queued',
+        );
+        await queues.now('verify');
+        // The same ports: their entry in conntrack is verified still, and closing.
+        t.equal(await under.hear(call), 'application');
+        t.ok(
+          queues.lines.some((line) => line.startsWith(`syn in ${port}>8080`)),
+          'the SYN was queued',
+        );
+        t.ok(
+          queues.lines.some((line) => line.startsWith(`synack out 8080>${port}`)),
+          'and what answers it',
+        );
+        t.ok(
+          queues.lines.some((line) => line.startsWith(`ack in ${port}>8080`)),
+          'and its third packet: the mark is gone',
+        );
+      }
+    });
+
+    t.test('a verdict sends opening packets to the listeners, in both directions', async (t) => {
+      await queues.now('stream');
+      for (const family of FAMILIES) {
+        t.equal(await inward(family), 'at 14006', `in, ${family}`);
+        t.equal(await inward(family, 1), 'at 14006', `in, where nobody listens, ${family}`);
+        t.equal(await outward(family), 'at 14001', `out, ${family}`);
+      }
+      t.ok(
+        queues.lines.every((line) => line.startsWith('syn ')),
+        'nothing else of them is queued',
+      );
+      t.strictSame(await under.probe(), [
+        '4outbound true',
+        '4inbound true',
+        '6outbound true',
+        '6inbound true',
+      ]);
+    });
+
+    t.test('a program of the pod cannot pass by setting a mark', async (t) => {
+      await queues.now('drop');
+      const tries = [0x0f00_0000, 0x0d00_0000, 0x0c50_0000, 0x0e00_0000].map((mark) => {
+        const source = `import socket
+s=socket.socket(); s.setsockopt(1,36,${mark}); s.settimeout(1.5)
+try: s.connect(('${under.far.four}',8080)); print('through')
+except Exception: print('kept out')`;
+        const child = under.network.start('pod', ['python3', '-c', source]);
+        return new Promise((resolve) => child.stdout!.once('data', (chunk) => resolve(String(chunk).trim())));
+      });
+      t.strictSame(new Set(await Promise.all(tries)), new Set(['kept out']));
+      t.ok(queues.lines.filter((line) => line.startsWith('syn out')).length >= 4);
+    });
+
+    t.test('rules that somebody deleted leave the filters, which refuse', async (t) => {
+      await queues.now('accept');
+      await under.shell(
+        'for t in iptables ip6tables; do $t -t raw -F PREROUTING; $t -t mangle -F PREROUTING; $t -t mangle -F OUTPUT; done',
+      );
+      for (const family of FAMILIES) {
+        t.equal(await inward(family), 'ECONNREFUSED', `in, ${family}`);
+        t.equal(await outward(family), 'ECONNREFUSED', `out, ${family}`);
+      }
+      t.match(await under.redirect('check', ...MODE), { status: 1, out: /missing/ });
+      t.match(await under.redirect('apply', ...MODE), { status: 0 });
+      t.equal(await inward('four'), 'application');
+    });
+
+    t.test(
+      'a killed proxy closes: an open verified connection lives, a new one is dropped until the restart',
+      async (t) => {
+        await queues.now('verify');
+        const { said } = await under.hold('far', under.pod.four, 8081);
+        await until('data arrives', () => said.some((line) => line.startsWith('server got')));
+        await queues.kill();
+        const before = said.length;
+        await until('the open connection goes on', () => said.length >= before + 10);
+        t.equal(await inward('four', 8080, 2_000), 'silence');
+        await queues.start('accept');
+        t.equal(await inward('four'), 'application', 'after the restart');
+        t.notOk(
+          said.some((line) => line.startsWith('client')),
+          'nobody was reset',
+        );
+      },
+    );
+
+    t.test(
+      'three times apply leaves what one leaves, what print prints is that, and remove leaves nothing',
+      async (t) => {
+        await under.redirect('apply', ...MODE);
+        const before = await under.ruleset();
+        for (let round = 0; round < 2; round++) await under.redirect('apply', ...MODE);
+        t.equal(await under.ruleset(), before);
+        const { out } = await under.redirectAs(
+          ['setpriv', '--bounding-set=-all', '--inh-caps=-all'],
+          'print',
+          ...MODE,
+        );
+        await under.redirect('remove');
+        t.notMatch(await under.ruleset(), /countersign|CSCHK/i);
+        const [four = '', six = ''] = out.split(/^# ip6tables.*\n/m);
+        await under.shell(
+          `iptables-restore --noflush <<'EOF'\n${four}EOF\nip6tables-restore --noflush <<'EOF'\n${six}EOF`,
+        );
+        t.match(await under.redirect('check', ...MODE), { status: 0 });
+        t.match(await under.redirect('apply'), { status: 0 }, 'the other mode');
+        t.notMatch(await under.ruleset(), /NFQUEUE|COUNTERSIGN_OPENING/);
+        await under.redirect('remove');
+      },
+    );
+  });
+}
