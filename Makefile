@@ -39,19 +39,9 @@ kube-rig-for-tests:
 kube-rig: ## every program of a current Kubernetes and helm, built from Go modules into ~/.cache/countersign (ten minutes, once)
 	@tools/kube-rig/build.sh kube-apiserver etcd kubectl kube-controller-manager kube-scheduler kubelet kube-proxy helm
 
-<<<<<<< HEAD
-bench: setup ## what two sidecars cost, as ratios to none (root; a minute)
-	@node bench/run.ts
-
 native-sanitize: setup ## the addon's tests and a fuzz run under the address and undefined-behaviour sanitizers
 	@node tools/sanitize.ts
 
-||||||| c1c23ab
-bench: setup ## what two sidecars cost, as ratios to none (root; a minute)
-	@node bench/run.ts
-
-=======
->>>>>>> main
 check: setup ## format, lint, types, generated docs
 	@npm run --silent check
 
