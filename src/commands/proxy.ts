@@ -1,6 +1,5 @@
 import { Command } from 'commander';
-import { setting } from '../config.ts';
-import { UserError } from '../errors.ts';
+import { inClusterApiServer, setting } from '../config.ts';
 import { DEFAULT_MARK_MASK } from '../nfqueue/marks.ts';
 import { DEFAULT_QUEUES } from '../nfqueue/queue-numbers.ts';
 import { METRICS_PORT } from '../redirect/ports.ts';
@@ -23,8 +22,25 @@ export function proxyCommand(): Command {
     .addOption(
       setting(
         '--pod-cidrs <networks>',
-        'files: the pod network, where no Node in the folder tells it, separated by commas',
+        'the pod network, where no Node tells it, separated by commas',
       ).default(''),
+    )
+    .addOption(
+      setting('--api-server <url>', 'kubernetes: the API server; in a pod kubelet tells it').default(
+        inClusterApiServer(),
+        'https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT',
+      ),
+    )
+    .addOption(
+      setting(
+        '--api-token <file>',
+        'kubernetes: token for the API server, read again as it is renewed',
+      ).default('/var/run/secrets/kubernetes.io/serviceaccount/token'),
+    )
+    .addOption(
+      setting('--api-ca <file>', "kubernetes: authority of the API server's certificate").default(
+        '/var/run/secrets/kubernetes.io/serviceaccount/ca.crt',
+      ),
     )
     .addOption(setting('--pod <namespace/name>', 'the pod that this is the sidecar of').makeOptionMandatory())
     .addOption(
@@ -101,8 +117,6 @@ export function proxyCommand(): Command {
       ).default('10'),
     )
     .action(async (flags: SidecarFlags) => {
-      if (flags.source !== 'files')
-        throw new UserError(`--source ${flags.source} is not built yet; --source files is`);
       const { runSidecar } = await import('../proxy/sidecar.ts');
       await runSidecar(flags);
     });

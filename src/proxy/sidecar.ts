@@ -18,29 +18,23 @@ import { chooseEndpoint } from '../peers/endpoint-choice.ts';
 import { INBOUND_PORT, OUTBOUND_PORT } from '../redirect/ports.ts';
 import { ProbeArrivals } from '../redirect/probe-arrivals.ts';
 import { NativeDataPath } from '../relay/native-data-path.ts';
-import { FilesSource } from '../sources/files-source.ts';
 import { problemText } from '../sources/manifest-folder.ts';
-import type { EnforcementMode } from '../sources/source.ts';
 import { LocalAddresses } from './local-addresses.ts';
 import { Proxy } from './proxy.ts';
 import { RedirectWatch } from './redirect-watch.ts';
 import { settleMemory } from './settle-memory.ts';
+import { type SourceFlags, sourceOf } from './source-setting.ts';
 import { tcpProbeRoutes } from './tcp-probe.ts';
 import type { NodeTraffic } from './surroundings.ts';
 
 /** The flags of `countersign proxy`, as commander gives them. */
-export interface SidecarFlags {
-  readonly source: string;
-  readonly manifests?: string;
-  readonly podCidrs: string;
-  readonly pod: string;
+export interface SidecarFlags extends SourceFlags {
   readonly identity: string;
   readonly token?: string;
   readonly key?: string;
   readonly trust?: string;
   readonly psk?: string;
   readonly mode: string;
-  readonly enforcement: EnforcementMode;
   readonly nodeTraffic: NodeTraffic;
   readonly metrics: string;
   readonly adminSocket?: string;
@@ -63,12 +57,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const settings = settingsOf(flags);
   const log = createLog(flags.logLevel);
   const readiness = new Readiness((ready) => log.info(ready ? 'ready' : `not ready: ${readiness.text}`));
-  const source = new FilesSource({
-    folder: settings.manifests,
-    pod: flags.pod,
-    mode: flags.enforcement,
-    podCidrs: flags.podCidrs.split(',').filter((cidr) => cidr !== ''),
-  });
+  const source = await sourceOf(flags);
   const identity = settings.makeIdentity();
   if (flags.mode !== 'nfqueue') readiness.set('queues', undefined);
   const arrivals = new ProbeArrivals();
@@ -80,6 +69,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
     halfOpen: proxy.halfOpen,
     identityExpiresAt: identity.expiresAt,
     snapshotTakenAt: source.snapshot?.takenAt,
+    sourceConfirmedAt: source.confirmedAt,
     snapshotVersion: source.snapshot?.version ?? 0,
     sourceProblems: source.problems.length,
     audit: proxy.view?.mode === 'audit',
@@ -181,9 +171,14 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
         policies:
           source.snapshot?.policies.map(({ namespace, name }) => `networkpolicy/${namespace}/${name}`) ??
           null,
+        source: {
+          kind: flags.source,
+          confirmed: source.confirmedAt === undefined ? null : new Date(source.confirmedAt).toISOString(),
+        },
         problems: source.problems.map(problemText),
         identity: { expires: identity.expiresAt ?? null, problem: identity.problem ?? null },
         connections: proxy.connections,
+        byPass: proxy.byPass,
         redirect: watch.results,
       }),
     'GET /log-level': () => text(200, `${log.level}\n`),
@@ -229,7 +224,6 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
 }
 
 interface Settings {
-  readonly manifests: string;
   readonly makeIdentity: () => (FileIdentity | SharedSecretIdentity) & { start?: () => Promise<void> };
   readonly metrics: Endpoint;
   readonly drainMs: number;
@@ -241,8 +235,7 @@ interface Settings {
 
 /** Checks what commander cannot: which flags belong together, and what numbers mean. */
 function settingsOf(flags: SidecarFlags): Settings {
-  const { manifests, token, key, trust, psk } = flags;
-  if (manifests === undefined) throw new UserError('--source files needs --manifests');
+  const { token, key, trust, psk } = flags;
   if (!/^[^/]+\/[^/]+$/.test(flags.pod)) throw new UserError(`--pod ${flags.pod}: write NAMESPACE/NAME`);
   let makeIdentity: Settings['makeIdentity'];
   if (flags.identity === 'psk') {
@@ -255,7 +248,6 @@ function settingsOf(flags: SidecarFlags): Settings {
     makeIdentity = () => new FileIdentity({ token, key, trust });
   }
   return {
-    manifests,
     makeIdentity,
     metrics: endpointOf(flags.metrics),
     marks: marksOf(flags.markMask),
