@@ -12,6 +12,7 @@ const PURE = [
   /^src\/identity\/(claims|compact|inflate|verify|issue|trust)\.ts$/,
   /^src\/handshake\/(?!run\b)/,
   /^src\/inject\//,
+  /^src\/injector\/(review|events|metric-list)\.ts$/,
   /^src\/redirect\/(plan|ports)/,
   /^src\/netlink\/(?!query-socket)/,
   /^src\/nfqueue\/(marks|packet-path|queue-statistics)\.ts$/,
