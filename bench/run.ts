@@ -1,118 +1,96 @@
 /**
- * `make bench`: what two sidecars cost, as ratios to the same traffic without any. Both variants are measured in turn, round by round, on one
- * machine; the table has the median of the rounds and their spread. Needs root.
+ * `make bench`: what two sidecars cost, beside nothing and beside other proxies, all in one interleaved run (root). Flags:
+ *
+ *   --quick            few and short samples, under two minutes
+ *   --only A,B         these variants alone
+ *   --out FILE         where the result goes as JSON (bench/results/DATE.json)
+ *   --write-docs       writes docs/performance.md and docs/performance.svg
+ *   --from FILE        measures nothing: takes a result that is there
+ *
+ * Exit status: 0; 1 when a sample was void, a connection failed or a variant did not start (the rest was measured all the same); 2 for wrong flags.
  */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { Cluster } from '../test/support/sidecars.ts';
-import type { Load } from './load.ts';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { chart } from './chart.ts';
+import { performancePage, terminalReport } from './document.ts';
+import { FULL, type Plan, QUICK } from './plan.ts';
+import { Progress } from './progress.ts';
+import type { BenchResult } from './result.ts';
+import { Session } from './session.ts';
 
-const ROUNDS = Number(process.argv[2] ?? 5);
-const LOADS: { what: string; unit: string; load: Omit<Load, 'address'>; higherIsBetter: boolean }[] = [
-  { what: 'connect + 1 byte, p50', unit: 'ms', load: { kind: 'connect', count: 400 }, higherIsBetter: false },
-  { what: 'new connections', unit: '/s', load: { kind: 'rate', count: 3_000 }, higherIsBetter: true },
-  { what: 'ping-pong, p50', unit: 'ms', load: { kind: 'ping', count: 3_000 }, higherIsBetter: false },
-  { what: 'bulk, 1 stream', unit: 'Gbit/s', load: { kind: 'bulk', count: 1_024 }, higherIsBetter: true },
-];
+const ROOT = join(import.meta.dirname, '..');
+const flags = readFlags();
+const result = flags.from === undefined ? await measure(flags.quick ? QUICK : FULL) : readResult(flags.from);
 
-const SERVER = `
-const net = require('net');
-net.createServer((s) => { s.setNoDelay(true); s.on('error', () => {}); s.on('data', (d) => s.write(d)); })
-  .listen({ port: 9000, host: '::', backlog: 4096 });
-net.createServer({ allowHalfOpen: true }, (s) => { s.on('error', () => {}); s.on('data', () => {}).on('end', () => s.end('.')); })
-  .listen(9001, '::', () => console.log('up'));`;
+if (flags.from === undefined) {
+  const file = flags.out ?? join(ROOT, 'bench/results', `${result.date.replaceAll(/[:.]/g, '-')}.json`);
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, `${JSON.stringify(result, undefined, 1)}\n`);
+  writeFileSync(file.replace(/(\.json)?$/, '.svg'), chart(result));
+  process.stderr.write(`the result is in ${file}\n`);
+}
+process.stdout.write(`\n${terminalReport(result)}`);
+if (flags.writeDocs) {
+  writeFileSync(join(ROOT, 'docs/performance.md'), performancePage(result));
+  writeFileSync(join(ROOT, 'docs/performance.svg'), chart(result));
+  process.stderr.write('docs/performance.md is written\n');
+}
+process.exit(result.problems.length > 0 ? 1 : 0);
 
-const ends: (() => void)[] = [];
-const cluster = new Cluster({ teardown: (end: () => void) => ends.push(end) });
-try {
-  const proven = cluster.pod('server');
-  cluster.pod('client');
-  const plain = cluster.pod('plain-server', { sidecar: false });
-  cluster.pod('plain-client', { sidecar: false });
-  await cluster.startSidecars('server', 'client');
-  for (const name of ['server', 'plain-server']) await cluster.app(name, SERVER);
-
-  const variants = [
-    { name: 'direct', client: 'plain-client', address: plain.four, sidecars: [] },
-    { name: 'countersign', client: 'client', address: proven.four, sidecars: ['server', 'client'] },
-  ] as const;
-  const results = new Map<string, number[]>();
-  for (let round = 1; round <= ROUNDS; round++) {
-    for (const { what, load } of LOADS) {
-      for (const { name, client, address, sidecars } of variants) {
-        const before = cpuSeconds(sidecars);
-        const value = await measure(client, { ...load, address });
-        add(`${name} ${what}`, value);
-        if (sidecars.length > 0 && load.kind === 'rate') {
-          add('CPU per connection', ((cpuSeconds(sidecars) - before) * 1e6) / load.count);
-        }
-        if (sidecars.length > 0 && load.kind === 'bulk') {
-          add('CPU per GB', (cpuSeconds(sidecars) - before) / ((load.count << 20) / 1e9));
-        }
-        await sleep(50);
-      }
-    }
-    process.stderr.write(`round ${round} of ${ROUNDS}\n`);
+async function measure(plan: Plan): Promise<BenchResult> {
+  // Sidecars run as an image carries them; an older bundle would be of another program.
+  execFileSync(process.execPath, [join(ROOT, 'tools/bundle.ts')], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const session = new Session(plan, (id) => flags.only === undefined || flags.only.includes(id));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => {
+      process.stderr.write(`\n${signal}: cleaning up\n`);
+      session.place.close();
+      process.exit(130);
+    });
   }
-
-  print(['', 'direct', 'two sidecars, identity and policy on every connection', 'ratio']);
-  for (const { what, unit } of LOADS) {
-    const [direct, ours] = [results.get(`direct ${what}`)!, results.get(`countersign ${what}`)!];
-    const ratios = ours.map((value, index) => value / direct[index]!);
-    print([what, `${spread(direct)} ${unit}`, `${spread(ours)} ${unit}`, spread(ratios)]);
+  try {
+    process.stderr.write('starting namespaces, proxies and sidecars\n');
+    await session.start();
+    const steps = plan.rounds * plan.loads.length + plan.farRounds + Math.floor(plan.firstContacts / 5) + 2;
+    const progress = new Progress(steps);
+    await session.rounds(progress);
+    await session.firstContacts(progress);
+    await session.far(progress);
+    await session.memory(progress);
+    return session.result(flags.quick);
+  } finally {
+    session.place.close();
   }
-  print(['CPU of both sidecars', '', `${spread(results.get('CPU per connection')!)} us per connection`, '']);
-  print(['', '', `${spread(results.get('CPU per GB')!)} s per GB`, '']);
-  const memory = ['server', 'client'].map((name) => privateMegabytes(cluster.sidecarPid(name)));
-  print([
-    'private memory of a sidecar',
-    '',
-    `${memory.map((value) => value.toFixed(0)).join(' and ')} MB`,
-    '',
-  ]);
+}
 
-  function add(key: string, value: number): void {
-    results.set(key, [...(results.get(key) ?? []), value]);
+function readResult(file: string): BenchResult {
+  const value = JSON.parse(readFileSync(file, 'utf8')) as BenchResult;
+  if (value.format !== 1) throw new Error(`${file}: format ${String(value.format)} is not known, 1 is`);
+  return value;
+}
+
+function readFlags() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        quick: { type: 'boolean', default: false },
+        only: { type: 'string' },
+        out: { type: 'string' },
+        'write-docs': { type: 'boolean', default: false },
+        from: { type: 'string' },
+      },
+    });
+    return {
+      quick: values.quick,
+      only: values.only?.split(','),
+      out: values.out,
+      writeDocs: values['write-docs'],
+      from: values.from,
+    };
+  } catch (error) {
+    process.stderr.write(`bench: ${(error as Error).message}; see the head of bench/run.ts\n`);
+    process.exit(2);
   }
-} finally {
-  for (const end of ends.toReversed()) end();
-}
-
-async function measure(client: string, load: Load): Promise<number> {
-  const program = [
-    join(cluster.program, '.setup/node'),
-    join(import.meta.dirname, 'load.ts'),
-    JSON.stringify(load),
-  ];
-  const { status, out, complaint } = await cluster.network.run(client, program, { timeoutMs: 120_000 });
-  if (status !== 0) throw new Error(`${load.kind}: ${complaint}`);
-  return JSON.parse(out) as number;
-}
-
-/** proc(5): utime and stime, in ticks of 10 ms. */
-function cpuSeconds(names: readonly string[]): number {
-  let ticks = 0;
-  for (const name of names) {
-    const stat = readFileSync(`/proc/${cluster.sidecarPid(name)}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    ticks += Number(fields[11]) + Number(fields[12]);
-  }
-  return ticks / 100;
-}
-
-function privateMegabytes(pid: number): number {
-  const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-  return Number(/^Private_Dirty: +(\d+)/m.exec(text)?.[1]) / 1024;
-}
-
-function spread(values: readonly number[]): string {
-  const sorted = values.toSorted((a, b) => a - b);
-  const text = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
-  const middle = sorted[Math.floor(sorted.length / 2)]!;
-  return `${text(middle)} [${text(sorted[0]!)}..${text(sorted.at(-1)!)}]`;
-}
-
-function print([a = '', b = '', c = '', d = '']: readonly string[]): void {
-  process.stdout.write(`${a.padEnd(28)} ${b.padEnd(34)} ${c.padEnd(54)} ${d}\n`);
 }

@@ -8,3 +8,11 @@ export function setting(flags: string, description: string): Option {
   const option = new Option(flags, description);
   return option.env(`COUNTERSIGN_${option.name().toUpperCase().replaceAll('-', '_')}`);
 }
+
+/** Where kubelet says that the API server is: it tells every container. undefined outside of a pod. */
+export function inClusterApiServer(): string | undefined {
+  // eslint-disable-next-line node/no-process-env -- this file is where the environment is read
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = '443' } = process.env;
+  if (host === undefined || host === '') return undefined;
+  return `https://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}

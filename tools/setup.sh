@@ -5,6 +5,7 @@
 #   setup.sh packages  npm packages, exactly as locked, without install scripts
 #   setup.sh native    the native addon, with the C compiler that is there
 #   setup.sh system    Debian packages that the demo and the system tests use (root)
+#   setup.sh bench     Debian packages that `make bench` compares with (root)
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 state=$root/.setup
@@ -67,6 +68,30 @@ setup_system() {
 	need sysctl procps
 	need curl curl
 	need tcpdump tcpdump
+	need strace strace
+	install_missing
+}
+
+setup_bench() {
+	missing=
+	need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
+	need haproxy haproxy
+	need nginx nginx
+	need openssl openssl
+	[ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
+	[ -z "$missing" ] && return
+	# Their packages start a service of their own, on port 80 of this machine, unless this file tells them not to.
+	policy=/usr/sbin/policy-rc.d
+	if [ "$(id -u)" = 0 ] && [ ! -e "$policy" ]; then
+		printf '#!/bin/sh\nexit 101\n' >"$policy"
+		chmod 755 "$policy"
+		trap 'rm -f "$policy"' EXIT
+	fi
+	install_missing
+}
+
+# Installs what `need` found missing.
+install_missing() {
 	[ -z "$missing" ] && return
 	[ "$(id -u)" = 0 ] || fail "these packages are missing and installing them needs root:$missing"
 	command -v apt-get >/dev/null 2>&1 || fail "install these by hand, there is no apt-get here:$missing"
@@ -82,5 +107,6 @@ node) setup_node ;;
 packages) setup_packages ;;
 native) setup_native ;;
 system) setup_system ;;
-*) fail "usage: setup.sh node|packages|native|system" ;;
+bench) setup_bench ;;
+*) fail "usage: setup.sh node|packages|native|system|bench" ;;
 esac

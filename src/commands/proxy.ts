@@ -1,6 +1,5 @@
 import { Command } from 'commander';
-import { setting } from '../config.ts';
-import { UserError } from '../errors.ts';
+import { inClusterApiServer, setting } from '../config.ts';
 import { DEFAULT_MARK_MASK } from '../nfqueue/marks.ts';
 import { DEFAULT_QUEUES } from '../nfqueue/queue-numbers.ts';
 import { METRICS_PORT } from '../redirect/ports.ts';
@@ -23,8 +22,40 @@ export function proxyCommand(): Command {
     .addOption(
       setting(
         '--pod-cidrs <networks>',
-        'files: the pod network, where no Node in the folder tells it, separated by commas',
+        'the pod network, where no Node tells it, separated by commas',
       ).default(''),
+    )
+    .addOption(
+      setting('--api-server <url>', 'kubernetes: the API server; in a pod kubelet tells it').default(
+        inClusterApiServer(),
+        'https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT',
+      ),
+    )
+    .addOption(
+      setting(
+        '--api-token <file>',
+        'kubernetes: token for the API server, read again as it is renewed',
+      ).default('/var/run/secrets/kubernetes.io/serviceaccount/token'),
+    )
+    .addOption(
+      setting('--api-ca <file>', "kubernetes: authority of the API server's certificate").default(
+        '/var/run/secrets/kubernetes.io/serviceaccount/ca.crt',
+      ),
+    )
+    .addOption(
+      setting('--authority <urls>', 'authority: where it is, https://HOST:PORT; several separated by commas'),
+    )
+    .addOption(
+      setting(
+        '--authority-ca <file>',
+        'authority: certificates by which it is believed, PEM, read again as they are renewed',
+      ).default('/var/run/secrets/countersign/ca/ca.pem'),
+    )
+    .addOption(
+      setting(
+        '--service-account-token <file>',
+        'authority: service-account token for the audience countersign-authority',
+      ).default('/var/run/secrets/countersign/token/token'),
     )
     .addOption(setting('--pod <namespace/name>', 'the pod that this is the sidecar of').makeOptionMandatory())
     .addOption(
@@ -101,8 +132,6 @@ export function proxyCommand(): Command {
       ).default('10'),
     )
     .action(async (flags: SidecarFlags) => {
-      if (flags.source !== 'files')
-        throw new UserError(`--source ${flags.source} is not built yet; --source files is`);
       const { runSidecar } = await import('../proxy/sidecar.ts');
       await runSidecar(flags);
     });

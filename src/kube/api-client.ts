@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
-import { Agent, type Dispatcher } from 'undici';
+import { Agent, buildConnector, type Dispatcher } from 'undici';
 import { messageOf } from '../errors.ts';
 import { ApiError, apiErrorOf } from './api-error.ts';
 import { type Credential, NO_CREDENTIAL } from './credential.ts';
@@ -10,6 +11,8 @@ export interface ApiServer {
   readonly url: string;
   /** Whom to believe, PEM; undefined: the authorities of the machine. */
   readonly ca?: string | Buffer | undefined;
+  /** The same in a file, read anew for every connection: clusters change their authority. */
+  readonly caFile?: string | undefined;
   /** Client certificate and its key, PEM. */
   readonly cert?: string | Buffer | undefined;
   readonly key?: string | Buffer | undefined;
@@ -61,17 +64,7 @@ export class ApiClient {
       pipelining: 1,
       headersTimeout: this.#timing.answerMs,
       bodyTimeout: this.#timing.pauseMs,
-      connect: {
-        timeout: this.#timing.connectMs,
-        // Without this a dead peer is noticed by nobody as long as nothing is sent.
-        keepAlive: true,
-        keepAliveInitialDelay: 30_000,
-        ...(server.ca === undefined ? {} : { ca: server.ca }),
-        ...(server.cert === undefined ? {} : { cert: server.cert }),
-        ...(server.key === undefined ? {} : { key: server.key }),
-        ...(server.serverName === undefined ? {} : { servername: server.serverName }),
-        ...(server.insecure === true ? { rejectUnauthorized: false } : {}),
-      },
+      connect: connectorOf(server, this.#timing),
     });
   }
 
@@ -162,6 +155,32 @@ export class ApiClient {
     }
     return Buffer.concat(chunks).toString('utf8');
   }
+}
+
+function connectorOf(server: ApiServer, timing: ApiTiming): buildConnector.connector {
+  const options = {
+    timeout: timing.connectMs,
+    // Without this a dead peer is noticed by nobody as long as nothing is sent.
+    keepAlive: true,
+    keepAliveInitialDelay: 30_000,
+    ...(server.ca === undefined ? {} : { ca: server.ca }),
+    ...(server.cert === undefined ? {} : { cert: server.cert }),
+    ...(server.key === undefined ? {} : { key: server.key }),
+    ...(server.serverName === undefined ? {} : { servername: server.serverName }),
+    ...(server.insecure === true ? { rejectUnauthorized: false } : {}),
+  };
+  const { caFile } = server;
+  if (caFile === undefined) return buildConnector(options);
+  return (target, callback) => {
+    let ca: Buffer;
+    try {
+      ca = readFileSync(caFile);
+    } catch (error) {
+      callback(error as Error, null);
+      return;
+    }
+    buildConnector({ ...options, ca })(target, callback);
+  };
 }
 
 function queryText(query: Readonly<Record<string, string | undefined>>): string {

@@ -38,6 +38,7 @@ export function keepObject(raw: RawObject, before: KeptObject | undefined): Kept
 const NEVER_WITHOUT = new Set([
   'Node',
   'ServiceCIDR',
+  'Service',
   'ClusterNetworkPolicy',
   'AdminNetworkPolicy',
   'BaselineAdminNetworkPolicy',

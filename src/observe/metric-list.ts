@@ -98,6 +98,11 @@ export const METRICS = {
     help: 'Time since the policy in force was taken from its source; NaN: there is none',
     labels: {},
   },
+  countersign_source_age_seconds: {
+    type: 'gauge',
+    help: 'Time since the source last knew that its state is the newest; NaN: it never did, or cannot tell (files)',
+    labels: {},
+  },
   countersign_policy_version: {
     type: 'gauge',
     help: 'Number of the snapshot in force; grows with every change',

@@ -20,6 +20,7 @@ export interface GaugeReadings {
   readonly identityExpiresAt: number | undefined;
   /** Milliseconds since the epoch. */
   readonly snapshotTakenAt: number | undefined;
+  readonly sourceConfirmedAt: number | undefined;
   readonly snapshotVersion: number;
   readonly sourceProblems: number;
   readonly audit: boolean;
@@ -125,6 +126,7 @@ export class Metrics {
     const halfOpen = this.#gauge('countersign_half_open_connections');
     const expiry = this.#gauge('countersign_identity_expiry_timestamp_seconds');
     const age = this.#gauge('countersign_policy_age_seconds');
+    const sourceAge = this.#gauge('countersign_source_age_seconds');
     const version = this.#gauge('countersign_policy_version');
     const problems = this.#gauge('countersign_source_problems');
     const audit = this.#gauge('countersign_audit_mode');
@@ -141,6 +143,9 @@ export class Metrics {
       halfOpen.set(now.halfOpen);
       expiry.set(now.identityExpiresAt ?? 0);
       age.set(now.snapshotTakenAt === undefined ? Number.NaN : (Date.now() - now.snapshotTakenAt) / 1000);
+      sourceAge.set(
+        now.sourceConfirmedAt === undefined ? Number.NaN : (Date.now() - now.sourceConfirmedAt) / 1000,
+      );
       version.set(now.snapshotVersion);
       problems.set(now.sourceProblems);
       audit.set(Number(now.audit));

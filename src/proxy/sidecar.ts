@@ -8,6 +8,7 @@ import { Readiness } from '../observe/readiness.ts';
 import { programVersion } from '../version.ts';
 import { EXIT, messageOf, UserError } from '../errors.ts';
 import { FileIdentity } from '../identity/file-identity.ts';
+import type { IdentityKeeper } from '../identity/identity-keeper.ts';
 import { SharedSecretIdentity } from '../identity/shared-secret-identity.ts';
 import { canonicalAddress, type Endpoint } from '../lib/address.ts';
 import { printable } from '../lib/printable.ts';
@@ -18,29 +19,24 @@ import { chooseEndpoint } from '../peers/endpoint-choice.ts';
 import { INBOUND_PORT, OUTBOUND_PORT } from '../redirect/ports.ts';
 import { ProbeArrivals } from '../redirect/probe-arrivals.ts';
 import { NativeDataPath } from '../relay/native-data-path.ts';
-import { FilesSource } from '../sources/files-source.ts';
 import { problemText } from '../sources/manifest-folder.ts';
-import type { EnforcementMode } from '../sources/source.ts';
+import type { Source } from '../sources/source.ts';
 import { LocalAddresses } from './local-addresses.ts';
 import { Proxy } from './proxy.ts';
 import { RedirectWatch } from './redirect-watch.ts';
 import { settleMemory } from './settle-memory.ts';
+import { authorityLinkOf, type SourceFlags, sourceOf } from './source-setting.ts';
 import { tcpProbeRoutes } from './tcp-probe.ts';
 import type { NodeTraffic } from './surroundings.ts';
 
 /** The flags of `countersign proxy`, as commander gives them. */
-export interface SidecarFlags {
-  readonly source: string;
-  readonly manifests?: string;
-  readonly podCidrs: string;
-  readonly pod: string;
+export interface SidecarFlags extends SourceFlags {
   readonly identity: string;
   readonly token?: string;
   readonly key?: string;
   readonly trust?: string;
   readonly psk?: string;
   readonly mode: string;
-  readonly enforcement: EnforcementMode;
   readonly nodeTraffic: NodeTraffic;
   readonly metrics: string;
   readonly adminSocket?: string;
@@ -63,13 +59,12 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const settings = settingsOf(flags);
   const log = createLog(flags.logLevel);
   const readiness = new Readiness((ready) => log.info(ready ? 'ready' : `not ready: ${readiness.text}`));
-  const source = new FilesSource({
-    folder: settings.manifests,
-    pod: flags.pod,
-    mode: flags.enforcement,
-    podCidrs: flags.podCidrs.split(',').filter((cidr) => cidr !== ''),
-  });
-  const identity = settings.makeIdentity();
+  const link =
+    flags.source === 'authority'
+      ? await authorityLinkOf(flags, programVersion(), (news) => log.info(news))
+      : undefined;
+  const source: Source = link?.source ?? (await sourceOf(flags));
+  const identity: SidecarIdentity = link?.identity ?? settings.makeIdentity();
   if (flags.mode !== 'nfqueue') readiness.set('queues', undefined);
   const arrivals = new ProbeArrivals();
   const watch = new RedirectWatch(arrivals, readiness, log, settings.probeIntervalMs);
@@ -80,6 +75,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
     halfOpen: proxy.halfOpen,
     identityExpiresAt: identity.expiresAt,
     snapshotTakenAt: source.snapshot?.takenAt,
+    sourceConfirmedAt: source.confirmedAt,
     snapshotVersion: source.snapshot?.version ?? 0,
     sourceProblems: source.problems.length,
     audit: proxy.view?.mode === 'audit',
@@ -181,9 +177,17 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
         policies:
           source.snapshot?.policies.map(({ namespace, name }) => `networkpolicy/${namespace}/${name}`) ??
           null,
+        source: {
+          kind: flags.source,
+          confirmed: source.confirmedAt === undefined ? null : new Date(source.confirmedAt).toISOString(),
+          taken: source.snapshot === undefined ? null : new Date(source.snapshot.takenAt).toISOString(),
+          version: source.snapshot?.version ?? 0,
+          ...(link === undefined ? {} : { connected: link.source.connected }),
+        },
         problems: source.problems.map(problemText),
-        identity: { expires: identity.expiresAt ?? null, problem: identity.problem ?? null },
+        identity: identityStatus(identity),
         connections: proxy.connections,
+        byPass: proxy.byPass,
         redirect: watch.results,
       }),
     'GET /log-level': () => text(200, `${log.level}\n`),
@@ -228,9 +232,10 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   await flowLog?.close();
 }
 
+type SidecarIdentity = IdentityKeeper & { start?: () => Promise<void>; close(): void };
+
 interface Settings {
-  readonly manifests: string;
-  readonly makeIdentity: () => (FileIdentity | SharedSecretIdentity) & { start?: () => Promise<void> };
+  readonly makeIdentity: () => SidecarIdentity;
   readonly metrics: Endpoint;
   readonly drainMs: number;
   readonly marks: Marks;
@@ -241,11 +246,19 @@ interface Settings {
 
 /** Checks what commander cannot: which flags belong together, and what numbers mean. */
 function settingsOf(flags: SidecarFlags): Settings {
-  const { manifests, token, key, trust, psk } = flags;
-  if (manifests === undefined) throw new UserError('--source files needs --manifests');
+  const { token, key, trust, psk } = flags;
   if (!/^[^/]+\/[^/]+$/.test(flags.pod)) throw new UserError(`--pod ${flags.pod}: write NAMESPACE/NAME`);
   let makeIdentity: Settings['makeIdentity'];
-  if (flags.identity === 'psk') {
+  if (flags.source === 'authority') {
+    if (token !== undefined || key !== undefined || trust !== undefined || psk !== undefined) {
+      throw new UserError(
+        '--source authority gives the identity, too: leave out --token, --key, --trust and --psk',
+      );
+    }
+    makeIdentity = () => {
+      throw new Error('the link to the authority has the identity');
+    };
+  } else if (flags.identity === 'psk') {
     if (psk === undefined) throw new UserError('--identity psk needs --psk');
     makeIdentity = () => new SharedSecretIdentity(psk);
   } else {
@@ -255,7 +268,6 @@ function settingsOf(flags: SidecarFlags): Settings {
     makeIdentity = () => new FileIdentity({ token, key, trust });
   }
   return {
-    manifests,
     makeIdentity,
     metrics: endpointOf(flags.metrics),
     marks: marksOf(flags.markMask),
@@ -263,6 +275,24 @@ function settingsOf(flags: SidecarFlags): Settings {
     queues: whole('--queues', flags.queues, 1, 64),
     drainMs: seconds('--drain', flags.drain) * 1000,
     probeIntervalMs: seconds('--redirect-probe-interval', flags.redirectProbeInterval) * 1000,
+  };
+}
+
+/** What the own identity says, for whoever may open the admin socket. */
+function identityStatus(identity: SidecarIdentity): object {
+  const own = identity.state?.own;
+  return {
+    expires: identity.expiresAt ?? null,
+    problem: identity.problem ?? null,
+    ...(own === undefined
+      ? {}
+      : {
+          trustDomain: own.trustDomain,
+          serviceAccount: own.serviceAccount,
+          labels: own.labels,
+          issued: own.issuedAt,
+          issuerKey: own.issuerKeyId,
+        }),
   };
 }
 

@@ -1,21 +1,14 @@
 import { UserError } from '../errors.ts';
 import { parseCidr } from '../lib/cidr.ts';
-import { buildDirectory } from '../peers/table.ts';
 import { contentsOf } from './cluster-contents.ts';
-import { enforcementMode, MODE_KEY } from './enforcement.ts';
 import { type FolderState, nextFolderState } from './folder-state.ts';
 import { FolderWatch } from './folder-watch.ts';
 import type { ManifestFile } from './manifest-file.ts';
-import type { EnforcementMode, Snapshot, Source, SourceProblem } from './source.ts';
+import { type SnapshotOptions, snapshotOf } from './snapshot-of.ts';
+import type { Snapshot, Source, SourceProblem } from './source.ts';
 
-export interface FilesSourceOptions {
+export interface FilesSourceOptions extends SnapshotOptions {
   readonly folder: string;
-  /** `namespace/name` of the own pod. */
-  readonly pod: string;
-  /** The mode of the process: what holds where neither pod nor namespace says anything. */
-  readonly mode: EnforcementMode;
-  /** The pod network, where no Node in the folder tells it by `spec.podCIDRs`. */
-  readonly podCidrs?: readonly string[];
   /** Milliseconds since the epoch; the clock of the machine by default. */
   readonly now?: () => number;
 }
@@ -96,7 +89,9 @@ export class FilesSource implements Source {
       this.#tell(undefined);
       return;
     }
-    const made = this.#snapshotOf(state);
+    const { now = Date.now } = this.#options;
+    const version = (this.snapshot?.version ?? 0) + 1;
+    const made = snapshotOf(contentsOf(state.objects), this.#options, version, now());
     if (made === undefined) {
       const kept = this.snapshot === undefined ? '' : '; the last state stays in force';
       const reason = `the own pod is not in the folder${kept}`;
@@ -109,42 +104,6 @@ export class FilesSource implements Source {
     this.#state = state;
     this.#ofContents = [...problems, ...made.problems];
     this.#tell(same ? undefined : made.snapshot);
-  }
-
-  #snapshotOf(
-    state: FolderState,
-  ): { readonly snapshot: Snapshot; readonly problems: readonly SourceProblem[] } | undefined {
-    const { pod: wanted, mode: processMode, podCidrs = [], now = Date.now } = this.#options;
-    const contents = contentsOf(state.objects);
-    const own = contents.pods.find(({ pod }) => `${pod.namespace}/${pod.name}` === wanted);
-    if (own === undefined) return undefined;
-    const { namespace, labels } = own.pod;
-    const problems: SourceProblem[] = [];
-    const directory = buildDirectory({ ...contents, podCidrs }, (address, pods) => {
-      const names = pods.map((pod) => `pod/${pod.namespace}/${pod.name}`).join(' and ');
-      problems.push({ object: names, reason: `have the same address ${address}; the first one counts` });
-    });
-    const { mode, misspelt } = enforcementMode(
-      { annotations: own.annotations, labels },
-      contents.namespaces.find((one) => one.name === namespace),
-      processMode,
-    );
-    if (misspelt !== undefined) {
-      const word = JSON.stringify(misspelt.slice(0, 60));
-      const reason = `${MODE_KEY} is ${word}, neither audit nor enforce; it counts as enforce`;
-      problems.push({ object: `pod/${wanted}`, reason });
-    }
-    const snapshot: Snapshot = {
-      version: (this.snapshot?.version ?? 0) + 1,
-      takenAt: now(),
-      self: own.pod,
-      selfNamespaceLabels: directory.namespaceLabels(namespace),
-      mode,
-      policies: contents.policies,
-      clusterPolicies: contents.clusterPolicies,
-      directory,
-    };
-    return { snapshot, problems };
   }
 
   /** Tells the listeners, if there is anything to tell. */

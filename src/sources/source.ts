@@ -11,6 +11,11 @@ export interface Source {
   start(): Promise<void>;
   /** The last good one. A source that fails keeps it: staleness never widens anything. */
   readonly snapshot: Snapshot | undefined;
+  /**
+   * When the snapshot was last known to be the newest that there is, milliseconds since the epoch. Left out by a source that cannot tell, such as a
+   * folder that somebody else fills.
+   */
+  readonly confirmedAt?: number | undefined;
   /** What is wrong at the moment; empty when all is well. */
   readonly problems: readonly SourceProblem[];
   /** Called after every change of snapshot or problems. Returns the way to stop that. */
@@ -30,6 +35,8 @@ export interface Snapshot {
   readonly policies: readonly NetworkPolicy[];
   readonly clusterPolicies: readonly ClusterPolicy[];
   readonly directory: Directory;
+  /** The source tells only what was asked about: that a pod is missing says nothing about it. False where it is left out. */
+  readonly partial?: boolean;
 }
 
 export type EnforcementMode = 'enforce' | 'audit';

@@ -34,6 +34,7 @@ export const READINGS: GaugeReadings = {
   halfOpen: 5,
   identityExpiresAt: 1_800_000_000,
   snapshotTakenAt: Date.now() - 60_000,
+  sourceConfirmedAt: Date.now() - 30_000,
   snapshotVersion: 7,
   sourceProblems: 2,
   audit: true,

@@ -1,0 +1,57 @@
+import { buildDirectory } from '../peers/table.ts';
+import type { ClusterContents } from './cluster-contents.ts';
+import { enforcementMode, MODE_KEY } from './enforcement.ts';
+import type { EnforcementMode, Snapshot, SourceProblem } from './source.ts';
+
+/** Whose snapshot it is, and what the contents do not tell. */
+export interface SnapshotOptions {
+  /** `namespace/name` of the own pod. */
+  readonly pod: string;
+  /** The mode of the process: what holds where neither pod nor namespace says anything. */
+  readonly mode: EnforcementMode;
+  /** The pod network, where no Node tells it by `spec.podCIDRs`. */
+  readonly podCidrs?: readonly string[];
+}
+
+/**
+ * The own pod's view of a cluster, with what is odd about it. Pure.
+ * @param version of the snapshot to be
+ * @param takenAt milliseconds since the epoch
+ * @returns undefined when the own pod is not there
+ */
+export function snapshotOf(
+  contents: ClusterContents,
+  { pod: wanted, mode: processMode, podCidrs = [] }: SnapshotOptions,
+  version: number,
+  takenAt: number,
+): { readonly snapshot: Snapshot; readonly problems: readonly SourceProblem[] } | undefined {
+  const own = contents.pods.find(({ pod }) => `${pod.namespace}/${pod.name}` === wanted);
+  if (own === undefined) return undefined;
+  const { namespace, labels } = own.pod;
+  const problems: SourceProblem[] = [];
+  const directory = buildDirectory({ ...contents, podCidrs }, (address, pods) => {
+    const names = pods.map((pod) => `pod/${pod.namespace}/${pod.name}`).join(' and ');
+    problems.push({ object: names, reason: `have the same address ${address}; the first one counts` });
+  });
+  const { mode, misspelt } = enforcementMode(
+    { annotations: own.annotations, labels },
+    contents.namespaces.find((one) => one.name === namespace),
+    processMode,
+  );
+  if (misspelt !== undefined) {
+    const word = JSON.stringify(misspelt.slice(0, 60));
+    const reason = `${MODE_KEY} is ${word}, neither audit nor enforce; it counts as enforce`;
+    problems.push({ object: `pod/${wanted}`, reason });
+  }
+  const snapshot: Snapshot = {
+    version,
+    takenAt,
+    self: own.pod,
+    selfNamespaceLabels: directory.namespaceLabels(namespace),
+    mode,
+    policies: contents.policies,
+    clusterPolicies: contents.clusterPolicies,
+    directory,
+  };
+  return { snapshot, problems };
+}
