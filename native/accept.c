@@ -30,6 +30,7 @@ void add_listener(struct data_path *path, const struct command *command) {
   for (int i = 0; i < LISTENERS; i++) {
     struct listener *listener = &path->listeners[i];
     if (listener->end.fd >= 0) continue;
+    set_socket_options(command->fd); /* who is accepted inherits them: tcp(7), socket(7) */
     *listener = (struct listener){.end = {.fd = command->fd}, .id = command->id, .role = command->role};
     if (!hear(path, listener, EPOLL_CTL_ADD, EPOLLIN)) close_end(path, &listener->end, false);
     return;
@@ -61,7 +62,14 @@ void accept_again(struct data_path *path) {
   hear_all(path, EPOLLIN);
 }
 
-static void report_accepted(struct data_path *path, struct connection *connection, int role) {
+bool original_destination(int fd, int family, struct sockaddr_storage *out) {
+  bool six = family == AF_INET6;
+  socklen_t length = sizeof *out;
+  return getsockopt(fd, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IP6T_SO_ORIGINAL_DST : SO_ORIGINAL_DST, out, &length) == 0;
+}
+
+void report_accepted(struct data_path *path, struct connection *connection, int role, const struct resuming *begun,
+                     const uint8_t *reply, size_t reply_length) {
   int fd = connection->end[CLIENT].fd;
   struct event *event = new_event(EVENT_ACCEPTED, connection);
   event->role = role;
@@ -69,15 +77,15 @@ static void report_accepted(struct data_path *path, struct connection *connectio
   if (getpeername(fd, (struct sockaddr *)&event->peer, &length) != 0) event->peer.ss_family = 0;
   length = sizeof event->local;
   getsockname(fd, (struct sockaddr *)&event->local, &length);
-  length = sizeof event->original;
-  bool six = event->local.ss_family == AF_INET6;
-  if (getsockopt(fd, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IP6T_SO_ORIGINAL_DST : SO_ORIGINAL_DST,
-                 &event->original, &length) != 0) {
-    event->original.ss_family = 0;
-  }
+  if (!original_destination(fd, event->local.ss_family, &event->original)) event->original.ss_family = 0;
   uint8_t syn[256];
   length = sizeof syn;
-  if (getsockopt(fd, IPPROTO_TCP, TCP_SAVED_SYN, syn, &length) == 0) set_bytes(event, syn, length);
+  if (getsockopt(fd, IPPROTO_TCP, TCP_SAVED_SYN, syn, &length) == 0) event->bytes = copy_of(syn, event->length = length);
+  if (begun != NULL && begun->hello != NULL && (role != OUTBOUND || reply != NULL)) {
+    event->pass = begun->pass->number;
+    event->hello = copy_of(begun->hello, event->hello_length = begun->hello_length);
+    event->reply = copy_of(reply, event->reply_length = reply_length);
+  }
   emit(path, event);
 }
 
@@ -105,13 +113,16 @@ void accept_some(struct data_path *path, struct listener *listener) {
       }
       continue; /* what is left are errors of the connection that was to be accepted: accept(2) */
     }
-    set_socket_options(fd);
     struct connection *connection = new_connection(path, fd);
     if (connection == NULL) {
       reset_fd(fd);
       continue;
     }
-    report_accepted(path, connection, listener->role);
-    if (!watch(path, &connection->end[CLIENT])) close_connection(path, connection, CAUSE_RESET);
+    connection->accepted_us = now_us();
+    bool watched = watch(path, &connection->end[CLIENT]);
+    if (!watched || !begin_resumption(path, connection, listener->role)) {
+      report_accepted(path, connection, listener->role, NULL, NULL, 0);
+      if (!watched) close_connection(path, connection, CAUSE_RESET);
+    }
   }
 }

@@ -6,6 +6,7 @@ static const struct js_exports *const FILES[] = {
     &js_start_exports,
     &js_listen_exports,
     &js_commands_exports,
+    &js_resumption_exports,
     &js_netlink_exports,
     &js_memory_exports,
 };

@@ -131,16 +131,21 @@ static bool shall_drain(const struct connection *connection, enum side side, enu
 
 void close_connection(struct data_path *path, struct connection *connection, enum close_cause cause) {
   if (connection->closed) return;
+  if (connection->resuming != NULL) give_up_resumption(path, connection);
   connection->closed = true;
   connection->relaying = connection->reading = false;
   clear_directions(path, connection);
   release_name(path, connection);
 
-  struct event *event = new_event(EVENT_CLOSED, connection);
-  event->number = cause;
-  event->bytes_in = connection->direction[CLIENT].bytes;
-  event->bytes_out = connection->direction[UPSTREAM].bytes;
-  emit(path, event);
+  if (connection->pass != 0) {
+    report_closed(path, connection, cause);
+  } else {
+    struct event *event = new_event(EVENT_CLOSED, connection);
+    event->number = cause;
+    event->bytes_in = connection->direction[CLIENT].bytes;
+    event->bytes_out = connection->direction[UPSTREAM].bytes;
+    emit(path, event);
+  }
 
   bool waiting = false;
   for (int s = 0; s < 2; s++) {

@@ -41,6 +41,21 @@ struct event {
   struct sockaddr_storage peer, local, original; /* family 0: none */
   size_t length;
   uint8_t *bytes;
+  /* ACCEPTED, of a connection that began by a pass: the Hello that is used up, and the Reply to it that TypeScript has to read. */
+  uint64_t pass;
+  size_t hello_length, reply_length;
+  uint8_t *hello, *reply;
+};
+
+/* What became of a connection that went by a pass. Times in us, CLOCK_MONOTONIC. */
+enum report_kind { REPORT_OPEN, REPORT_CLOSED, REPORT_WHOLE };
+struct report {
+  enum report_kind kind;
+  uint64_t id, pass;
+  struct sockaddr_storage peer;
+  int64_t accepted_us, established_us, closed_us;
+  enum close_cause cause;
+  uint64_t bytes_in, bytes_out;
 };
 
 enum command_type {
@@ -54,6 +69,7 @@ enum command_type {
   COMMAND_DROP_UPSTREAM,
   COMMAND_RESET,
   COMMAND_STOP,
+  COMMAND_RECALL, /* passes were revoked: who is under way by one is TypeScript's */
 };
 
 /* What the thread is told. `bytes` belongs to the command and is freed with it. */
@@ -85,6 +101,12 @@ bool data_path_command(struct data_path *path, const struct command *command);
 /* All events so far, oldest first; the caller frees each with data_path_free_event. */
 struct event *data_path_take_events(struct data_path *path);
 void data_path_free_event(struct event *event);
+
+/* All reports so far, oldest first, in memory that the caller frees. @returns how many */
+size_t data_path_take_reports(struct data_path *path, struct report **reports);
+
+struct passes;
+struct passes *data_path_passes(struct data_path *path);
 
 /* Bytes relayed by a connection; false when it is gone. */
 bool data_path_progress(struct data_path *path, uint64_t id, uint64_t *bytes_in, uint64_t *bytes_out);

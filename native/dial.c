@@ -18,6 +18,11 @@ static void tell_syn(struct event *event, const struct end *upstream, const stru
 
 static void report_dialled(struct data_path *path, struct connection *connection, int error, const struct tcp_info *info) {
   struct end *upstream = &connection->end[UPSTREAM];
+  if (connection->resuming != NULL) {
+    upstream->connecting = false;
+    resumption_dialled(path, connection, error, info != NULL && info->tcpi_total_retrans > 0);
+    return;
+  }
   struct event *event = new_event(EVENT_DIALLED, connection);
   event->number = error;
   upstream->connecting = false;

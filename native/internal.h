@@ -3,8 +3,11 @@
 #define COUNTERSIGN_INTERNAL_H
 
 #include "data_path.h"
+#include "passes.h"
 
 #include <pthread.h>
+
+enum role { INBOUND, OUTBOUND };
 
 enum {
   HEADER_BYTES = 12,
@@ -44,8 +47,28 @@ struct direction {
   uint64_t bytes;
 };
 
+/* A handshake that goes by a pass; until it is established TypeScript knows nothing of the connection. */
+enum stage { STAGE_HELLO, STAGE_APPLICATION, STAGE_REPLY }; /* what is waited for */
+
+struct resuming {
+  struct connection *connection;
+  enum stage stage;
+  int role;
+  struct pass *pass; /* NULL while the Hello is waited for */
+  struct sockaddr_storage original;
+  uint8_t *hello; /* sent, or received and its counter used */
+  size_t hello_length;
+  int64_t deadline;
+  struct resuming *previous, *next;
+};
+
 struct connection {
   uint64_t id;
+  struct resuming *resuming;
+  uint64_t pass; /* not 0: established by this pass, and told by reports */
+  int64_t accepted_us;
+  uint64_t report_batch;
+  size_t report_index;
   struct end end[2];
   struct direction direction[2];
   bool relaying, guard, held;
@@ -85,6 +108,18 @@ struct data_path {
   pthread_mutex_t events_lock;
   struct event *first_event, **last_event;
 
+  struct report *reports; /* under events_lock, too */
+  size_t report_count, report_capacity;
+  uint64_t report_batch; /* counts how often they were taken */
+  int64_t report_at;     /* not 0: the main thread is woken for them then */
+
+  struct passes passes;
+  struct resuming *resuming; /* all that are under way */
+  uint32_t awaited_hellos;
+  int64_t resuming_at; /* the earliest deadline among them */
+  uint8_t random[1024];
+  size_t random_left;
+
   /* Held by the thread when it adds and removes, by others when they look. */
   pthread_mutex_t slots_lock;
   struct slot *slots;
@@ -105,13 +140,22 @@ struct data_path {
 
 /* --- queues.c: events to the main thread, commands from it --- */
 struct event *new_event(enum event_type type, const struct connection *connection);
+/* In memory of its own; NULL for nothing. */
+uint8_t *copy_of(const uint8_t *bytes, size_t length);
 void set_bytes(struct event *event, const uint8_t *bytes, size_t length);
 void emit(struct data_path *path, struct event *event);
 /* All commands so far, in path->working. @returns how many */
 size_t take_commands(struct data_path *path);
 
+/* --- reports.c: what became of connections that went by a pass, told in batches --- */
+void report_established(struct data_path *path, struct connection *connection, const struct sockaddr_storage *peer);
+void report_closed(struct data_path *path, struct connection *connection, enum close_cause cause);
+/* Wakes the main thread for reports that have waited long enough. */
+void tell_reports(struct data_path *path);
+
 /* --- sockets.c: buffers, pipes, ends --- */
 int64_t now_ms(void);
+int64_t now_us(void);
 bool is_empty(const struct buffer *buffer);
 void append(struct buffer *buffer, const uint8_t *bytes, size_t length);
 void free_buffer(struct buffer *buffer);
@@ -143,6 +187,11 @@ void add_listener(struct data_path *path, const struct command *command);
 void remove_listener(struct data_path *path, uint64_t id);
 void accept_some(struct data_path *path, struct listener *listener);
 void accept_again(struct data_path *path);
+/* SO_ORIGINAL_DST. False when conntrack has no entry. */
+bool original_destination(int fd, int family, struct sockaddr_storage *out);
+/* Hands a connection to TypeScript, with what a handshake by a pass has already used up, if there was one. */
+void report_accepted(struct data_path *path, struct connection *connection, int role, const struct resuming *begun,
+                     const uint8_t *reply, size_t reply_length);
 
 /* --- dial.c --- */
 void dial(struct data_path *path, struct connection *connection, const struct command *command);
@@ -154,6 +203,18 @@ void drop_upstream(struct data_path *path, struct connection *connection);
 void try_read_frame(struct data_path *path, struct connection *connection);
 /* Whether the client's first bytes may be forwarded. */
 bool pass_guard(struct data_path *path, struct connection *connection);
+
+/* --- resume.c: handshakes that go by a pass --- */
+/* @returns whether the new connection may go by one; else it is TypeScript's at once */
+bool begin_resumption(struct data_path *path, struct connection *connection, int role);
+/* Does what can be done for it now. Afterwards it is established, TypeScript's, closed, or still under way. */
+void continue_resumption(struct data_path *path, struct connection *connection);
+/* @param repeated the SYN, or what went with it, had to be sent again */
+void resumption_dialled(struct data_path *path, struct connection *connection, int error, bool repeated);
+/* Gives it to TypeScript; what was dialled for it is dropped. */
+void give_up_resumption(struct data_path *path, struct connection *connection);
+/* Those whose time is over, or whose passes were revoked. */
+void tend_resumptions(struct data_path *path);
 
 /* --- relay.c --- */
 void run(struct data_path *path, struct connection *connection);

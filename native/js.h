@@ -18,7 +18,7 @@ struct js_exports {
 #define JS_EXPORTS(list) \
   { .functions = (list), .count = sizeof(list) / sizeof(list)[0] }
 
-extern const struct js_exports js_start_exports, js_listen_exports, js_commands_exports,
+extern const struct js_exports js_start_exports, js_listen_exports, js_commands_exports, js_resumption_exports,
     js_memory_exports, js_netlink_exports;
 
 /* A data path as JavaScript holds it. */
@@ -30,15 +30,20 @@ struct handle {
 
 /* --- js_values.c: from JavaScript --- */
 
+/* Tells a data path from the handles of other files. */
+extern const napi_type_tag DATA_PATH_TAG;
+
 /* Throws an Error whose code is the system's name of this errno. @returns NULL */
 napi_value throw_errno(napi_env env, int error);
 /* Throws a TypeError and is false unless exactly so many arguments came. */
 bool arguments(napi_env env, napi_callback_info info, size_t wanted, napi_value *values);
 /* NULL, and an exception is pending, unless the value is a data path that is open. */
 struct handle *handle_of(napi_env env, napi_value value);
-/* 0 for what is no number, or less than 0. */
+/* 0 for what is no number, or less than 0; at most 2^53 - 1. */
 uint64_t number(napi_env env, napi_value value);
 bool truth(napi_env env, napi_value value);
+/* The bytes of a Uint8Array, valid while it is; none when it is no Uint8Array. */
+const uint8_t *view_bytes(napi_env env, napi_value value, size_t *length);
 /* An address in its text form and a port. False when they are none. */
 bool endpoint(napi_env env, napi_value address, napi_value port, struct sockaddr_storage *out);
 
@@ -56,5 +61,7 @@ napi_value js_error_name(napi_env env, int error);
 
 /* [type, id, ...]: what follows depends on the type, see src/native.ts. */
 napi_value js_event(napi_env env, const struct event *event);
+/* A Float64Array with REPORT_FIELDS numbers for each, see src/native.ts. */
+napi_value js_reports(napi_env env, const struct report *reports, size_t count);
 
 #endif

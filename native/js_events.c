@@ -2,6 +2,13 @@
 #define _GNU_SOURCE
 #include "js.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { REPORT_FIELDS = 15 };
+
 napi_value js_event(napi_env env, const struct event *event) {
   napi_value list;
   uint32_t at = 0;
@@ -18,6 +25,10 @@ napi_value js_event(napi_env env, const struct event *event) {
       PUSH(js_endpoint(env, &event->local));
       PUSH(js_endpoint(env, &event->original));
       PUSH(js_bytes(env, event->bytes, event->length));
+      if (event->hello == NULL) break;
+      PUSH(js_number(env, (double)event->pass));
+      PUSH(js_bytes(env, event->hello, event->hello_length));
+      PUSH(js_bytes(env, event->reply, event->reply_length));
       break;
     case EVENT_FRAME:
     case EVENT_NOT_FRAME:
@@ -48,4 +59,40 @@ napi_value js_event(napi_env env, const struct event *event) {
   }
 #undef PUSH
   return list;
+}
+
+napi_value js_reports(napi_env env, const struct report *reports, size_t count) {
+  void *data = NULL;
+  napi_value buffer, view;
+  size_t length = count * REPORT_FIELDS * sizeof(double);
+  if (napi_create_arraybuffer(env, length, &data, &buffer) != napi_ok) abort(); /* nobody would judge them again */
+  double *fields = data;
+  for (size_t i = 0; i < count; i++, fields += REPORT_FIELDS) {
+    const struct report *report = &reports[i];
+    const struct sockaddr_in *four = (const struct sockaddr_in *)&report->peer;
+    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&report->peer;
+    uint32_t words[4] = {0};
+    if (report->peer.ss_family == AF_INET) memcpy(&words[3], &four->sin_addr, 4);
+    if (report->peer.ss_family == AF_INET6) memcpy(words, &six->sin6_addr, 16);
+    const double values[REPORT_FIELDS] = {
+        (double)report->kind,
+        (double)report->id,
+        (double)report->pass,
+        report->peer.ss_family == AF_INET ? 4 : report->peer.ss_family == AF_INET6 ? 6 : 0,
+        ntohl(words[0]),
+        ntohl(words[1]),
+        ntohl(words[2]),
+        ntohl(words[3]),
+        report->peer.ss_family == AF_INET6 ? ntohs(six->sin6_port) : ntohs(four->sin_port),
+        (double)report->accepted_us,
+        (double)report->established_us,
+        (double)report->closed_us,
+        (double)report->cause,
+        (double)report->bytes_in,
+        (double)report->bytes_out,
+    };
+    memcpy(fields, values, sizeof values);
+  }
+  napi_create_typedarray(env, napi_float64_array, count * REPORT_FIELDS, buffer, 0, &view);
+  return view;
 }

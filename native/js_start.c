@@ -11,7 +11,9 @@ static void deliver(napi_env env, napi_value callback, void *context, void *unus
   struct handle *handle = context;
   if (env == NULL || handle->path == NULL) return;
   struct event *event = data_path_take_events(handle->path);
-  if (event == NULL) return;
+  struct report *reports = NULL;
+  size_t report_count = data_path_take_reports(handle->path, &reports);
+  if (event == NULL && report_count == 0) return;
   napi_value batch, undefined;
   napi_create_array(env, &batch);
   bool stopped = false;
@@ -27,7 +29,10 @@ static void deliver(napi_env env, napi_value callback, void *context, void *unus
     handle->path = NULL;
   }
   napi_get_undefined(env, &undefined);
-  if (napi_call_function(env, undefined, callback, 1, &batch, NULL) == napi_pending_exception) {
+  napi_value arguments_of_batch[2] = {batch, undefined};
+  if (report_count > 0) arguments_of_batch[1] = js_reports(env, reports, report_count);
+  free(reports);
+  if (napi_call_function(env, undefined, callback, 2, arguments_of_batch, NULL) == napi_pending_exception) {
     /* Node.js would only warn (DEP0168), and the rest of the batch would be connections that nobody judges. */
     napi_value error;
     napi_get_and_clear_last_exception(env, &error);
@@ -69,6 +74,7 @@ static napi_value do_start(napi_env env, napi_callback_info info) {
     return throw_errno(env, error);
   }
   napi_create_external(env, handle, forget, NULL, &external);
+  napi_type_tag_object(env, external, &DATA_PATH_TAG);
   return external;
 }
 

@@ -25,11 +25,15 @@ struct event *new_event(enum event_type type, const struct connection *connectio
   return event;
 }
 
+uint8_t *copy_of(const uint8_t *bytes, size_t length) {
+  if (length == 0) return NULL;
+  uint8_t *copy = malloc(length);
+  if (copy == NULL) abort();
+  return memcpy(copy, bytes, length);
+}
+
 void set_bytes(struct event *event, const uint8_t *bytes, size_t length) {
-  if (length == 0) return;
-  event->bytes = malloc(length);
-  if (event->bytes == NULL) abort();
-  memcpy(event->bytes, bytes, length);
+  event->bytes = copy_of(bytes, length);
   event->length = length;
 }
 
@@ -44,6 +48,8 @@ struct event *data_path_take_events(struct data_path *path) {
 
 void data_path_free_event(struct event *event) {
   free(event->bytes);
+  free(event->hello);
+  free(event->reply);
   free(event);
 }
 

@@ -153,6 +153,10 @@ void run(struct data_path *path, struct connection *connection) {
   struct end *client = &connection->end[CLIENT], *upstream = &connection->end[UPSTREAM];
   if (client->fd >= 0) flush_out(client);
   if (upstream->fd >= 0 && !upstream->connecting) flush_out(upstream);
+  if (connection->resuming != NULL) {
+    continue_resumption(path, connection);
+    if (connection->resuming != NULL) return;
+  }
   if (connection->reading) try_read_frame(path, connection);
   if (connection->closed) return;
 

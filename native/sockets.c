@@ -14,11 +14,13 @@
 
 enum { PIPE_BYTES = 256 * 1024 };
 
-int64_t now_ms(void) {
+int64_t now_us(void) {
   struct timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
-  return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
+  return (int64_t)time.tv_sec * 1000000 + time.tv_nsec / 1000;
 }
+
+int64_t now_ms(void) { return now_us() / 1000; }
 
 void free_buffer(struct buffer *buffer) {
   free(buffer->bytes);

@@ -21,6 +21,11 @@ static void obey(struct data_path *path, struct command *command) {
     remove_listener(path, command->id);
     return;
   }
+  if (command->type == COMMAND_RECALL) {
+    path->resuming_at = 0;
+    path->report_at = 1;
+    return;
+  }
   if (command->type == COMMAND_STOP) {
     path->stopping = true;
     return;
@@ -75,6 +80,8 @@ static void obey_all(struct data_path *path) {
   }
 }
 
+struct passes *data_path_passes(struct data_path *path) { return &path->passes; }
+
 bool data_path_progress(struct data_path *path, uint64_t id, uint64_t *bytes_in, uint64_t *bytes_out) {
   pthread_mutex_lock(&path->slots_lock);
   struct connection *connection = find(path, id);
@@ -125,6 +132,8 @@ static int patience(const struct data_path *path) {
   if (path->run_queue != NULL) return 0;
   int64_t next = path->accept_again == 0 ? INT64_MAX : path->accept_again;
   if (path->lingering != NULL && path->tend_at < next) next = path->tend_at;
+  if (path->resuming != NULL && path->resuming_at < next) next = path->resuming_at;
+  if (path->report_at != 0 && path->report_at < next) next = path->report_at;
   if (next == INT64_MAX) return -1;
   int64_t left = next - now_ms();
   return left > 0 ? (int)left : 0;
@@ -144,7 +153,9 @@ static void *thread_main(void *argument) {
     }
     if (told) obey_all(path);
     run_queued(path);
+    if (path->resuming != NULL) tend_resumptions(path);
     if (path->lingering != NULL) tend_lingering(path);
+    tell_reports(path);
     accept_again(path);
     bury_dead(path);
   }
@@ -162,6 +173,7 @@ struct data_path *data_path_start(wake_function wake, void *context) {
   pthread_mutex_init(&path->commands_lock, NULL);
   pthread_mutex_init(&path->events_lock, NULL);
   pthread_mutex_init(&path->slots_lock, NULL);
+  passes_init(&path->passes);
   for (int i = 0; i < LISTENERS; i++) path->listeners[i].end.fd = -1;
   path->epoll = epoll_create1(EPOLL_CLOEXEC);
   path->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -203,6 +215,8 @@ void data_path_join(struct data_path *path) {
   }
   free(path->commands);
   free(path->working);
+  free(path->reports);
+  passes_destroy(&path->passes);
   free(path->slots);
   free(path->free_slots);
   pthread_mutex_destroy(&path->commands_lock);

@@ -59,6 +59,9 @@ export type NativeEvent =
       local: RawEndpoint | undefined,
       original: RawEndpoint | undefined,
       syn: Uint8Array,
+      pass?: number,
+      hello?: Uint8Array,
+      reply?: Uint8Array,
     ]
   | readonly [
       type: typeof EVENT.frame | typeof EVENT.notFrame,
@@ -80,9 +83,28 @@ export type NativeEvent =
   | readonly [type: typeof EVENT.closed, id: number, cause: number, bytesIn: number, bytesOut: number]
   | readonly [type: typeof EVENT.stopped, id: number];
 
+/** Numbers of a report on a connection that went by a pass, in the order of native/js_events.c. Times in us, CLOCK_MONOTONIC. */
+export const REPORT = {
+  kind: 0,
+  id: 1,
+  pass: 2,
+  family: 3,
+  address: 4,
+  port: 8,
+  acceptedAt: 9,
+  establishedAt: 10,
+  closedAt: 11,
+  cause: 12,
+  bytesIn: 13,
+  bytesOut: 14,
+  fields: 15,
+} as const;
+export const REPORT_KIND = { open: 0, closed: 1, whole: 2 } as const;
+export const COUNTER_STATES = ['fresh', 'seen', 'too-old'] as const;
+
 /** What the js_*.c files of native/ export. Errors carry the system's name in `code`. */
 export interface NativeAddon {
-  start(onEvents: (batch: readonly NativeEvent[]) => void): NativeDataPath;
+  start(onEvents: (batch: readonly NativeEvent[], reports: Float64Array | undefined) => void): NativeDataPath;
   listen(path: NativeDataPath, address: string, port: number, role: number): [listener: number, port: number];
   dial(
     path: NativeDataPath,
@@ -103,6 +125,49 @@ export interface NativeAddon {
     bytes: Uint8Array | undefined,
   ): void;
   progress(path: NativeDataPath, id: number): [bytesIn: number, bytesOut: number] | undefined;
+  openSession(path: NativeDataPath): number;
+  closeSession(path: NativeDataPath, session: number): void;
+  /** @returns an index of {@link COUNTER_STATES} */
+  useCounter(path: NativeDataPath, session: number, counter: bigint): number;
+  passOutbound(
+    path: NativeDataPath,
+    number: number,
+    lifetimeMs: number,
+    sessionId: Uint8Array,
+    clientKey: Uint8Array,
+    serverKey: Uint8Array,
+    admissionKey: Uint8Array,
+    dialled: string,
+    dialledPort: number,
+    target: string,
+    targetPort: number,
+    hello: Uint8Array,
+    firstCounter: number,
+    counters: number,
+    fastOpen: boolean,
+    synData: boolean,
+  ): boolean;
+  passInbound(
+    path: NativeDataPath,
+    number: number,
+    lifetimeMs: number,
+    sessionId: Uint8Array,
+    clientKey: Uint8Array,
+    serverKey: Uint8Array,
+    admissionKeys: Uint8Array,
+    session: number,
+    peer: string,
+    reached: string,
+    reachedPort: number,
+    target: string,
+    targetPort: number,
+    meant: string,
+    meantPort: number,
+    token: Uint8Array,
+  ): boolean;
+  revokePasses(path: NativeDataPath): void;
+  /** The addon's own MAC, for tests. `accelerated`: with the processor's instructions, where it has them. */
+  mac(key: Uint8Array, context: string, bytes: Uint8Array, accelerated: boolean): Uint8Array;
 
   /** `groups`: multicast groups as bits. */
   netlinkOpen(protocol: number, groups: number, receiveBytes: number): NativeNetlink;
@@ -124,6 +189,8 @@ export interface NativeAddon {
   rawClose(raw: NativeRaw): void;
   /** Gives free memory of the C heap back to the kernel (malloc_trim(3)). */
   trimMemory(): void;
+  /** Bytes of the C heap in use: what is given out and not given back (mallinfo(3)). */
+  memoryInUse(): number;
 }
 
 /** Loads the addon that `make setup` builds. The only place that does. */

@@ -12,6 +12,7 @@ const PURE = [
   /^src\/identity\/(claims|compact|inflate|verify|issue|trust)\.ts$/,
   /^src\/handshake\/(?!run\b)/,
   /^src\/inject\//,
+  /^src\/injector\/(review|events|metric-list)\.ts$/,
   /^src\/redirect\/(plan|ports)/,
   /^src\/netlink\/(?!query-socket)/,
   /^src\/nfqueue\/(marks|packet-path|queue-statistics)\.ts$/,
@@ -23,7 +24,8 @@ const PURE = [
   /^src\/demo\/(capture|totals)\.ts$/,
   /^src\/kube\/(api-error|backoff|watch-(lines|event)|resources|object-store|cluster-objects)\.ts$/,
   /^src\/authority-protocol\//,
-  /^src\/authority\/(cluster-lookup|slice|stream-state|token-review|pod-check|identity-records|rate-limit|networks)\.ts$/,
+  /^src\/authority-client\/(slice-store|questions|asking-directory)\.ts$/,
+  /^src\/authority\/(cluster-lookup|metric-list|slice|stream-state|token-review|pod-check|identity-records|rate-limit|networks)\.ts$/,
   /^src\/rotation\/(schedule|shared-object)\.ts$/,
   /^src\/certificates\/(certificate-authority|authority-state)\.ts$/,
 ];

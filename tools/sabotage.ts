@@ -19,8 +19,9 @@ import { applyTo, type Patch, parsePatch } from './sabotage-patch.ts';
 
 const WORKERS = 2;
 const TEST_TIMEOUT_MS = 60_000;
-/** Big, the same for every patch, and nothing that a patch changes. */
-const LINKED = ['node_modules', '.setup', 'native/build'];
+/** Big, the same for every patch; the addon is built anew for a patch that changes it. */
+const ADDON = 'native/build';
+const LINKED = ['node_modules', '.setup', ADDON];
 /** A patch that makes code which cannot run breaks nothing that a test would have to notice. */
 const NOT_AN_ASSERTION =
   /SyntaxError|ReferenceError|ERR_MODULE_NOT_FOUND|ERR_UNSUPPORTED_TYPESCRIPT|ERR_INVALID_TYPESCRIPT/;
@@ -94,6 +95,7 @@ async function sabotage(tree: string, patch: Patch): Promise<{ killed: boolean; 
       if ('problem' in applied) return { killed: false, text: `${change.file}: ${applied.problem}` };
       writeFileSync(join(tree, change.file), applied.text);
     }
+    if (changesAddon(patch)) buildAddon(tree);
     for (const { file, test } of patch.red) {
       const run = await runTest(tree, file, [test]);
       if (run.defect !== undefined) return { killed: false, text: `${file}: ${run.defect}` };
@@ -102,7 +104,23 @@ async function sabotage(tree: string, patch: Patch): Promise<{ killed: boolean; 
     return { killed: true, text: patch.red.map(({ test }) => test).join('; ') };
   } finally {
     for (const [file, text] of original) writeFileSync(join(tree, file), text);
+    if (changesAddon(patch)) linkAddon(tree);
   }
+}
+
+function changesAddon({ changes }: Patch): boolean {
+  return changes.some(({ file }) => file.startsWith('native/'));
+}
+
+/** An addon of the tree's own, instead of the one that all trees share. */
+function buildAddon(tree: string): void {
+  rmSync(join(tree, ADDON));
+  execFileSync('make', ['-C', join(tree, 'native')], { stdio: ['ignore', 'ignore', 'pipe'] });
+}
+
+function linkAddon(tree: string): void {
+  rmSync(join(tree, ADDON), { recursive: true, force: true });
+  symlinkSync(join(root, ADDON), join(tree, ADDON));
 }
 
 /** Runs of a test file those tests whose name holds one of `names`, up to the first that fails. */

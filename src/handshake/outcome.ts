@@ -1,5 +1,6 @@
 import type { DenyReason } from '../observe/reasons.ts';
 import type { PeerIdentity } from './credentials.ts';
+import type { Session } from './sessions.ts';
 
 /** How a peer proved itself: with signatures, or with a session of an earlier connection. */
 export type HandshakeKind = 'full' | 'resumed';
@@ -18,7 +19,13 @@ export type Effect<I extends PeerIdentity> =
   | { readonly kind: 'send'; readonly bytes: Uint8Array }
   | { readonly kind: 'judge'; readonly peer: I; readonly handshake: HandshakeKind }
   | { readonly kind: 'forward' }
-  | { readonly kind: 'established'; readonly peer: I; readonly handshake: HandshakeKind }
+  | {
+      readonly kind: 'established';
+      readonly peer: I;
+      readonly handshake: HandshakeKind;
+      /** The server's, which later connections may resume. */
+      readonly session?: Session<I>;
+    }
   | Failure<I>;
 
 /** The end of a handshake without a connection. `detail` is for the local log and never leaves this host. */

@@ -6,20 +6,25 @@ const PAGES = REPLAY_WINDOW / PAGE_COUNTERS + 1;
 
 export type CounterState = 'fresh' | 'seen' | 'too-old';
 
+/** The counters seen on one session, wherever they are kept. */
+export interface CounterWindow {
+  /**
+   * Marks a counter as used.
+   * @returns `fresh` exactly once per counter; `too-old` when the window no longer knows, which means full handshake, not failure
+   */
+  use(counter: bigint): CounterState;
+}
+
 /**
  * The exact set of the counters seen on one session, as far back as {@link REPLAY_WINDOW}. Grows by pages of 128 bytes as counters
  * arrive, to at most 8 KiB: a session that carries ten connections costs one page.
  */
-export class ReplayWindow {
+export class ReplayWindow implements CounterWindow {
   /** Page p holds the counters [p * 1024, (p + 1) * 1024); kept in a ring. */
   readonly #pages: (Uint32Array | undefined)[] = [];
   readonly #pageNumbers: number[] = [];
   #highest = -1;
 
-  /**
-   * Marks a counter as used.
-   * @returns `fresh` exactly once per counter; `too-old` when the window no longer knows, which means full handshake, not failure
-   */
   use(counter: bigint): CounterState {
     if (counter > BigInt(Number.MAX_SAFE_INTEGER)) return 'too-old';
     const value = Number(counter);

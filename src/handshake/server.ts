@@ -34,7 +34,7 @@ export interface ServerContext<I extends PeerIdentity> {
   readonly ownsDestination: (destination: Endpoint) => boolean;
   /** Whether this process itself has just sent a Hello with this nonce: a pod's call to itself. */
   readonly isOwnHello: (nonce: Uint8Array) => boolean;
-  readonly sessions: ServerSessions<I>;
+  readonly sessions: Pick<ServerSessions<I>, 'find' | 'add'>;
   readonly recentNonces: RecentNonces;
 }
 
@@ -254,7 +254,7 @@ function judged<I extends PeerIdentity>(
   return done([
     { kind: 'send', bytes },
     { kind: 'forward' },
-    { kind: 'established', peer, handshake: 'full' },
+    { kind: 'established', peer, handshake: 'full', ...(lifetime > 0 ? { session } : {}) },
   ]);
 }
 
@@ -284,7 +284,7 @@ function judgedResumed<I extends PeerIdentity>(
   return done([
     { kind: 'send', bytes },
     { kind: 'forward' },
-    { kind: 'established', peer: session.peer, handshake: 'resumed' },
+    { kind: 'established', peer: session.peer, handshake: 'resumed', session },
   ]);
 }
 

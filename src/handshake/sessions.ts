@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { PeerIdentity } from './credentials.ts';
 import { MAX_OFFERS } from './frame-types.ts';
 import type { HandshakeKeys } from './key-schedule.ts';
-import { ReplayWindow } from './replay-window.ts';
+import { type CounterWindow, ReplayWindow } from './replay-window.ts';
 
 /** A session may be resumed for this long, and never past the end of either token. Milliseconds. */
 export const SESSION_LIFETIME_MS = 10 * 60_000;
@@ -42,23 +42,34 @@ export function sessionOf<I extends PeerIdentity>(
   };
 }
 
+interface ClosableWindow extends CounterWindow {
+  close?(): void;
+}
+
 /** The sessions that this side accepts, by their id. Bounded; the least recently used goes first. */
 export class ServerSessions<I extends PeerIdentity> {
-  readonly #byId = new LRUCache<string, { session: Session<I>; window: ReplayWindow }>({
+  readonly #createWindow: () => ClosableWindow;
+  readonly #byId = new LRUCache<string, { session: Session<I>; window: ClosableWindow }>({
     maxSize: MAX_SERVER_SESSIONS,
     sizeCalculation: () => 1,
+    dispose: ({ window }) => window.close?.(),
   });
+
+  /** @param createWindow where the counters of a new session are kept; in memory of its own unless somebody else owns them */
+  constructor(createWindow: () => ClosableWindow = () => new ReplayWindow()) {
+    this.#createWindow = createWindow;
+  }
 
   get size(): number {
     return this.#byId.size;
   }
 
   add(session: Session<I>): void {
-    this.#byId.set(keyOf(session.id), { session, window: new ReplayWindow() });
+    this.#byId.set(keyOf(session.id), { session, window: this.#createWindow() });
   }
 
   /** The live session of this id with the window of its counters. */
-  find(id: Uint8Array, monotonic: number): { session: Session<I>; window: ReplayWindow } | undefined {
+  find(id: Uint8Array, monotonic: number): { session: Session<I>; window: CounterWindow } | undefined {
     const found = this.#byId.get(keyOf(id));
     if (found === undefined) return undefined;
     if (found.session.expiresAt > monotonic) return found;
@@ -105,6 +116,23 @@ export class ClientSessions<I extends PeerIdentity> {
     if (kept.length === 0) this.#byDestination.delete(destination);
     else this.#byDestination.set(destination, kept);
     return kept.map((entry) => ({ session: entry.session, counter: entry.counter++ }));
+  }
+
+  /**
+   * Sets counters aside that nobody else will offer.
+   * @returns the session and the first of them; undefined unless there is exactly one live session for that destination
+   */
+  reserve(
+    destination: string,
+    monotonic: number,
+    counters: number,
+  ): { session: Session<I>; first: bigint } | undefined {
+    const live = this.#byDestination.get(destination)?.filter((entry) => entry.session.expiresAt > monotonic);
+    const [entry] = live ?? [];
+    if (entry === undefined || live?.length !== 1) return undefined;
+    const first = entry.counter;
+    entry.counter += BigInt(counters);
+    return { session: entry.session, first };
   }
 
   dropPeers(gone: (peer: I) => boolean): void {

@@ -9,6 +9,7 @@ import type {
   RelayOptions,
   Side,
 } from '../relay/data-path.ts';
+import type { ByPass } from '../relay/resumption.ts';
 import type { Endpoint } from '../lib/address.ts';
 
 /** What happens to a connection, in order. `timeout` is the answer to a wait that had a limit. */
@@ -41,11 +42,11 @@ export class Connection {
   #waiting: ((event: ConnectionEvent) => void) | undefined;
   #closed: Closed | undefined;
 
-  constructor(dataPath: DataPath, id: ConnectionId, accepted: Accepted) {
+  constructor(dataPath: DataPath, id: ConnectionId, accepted: Accepted, startedAt = performance.now()) {
     this.#dataPath = dataPath;
     this.id = id;
     this.accepted = accepted;
-    this.startedAt = performance.now();
+    this.startedAt = startedAt;
   }
 
   /** The next thing that happens, or `timeout` after so many milliseconds. After `closed` it is `closed` for ever. */
@@ -123,10 +124,18 @@ export class Connection {
 export class ConnectionTable implements DataPathEvents {
   readonly #byId = new Map<ConnectionId, Connection>();
   readonly #onAccepted: (id: ConnectionId, accepted: Accepted) => Connection;
+  readonly #onByPass: (told: ByPass) => Connection | undefined;
 
-  /** @param onAccepted makes the connection of an id and starts its life */
-  constructor(onAccepted: (id: ConnectionId, accepted: Accepted) => Connection) {
+  /**
+   * @param onAccepted makes the connection of an id and starts its life
+   * @param onByPass the same for one that a pass established; undefined when it is over already
+   */
+  constructor(
+    onAccepted: (id: ConnectionId, accepted: Accepted) => Connection,
+    onByPass: (told: ByPass) => Connection | undefined,
+  ) {
     this.#onAccepted = onAccepted;
+    this.#onByPass = onByPass;
   }
 
   get size(): number {
@@ -139,6 +148,11 @@ export class ConnectionTable implements DataPathEvents {
 
   accepted(id: ConnectionId, accepted: Accepted): void {
     this.#byId.set(id, this.#onAccepted(id, accepted));
+  }
+
+  byPass(told: ByPass): void {
+    const connection = this.#onByPass(told);
+    if (connection !== undefined) this.#byId.set(told.id, connection);
   }
 
   frame(id: ConnectionId, side: Side, frame: Uint8Array): void {

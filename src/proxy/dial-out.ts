@@ -34,13 +34,21 @@ export async function dialFast(
 ): Promise<ConnectionEvent> {
   const begunAt = performance.now();
   const sent = memory.contentFor(target.address, begunAt);
-  const event = await dialOut(connection, target, {
-    fastOpen: sent !== 'nothing',
-    first: hello,
-    synData: sent === 'data',
-  });
+  const event = await dialOut(connection, target, { first: hello, ...optionsFor(sent) });
   if (event.kind === 'dialled' && event.error === undefined && event.report !== undefined) {
     memory.note(target.address, sent, begunAt, event.report, performance.now());
   }
   return event;
+}
+
+/** How a SYN to this server goes at the moment. */
+export function synFor(target: Endpoint, memory: FastOpenMemory): ReturnType<typeof optionsFor> {
+  return optionsFor(memory.contentFor(target.address, performance.now()));
+}
+
+function optionsFor(content: ReturnType<FastOpenMemory['contentFor']>): {
+  fastOpen: boolean;
+  synData: boolean;
+} {
+  return { fastOpen: content !== 'nothing', synData: content === 'data' };
 }

@@ -80,11 +80,14 @@ export class Flow<C extends FlowConnection = Connection> {
     this.#facts = { ...this.#facts, ...facts };
   }
 
-  /** The verdict has fallen: counts it. */
-  judge(judgement: Judgement): void {
+  /**
+   * The verdict has fallen: counts it.
+   * @param tookMs from the accepted connection to a first verdict that fell earlier
+   */
+  judge(judgement: Judgement, tookMs?: number): void {
     const first = this.#judgement === undefined;
     this.#judgement = judgement;
-    const elapsedMs = first ? performance.now() - this.#connection.startedAt : undefined;
+    const elapsedMs = first ? (tookMs ?? performance.now() - this.#connection.startedAt) : undefined;
     this.#sink.counted(this.#facts, judgement, elapsedMs);
   }
 

@@ -1,7 +1,6 @@
-import type { ClientContext } from '../handshake/client.ts';
-import { startClient, stepClient } from '../handshake/client.ts';
+import { type ClientContext, type ClientState, startClient, stepClient } from '../handshake/client.ts';
 import { MAX_FRAME_BYTES } from '../handshake/frame-types.ts';
-import type { Clock, Denied, Effect, HandshakeEvent, HandshakeKind } from '../handshake/outcome.ts';
+import type { Clock, Denied, Effect, HandshakeEvent, HandshakeKind, Step } from '../handshake/outcome.ts';
 import { type ServerContext, startServer, stepServer } from '../handshake/server.ts';
 import type { DenyReason } from '../observe/reasons.ts';
 import type { ProvenPeer } from './peer.ts';
@@ -15,7 +14,7 @@ import { eventReason } from './refusing.ts';
  * sidecar does that starts, drains or has no place.
  */
 export type HandshakeResult =
-  | { readonly kind: 'established'; readonly peer: ProvenPeer; readonly handshake: HandshakeKind }
+  | (Effect<ProvenPeer> & { readonly kind: 'established' })
   | {
       readonly kind: 'failed';
       readonly reason: DenyReason;
@@ -61,6 +60,7 @@ export async function serverHandshake(
 /**
  * Dials `target`, by `dial`, and carries the client's machine over the upstream side. When it returns `established` the relay runs already. A full
  * handshake starts it with the Proof and reads the Verdict beside it, so that the client's bytes lose no round trip.
+ * @param begun a Hello that the upstream side has got and answered already
  */
 export async function clientHandshake(
   connection: Connection,
@@ -69,7 +69,12 @@ export async function clientHandshake(
   context: ClientContext<ProvenPeer>,
   judge: JudgePeer,
   deadlineMs: number,
+  begun?: { readonly hello: Uint8Array; readonly reply: Uint8Array },
 ): Promise<HandshakeResult> {
+  if (begun !== undefined) {
+    const first: ConnectionEvent = { kind: 'frame', side: 'upstream', frame: begun.reply };
+    return await answered(connection, begun.hello, first, context, judge, performance.now() + deadlineMs);
+  }
   const started = startClient(context);
   const hello = started.effects.find((effect) => effect.kind === 'send');
   if (hello?.kind !== 'send') throw new Error('a client starts with a Hello');
@@ -78,9 +83,22 @@ export async function clientHandshake(
   if (dialled.error !== undefined) return dialFailed(target, dialled.error);
 
   const until = performance.now() + deadlineMs;
-  let { state } = started;
   connection.readFrame('upstream', MAX_FRAME_BYTES);
-  let happened = await connection.next(until - performance.now());
+  const first = await connection.next(until - performance.now());
+  return await answered(connection, hello.bytes, first, context, judge, until);
+}
+
+/** From what came after the Hello to the end of the client's handshake. */
+async function answered(
+  connection: Connection,
+  hello: Uint8Array,
+  first: ConnectionEvent,
+  context: ClientContext<ProvenPeer>,
+  judge: JudgePeer,
+  until: number,
+): Promise<HandshakeResult> {
+  let state: ClientState<ProvenPeer> = { at: 'awaiting-reply', hello };
+  let happened = first;
   for (;;) {
     if (happened.kind !== 'frame') {
       const result = broken(happened, 'upstream');
@@ -91,7 +109,7 @@ export async function clientHandshake(
     }
     let event: HandshakeEvent = { kind: 'frame', bytes: happened.frame };
     for (;;) {
-      const next = stepClient(state, event, context, clock());
+      const next: Step<ClientState<ProvenPeer>, ProvenPeer> = stepClient(state, event, context, clock());
       state = next.state;
       const outcome = await perform(connection, 'upstream', next.effects, judge);
       if (outcome.kind === 'judged') event = outcome;

@@ -1,7 +1,9 @@
 import { drawRandomness } from '../handshake/ephemeral.ts';
 import { MAX_FRAME_BYTES } from '../handshake/frame-types.ts';
+import { decodeFrame } from '../handshake/frames.ts';
 import type { Carrier } from '../handshake/frame-types.ts';
 import type { ServerContext } from '../handshake/server.ts';
+import type { ServerSessions, Session } from '../handshake/sessions.ts';
 import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
 import type { Connection, ConnectionEvent } from './connection.ts';
@@ -20,7 +22,7 @@ import { endOf, notReady, unprovenKind, type View } from './view.ts';
  * preamble comes after all, since networks lose marks. Nothing reaches the application before a verdict, and no preamble byte ever.
  */
 export async function inbound(connection: Connection, around: Surroundings): Promise<void> {
-  const { peer, local, original, syn } = connection.accepted;
+  const { peer, local, original, syn, begun } = connection.accepted;
   const destination = original ?? local;
   const flow = new Flow(around.sink, connection, {
     direction: 'inbound',
@@ -50,6 +52,7 @@ export async function inbound(connection: Connection, around: Surroundings): Pro
     return connection.next(timeoutMs);
   };
   try {
+    if (begun !== undefined) return await proven(flow, begun.hello, destination, around, leave, true);
     if (hasFastOpenOption(syn)) {
       const first = await firstFrame(DEADLINE.firstBytes);
       if (first.kind === 'frame') return await proven(flow, first.frame, destination, around, leave);
@@ -89,17 +92,21 @@ export async function inbound(connection: Connection, around: Surroundings): Pro
   }
 }
 
-/** A connection whose first frame is here: proof, verdict, application, relay. */
+/**
+ * A connection whose first frame is here: proof, verdict, application, relay.
+ * @param spent a pass has spent the Hello's counter for this very connection
+ */
 async function proven(
   flow: Flow,
   hello: Uint8Array,
   destination: Endpoint,
   around: Surroundings,
   leave: () => void,
+  spent = false,
 ): Promise<void> {
   const { connection } = flow;
   const from = connection.accepted.peer.address;
-  const context = serverContext(destination, around, 'stream');
+  const context = serverContext(destination, around, 'stream', spent);
   if (context === undefined) return refuse(flow, 'identity-unavailable');
   let judged: Judgement | undefined;
   const judge: JudgePeer = async (peer, handshake) => {
@@ -125,7 +132,31 @@ async function proven(
   };
   const result = await serverHandshake(connection, hello, context, judge, DEADLINE.handshake);
   if (result.kind !== 'established') return refuseResult(flow, result, judged);
+  if (result.session !== undefined) givePass(flow, hello, result.session, destination, around);
   await relayed(flow, around);
+}
+
+/** The next connection from there by this session may go without asking. */
+function givePass(
+  flow: Flow,
+  hello: Uint8Array,
+  { id, peer }: Session<ProvenPeer>,
+  destination: Endpoint,
+  around: Surroundings,
+): void {
+  const frame = decodeFrame(hello);
+  const found = around.sessions.server.find(id, performance.now());
+  const { address } = flow.connection.accepted.peer;
+  const rejudge = (from: string): Judgement => judgeClient(peer, from, destination, around);
+  const judgement = rejudge(address);
+  if (frame.type !== 'hello' || found === undefined || judgement.verdict === 'deny') return;
+  around.passes.giveInbound(address, destination, frame.destination, around.identity.admissionKeys(), found, {
+    peer,
+    judgement,
+    rejudge,
+    destination: flow.facts.destination,
+    sourceName: { namespace: peer.namespace, pod: peer.podName },
+  });
 }
 
 /** What the server's machine needs for a connection that reached `destination`; undefined while there is no own identity. */
@@ -133,21 +164,33 @@ export function serverContext(
   destination: Endpoint,
   around: Surroundings,
   carrier: Carrier,
+  spent = false,
 ): ServerContext<ProvenPeer> | undefined {
   const credentials = around.identity.credentials();
   if (credentials === undefined) return undefined;
   return {
     credentials,
     admissionKeys: around.identity.admissionKeys(),
-    randomness: drawRandomness(),
+    randomness: drawRandomness(around.takeEphemeral),
     carrier,
     wishes: { encryption: 'none' },
     verify: (token) => around.identity.verify(token),
     explainUnadmitted: (token) => around.identity.explainUnadmitted(token),
     ownsDestination: (meant) => ownsDestination(around.view(), meant, destination),
     isOwnHello: (nonce) => around.pendingHellos.has(Buffer.from(nonce).toString('hex')),
-    sessions: around.sessions.server,
+    sessions: spent ? withSpentCounter(around.sessions.server) : around.sessions.server,
     recentNonces: around.sessions.recentNonces,
+  };
+}
+
+/** The sessions as a Hello finds them whose counter was spent for it already. */
+function withSpentCounter(sessions: ServerSessions<ProvenPeer>): ServerContext<ProvenPeer>['sessions'] {
+  return {
+    add: (session) => sessions.add(session),
+    find: (id, monotonic) => {
+      const found = sessions.find(id, monotonic);
+      return found && { session: found.session, window: { use: () => 'fresh' } };
+    },
   };
 }
 

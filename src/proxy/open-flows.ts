@@ -31,13 +31,16 @@ export class OpenFlows {
    * is counted once more under its new verdict.
    */
   rejudge(): void {
-    for (const flow of this.#flows) {
-      const judgement = flow.rejudge?.();
-      if (judgement === undefined || judgement.verdict === 'allow') continue;
-      // A denial of policy is, for a connection that was allowed, a change; a lost identity keeps its own name.
-      const reason = judgement.reason.endsWith('-denied') ? 'policy-changed' : judgement.reason;
-      if (judgement.verdict === 'deny') flow.deny({ ...judgement, reason });
-      else if (flow.judgement?.verdict === 'allow') flow.judge({ ...judgement, reason });
-    }
+    for (const flow of this.#flows) rejudge(flow);
   }
+}
+
+/** Judges a flow that was allowed once more: cuts it, or counts what audit mode would cut. */
+export function rejudge(flow: Flow<FlowConnection>): void {
+  const judgement = flow.rejudge?.();
+  if (judgement === undefined || judgement.verdict === 'allow') return;
+  // A denial of policy is, for a connection that was allowed, a change; a lost identity keeps its own name.
+  const reason = judgement.reason.endsWith('-denied') ? 'policy-changed' : judgement.reason;
+  if (judgement.verdict === 'deny') flow.deny({ ...judgement, reason });
+  else if (flow.judgement?.verdict === 'allow') flow.judge({ ...judgement, reason });
 }

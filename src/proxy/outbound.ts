@@ -4,7 +4,7 @@ import type { Carrier } from '../handshake/frame-types.ts';
 import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
 import type { Connection, ConnectionEvent } from './connection.ts';
-import { dialFast, dialOut } from './dial-out.ts';
+import { dialFast, dialOut, synFor } from './dial-out.ts';
 import { Flow } from './flow.ts';
 import { clientHandshake, type HandshakeResult, isWithoutAnswer, type JudgePeer } from './handshakes.ts';
 import { allowed, denied, type Judgement } from './judgement.ts';
@@ -139,12 +139,13 @@ async function proven(
     if (around.silentPeers.has(endpoint)) {
       return refuse(flow, 'peer-silent', 'it did not answer a preamble a moment ago');
     }
-    const { result, judged } = await handshake(flow, target, around);
+    const { result, judged } = await handshake(flow, target, around, attempt === 1);
     if (result.kind === 'established') {
       // While the Verdict was on its way something may have changed that cuts it now.
       const standing = flow.rejudge?.() ?? judged ?? allowed('not-isolated');
       if (standing.verdict === 'deny') return flow.deny(standing);
       if (flow.judgement === undefined) flow.judge(standing);
+      givePass(flow, original, endpoint, result.peer, around);
       return await relayed(flow, around);
     }
     const again = isWithoutAnswer(result) || (result.kind === 'failed' && REDIAL.has(result.reason));
@@ -173,22 +174,42 @@ async function handshake(
   flow: Flow,
   target: Target & { kind: 'enrolled' },
   around: Surroundings,
+  first: boolean,
 ): Promise<{ result: HandshakeResult; judged: Judgement | undefined }> {
   const { endpoint } = target;
   const leave = await around.gate.enter(`${endpoint.address} ${endpoint.port}`, DEADLINE.handshake);
   try {
-    return await handshakeNow(flow, endpoint, around);
+    return await handshakeNow(flow, endpoint, around, first ? begunBy(flow, endpoint, around) : undefined);
   } finally {
     leave();
   }
+}
+
+/** The handshake that a pass has begun with this endpoint, as long as all stands that it was begun by. */
+function begunBy(flow: Flow, endpoint: Endpoint, around: Surroundings): BegunHandshake | undefined {
+  const { begun } = flow.connection.accepted;
+  const pass = begun === undefined ? undefined : around.passes.find(begun.pass);
+  const context = pass?.context;
+  if (begun?.reply === undefined || context === undefined || !around.passes.stands(pass!)) return undefined;
+  const { address, port } = context.destination;
+  return address === endpoint.address && port === endpoint.port
+    ? { hello: begun.hello, reply: begun.reply, context }
+    : undefined;
+}
+
+interface BegunHandshake {
+  readonly hello: Uint8Array;
+  readonly reply: Uint8Array;
+  readonly context: ClientContext<ProvenPeer>;
 }
 
 async function handshakeNow(
   flow: Flow,
   endpoint: Endpoint,
   around: Surroundings,
+  begun: BegunHandshake | undefined,
 ): Promise<{ result: HandshakeResult; judged: Judgement | undefined }> {
-  const context = clientContext(endpoint, around, 'stream');
+  const context = begun?.context ?? clientContext(endpoint, around, 'stream');
   if (context === undefined) {
     return {
       result: { kind: 'failed', reason: 'identity-unavailable', detail: 'no valid own token' },
@@ -220,6 +241,7 @@ async function handshakeNow(
       context,
       judgePeer,
       DEADLINE.handshake,
+      begun,
     );
     return { result, judged };
   } finally {
@@ -227,11 +249,46 @@ async function handshakeNow(
   }
 }
 
-/** What the client's machine needs to call `endpoint`; undefined while there is no own identity. */
+/** The next connection of the application to the same place may go without asking. */
+function givePass(
+  flow: Flow,
+  original: Endpoint,
+  endpoint: Endpoint,
+  peer: ProvenPeer,
+  around: Surroundings,
+): void {
+  const view = around.view();
+  if (view === undefined || around.silentPeers.has(endpoint) || !leadsOnlyTo(view, original, endpoint))
+    return;
+  const context = clientContext(endpoint, around, 'stream', false);
+  const rejudge = (): Judgement => judgeServer(peer, endpoint, around);
+  const judgement = rejudge();
+  if (context === undefined || judgement.verdict === 'deny') return;
+  const { client } = around.sessions;
+  const reserve = (counters: number) => client.reserve(endpoint.address, performance.now(), counters);
+  const { namespace, name: pod } = view.snapshot.self;
+  around.passes.giveOutbound(original, endpoint, context, synFor(endpoint, around.fastOpen), reserve, {
+    peer,
+    judgement,
+    rejudge,
+    destination: flow.facts.destination,
+    sourceName: { namespace, pod },
+  });
+}
+
+/** Whether nothing is chosen anew for each connection. */
+function leadsOnlyTo(view: View, original: Endpoint, endpoint: Endpoint): boolean {
+  const service = view.snapshot.directory.service(original.address, original.port);
+  if (service !== undefined) return service.endpoints.length === 1;
+  return original.address === endpoint.address && original.port === endpoint.port;
+}
+
+/** What the client's machine needs to call `endpoint`; undefined while there is no own identity. @param offering whether sessions take part */
 export function clientContext(
   endpoint: Endpoint,
   around: Surroundings,
   carrier: Carrier,
+  offering = true,
 ): ClientContext<ProvenPeer> | undefined {
   const credentials = around.identity.credentials();
   const admissionKey = around.identity.ownAdmissionKey();
@@ -240,12 +297,12 @@ export function clientContext(
   return {
     credentials,
     admissionKey,
-    randomness: drawRandomness(),
+    randomness: drawRandomness(around.takeEphemeral),
     carrier,
     wishes: { encryption: 'none' },
     destination: endpoint,
     toSelf: around.view()?.isSelf(endpoint.address) ?? false,
-    offers: client.offer(endpoint.address, performance.now()),
+    offers: offering ? client.offer(endpoint.address, performance.now()) : [],
     verify: (token) => around.identity.verify(token),
     remember: (session) => client.add(endpoint.address, session),
   };

@@ -6,6 +6,7 @@ import type { Accepted, DataPath, DataPathEvents, Listener } from '../relay/data
 import type { Source } from '../sources/source.ts';
 import { Connection, ConnectionTable } from './connection.ts';
 import { FastOpenMemory, type OnFastOpen } from './fast-open-memory.ts';
+import { EphemeralPool } from './ephemeral-pool.ts';
 import type { FlowSink } from './flow.ts';
 import { HalfOpen } from './half-open.ts';
 import { HandshakeGate } from './handshake-gate.ts';
@@ -13,6 +14,8 @@ import { inbound } from './inbound.ts';
 import { OpenFlows } from './open-flows.ts';
 import { outbound } from './outbound.ts';
 import { SilentPeerMemory } from './silent-peers.ts';
+import { Passes } from './passes.ts';
+import { resumed } from './resumed.ts';
 import type { IdentityAccess, NodeTraffic, Surroundings } from './surroundings.ts';
 import type { ChooseEndpoint } from './target.ts';
 import type { View } from './view.ts';
@@ -48,23 +51,33 @@ export class Proxy {
   readonly #dataPath: DataPath;
   readonly #table: ConnectionTable;
   readonly #around: Surroundings;
+  readonly #ephemerals = new EphemeralPool();
   readonly #listeners: Listener[] = [];
   #draining = false;
+  #byPass = 0;
 
   constructor(options: ProxyOptions) {
     this.#options = options;
     this.#views = new Views(options.source, (view) => this.#viewChanged(view), options.onEvaluated);
-    this.#table = new ConnectionTable((id, accepted) => this.#accept(id, accepted));
+    this.#table = new ConnectionTable(
+      (id, accepted) => this.#accept(id, accepted),
+      (told) => {
+        this.#byPass++;
+        return resumed(told, this.#dataPath, this.#around.passes, this.open, options.sink);
+      },
+    );
     this.#dataPath = options.createDataPath(this.#table);
+    const passes = new Passes(this.#dataPath.resumption);
     this.#around = {
       view: () => this.#views.current,
       changed: (timeoutMs) => this.#views.changed(timeoutMs),
       identity: options.identity,
       sessions: {
         client: new ClientSessions<ProvenPeer>(),
-        server: new ServerSessions<ProvenPeer>(),
+        server: new ServerSessions<ProvenPeer>(() => passes.createWindow()),
         recentNonces: new RecentNonces(),
       },
+      passes,
       open: this.open,
       halfOpen: new HalfOpen(HALF_OPEN),
       gate: new HandshakeGate(),
@@ -72,6 +85,7 @@ export class Proxy {
       choose: options.choose,
       silentPeers: new SilentPeerMemory(),
       fastOpen: new FastOpenMemory(options.onFastOpen ?? (() => {})),
+      takeEphemeral: this.#ephemerals.take,
       pendingHellos: new Set(),
       isLocalAddress: options.isLocalAddress,
       nodeTraffic: options.nodeTraffic,
@@ -82,6 +96,11 @@ export class Proxy {
   /** Connections accepted and not yet ended, judged or not. */
   get connections(): number {
     return this.#table.size;
+  }
+
+  /** Connections that a pass has established, so far. */
+  get byPass(): number {
+    return this.#byPass;
   }
 
   /** Connections that have proven nothing yet. */
@@ -107,6 +126,7 @@ export class Proxy {
 
   /** The own identity or the trust in others has changed: sessions are bound to both, and what is open is judged again. */
   identityChanged(): void {
+    this.#around.passes.revoke();
     this.#around.sessions.client.clear();
     this.#around.sessions.server.clear();
     this.open.rejudge();
@@ -115,6 +135,7 @@ export class Proxy {
   /** Refuses what is new and waits for what is open, for so many milliseconds at most. Gives how many were left then. */
   async drain(graceMs: number): Promise<number> {
     this.#draining = true;
+    this.#around.passes.end();
     const until = performance.now() + graceMs;
     while (this.#table.size > 0 && performance.now() < until) {
       await new Promise((resolve) => setTimeout(resolve, 50));
@@ -125,7 +146,9 @@ export class Proxy {
   /** Resets what is left and ends. */
   async close(): Promise<void> {
     this.#draining = true;
+    this.#around.passes.end();
     this.#views.close();
+    this.#ephemerals.close();
     for (const listener of this.#listeners) listener.close();
     await this.#dataPath.close();
   }
@@ -150,6 +173,7 @@ export class Proxy {
   #viewChanged(view: View): void {
     // The first view comes while the constructor still runs; nothing is open then.
     if (this.#around !== undefined) {
+      this.#around.passes.revoke();
       const gone = (peer: ProvenPeer): boolean => view.isGone(peer.podUid);
       this.#around.sessions.client.dropPeers(gone);
       this.#around.sessions.server.dropPeers(gone);

@@ -1,4 +1,5 @@
 import type { OwnCredentials } from '../handshake/credentials.ts';
+import type { EphemeralKey } from '../handshake/ephemeral.ts';
 import type { RecentNonces } from '../handshake/recent-nonces.ts';
 import type { ClientSessions, ServerSessions } from '../handshake/sessions.ts';
 import type { TokenRefusal, VerifyToken } from '../handshake/credentials.ts';
@@ -9,6 +10,7 @@ import type { FlowSink } from './flow.ts';
 import type { HalfOpen } from './half-open.ts';
 import type { HandshakeGate } from './handshake-gate.ts';
 import type { OpenFlows } from './open-flows.ts';
+import type { Passes } from './passes.ts';
 import type { ChooseEndpoint } from './target.ts';
 import type { View } from './view.ts';
 
@@ -24,6 +26,7 @@ export interface Surroundings {
     readonly server: ServerSessions<ProvenPeer>;
     readonly recentNonces: RecentNonces;
   };
+  readonly passes: Passes;
   readonly open: OpenFlows;
   readonly halfOpen: HalfOpen;
   readonly gate: HandshakeGate;
@@ -31,6 +34,8 @@ export interface Surroundings {
   readonly choose: ChooseEndpoint;
   readonly silentPeers: SilentPeers;
   readonly fastOpen: FastOpenMemory;
+  /** An ephemeral key for one handshake, given to nobody else. */
+  readonly takeEphemeral: () => EphemeralKey;
   /** Nonces of own Hellos that wait for their Reply, hex. */
   readonly pendingHellos: Set<string>;
   /** Whether an address belongs to this network namespace. */

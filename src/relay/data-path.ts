@@ -1,4 +1,5 @@
 import type { Endpoint } from '../lib/address.ts';
+import type { Begun, ByPass, Resumption } from './resumption.ts';
 
 /**
  * The seam between the brain (TypeScript, decides) and the pump (native thread, moves bytes). The brain never touches an
@@ -11,6 +12,9 @@ import type { Endpoint } from '../lib/address.ts';
  * `test/support/data-path-compliance.ts` is the contract in executable form.
  */
 export interface DataPath {
+  /** Where the pump can answer resumed handshakes itself. */
+  readonly resumption?: Resumption;
+
   /** Starts to accept. Rejects with an error that names address and port when they cannot be had. */
   listen(options: ListenOptions): Promise<Listener>;
 
@@ -111,6 +115,8 @@ export interface Accepted {
    * hint that may be missing, never a proof.
    */
   readonly syn: Uint8Array;
+  /** Set when a pass had begun it. */
+  readonly begun?: Begun;
 }
 
 export interface Closed {
@@ -124,6 +130,8 @@ export interface Closed {
 /** What the pump reports. All calls come on the main thread, in order per connection. */
 export interface DataPathEvents {
   accepted(id: ConnectionId, accepted: Accepted): void;
+  /** Only of connections that went by a pass, instead of all the others. */
+  byPass?(connection: ByPass): void;
   frame(id: ConnectionId, side: Side, frame: Uint8Array): void;
   notFrame(id: ConnectionId, side: Side, bytes: Uint8Array, endOfFile: boolean): void;
   frameTooLarge(id: ConnectionId, side: Side, announced: number): void;

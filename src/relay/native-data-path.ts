@@ -22,9 +22,12 @@ import type {
   RelayOptions,
   Side,
 } from './data-path.ts';
+import { NativeResumption, readReports } from './native-resumption.ts';
+import type { Begun, Resumption } from './resumption.ts';
 
 /** The data path of native/: one thread that moves bytes with recv, send and splice. */
 export class NativeDataPath implements DataPath {
+  readonly resumption: Resumption;
   readonly #addon: NativeAddon;
   readonly #events: DataPathEvents;
   readonly #handle: Handle;
@@ -38,9 +41,12 @@ export class NativeDataPath implements DataPath {
     this.#stopped = new Promise((resolve) => {
       this.#onStopped = resolve;
     });
-    this.#handle = addon.start((batch) => {
+    this.#handle = addon.start((batch, reports) => {
       for (const event of batch) this.#report(event);
+      if (reports !== undefined) readReports(reports, events);
+      if (batch.some(([type]) => type === EVENT.stopped)) this.#onStopped();
     });
+    this.resumption = new NativeResumption(addon, this.#handle, () => this.#closing);
   }
 
   // eslint-disable-next-line typescript/require-await -- a failure has to reject, not to throw
@@ -118,13 +124,14 @@ export class NativeDataPath implements DataPath {
   #report(event: NativeEvent): void {
     switch (event[0]) {
       case EVENT.accepted: {
-        const [, id, role, peer, local, original, syn] = event;
+        const [, id, role, peer, local, original, syn, pass, hello, reply] = event;
         this.#events.accepted(id, {
           role: ROLES[role]!,
           peer: endpointOf(peer) ?? NOWHERE,
           local: endpointOf(local) ?? NOWHERE,
           original: endpointOf(original),
           syn,
+          ...(pass === undefined || hello === undefined ? {} : { begun: begunBy(pass, hello, reply) }),
         });
         return;
       }
@@ -153,10 +160,15 @@ export class NativeDataPath implements DataPath {
           bytesOut: event[4],
         });
         return;
-      case EVENT.stopped:
-        this.#onStopped();
+      case EVENT.stopped: // once everything else of the batch was told
     }
   }
+}
+
+function begunBy(pass: number, hello: Uint8Array, reply: Uint8Array | undefined): Begun {
+  return reply === undefined || reply.length === 0
+    ? { pass, hello, reply: undefined }
+    : { pass, hello, reply };
 }
 
 /** Of a connection that was gone before it could be asked for its ends. */

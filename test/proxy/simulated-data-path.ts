@@ -10,6 +10,14 @@ import {
   type RelayOptions,
   type Side,
 } from '../../src/relay/data-path.ts';
+import { ReplayWindow } from '../../src/handshake/replay-window.ts';
+import type {
+  ByPass,
+  InboundPass,
+  OutboundPass,
+  OwnedWindow,
+  Resumption,
+} from '../../src/relay/resumption.ts';
 import type { SimulatedPod, Simulation } from './simulation.ts';
 import { activity, End } from './simulated-socket.ts';
 
@@ -24,12 +32,43 @@ interface Entry {
   closed: boolean;
 }
 
+/** Keeps the passes that it is given, and lets nothing go by them. */
+export class RecordedPasses implements Resumption {
+  inbound: InboundPass[] = [];
+  outbound: OutboundPass[] = [];
+  revoked = 0;
+
+  openWindow(): OwnedWindow {
+    const window = new ReplayWindow();
+    return { session: 1, use: (counter) => window.use(counter), close: () => {} };
+  }
+
+  passInbound(pass: InboundPass): boolean {
+    this.inbound.push(pass);
+    return true;
+  }
+
+  passOutbound(pass: OutboundPass): boolean {
+    this.outbound.push(pass);
+    return true;
+  }
+
+  revoke(): void {
+    this.revoked++;
+    this.inbound = [];
+    this.outbound = [];
+  }
+}
+
 /** A data path that moves messages in memory. */
 export class SimulatedDataPath implements DataPath {
   readonly #simulation: Simulation;
   readonly #pod: SimulatedPod;
   readonly #events: DataPathEvents;
   readonly #entries = new Map<ConnectionId, Entry>();
+  readonly resumption = new RecordedPasses();
+  /** What the sidecar has reset, and how often it had taken passes back by then. */
+  readonly resets: { id: ConnectionId; revoked: number }[] = [];
   #lastId = 0;
   /** What the sidecar dialled, in order. */
   readonly dialled: (Endpoint & { fastOpen: boolean })[] = [];
@@ -64,6 +103,13 @@ export class SimulatedDataPath implements DataPath {
     client.onChange = () => this.#pump(entry);
     const local = role === 'inbound' ? { ...original, port: 14_006 } : { address: '127.0.0.1', port: 14_001 };
     later(() => this.#events.accepted(id, { role, peer, local, original, syn }));
+  }
+
+  /** Says that a pass has established a connection. */
+  tell(pass: number, peer: Endpoint, ending?: ByPass['ending']): ConnectionId {
+    const id = ++this.#lastId;
+    this.#events.byPass?.({ id, pass, peer, startedAt: performance.now() - 2, handshakeMs: 1, ending });
+    return id;
   }
 
   listen(): Promise<Listener> {
@@ -133,6 +179,7 @@ export class SimulatedDataPath implements DataPath {
   }
 
   reset(id: ConnectionId): void {
+    this.resets.push({ id, revoked: this.resumption.revoked });
     this.#with(id, (entry) => this.#close(entry, 'reset'));
   }
 

@@ -1,0 +1,198 @@
+/* Sessions and passes: what TypeScript gives in advance, and takes back. */
+#define _GNU_SOURCE
+#include "js.h"
+#include "passes.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { KEY_BYTES = 32 };
+
+static int64_t monotonic_ms(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+/* openSession(handle) -> session */
+static napi_value do_open_session(napi_env env, napi_callback_info info) {
+  napi_value value;
+  struct handle *handle;
+  if (!arguments(env, info, 1, &value) || (handle = handle_of(env, value)) == NULL) return NULL;
+  struct passes *passes = data_path_passes(handle->path);
+  pthread_mutex_lock(&passes->lock);
+  uint64_t session = session_open(&passes->sessions);
+  pthread_mutex_unlock(&passes->lock);
+  return session == 0 ? throw_errno(env, ENOMEM) : js_number(env, (double)session);
+}
+
+/* closeSession(handle, session) */
+static napi_value do_close_session(napi_env env, napi_callback_info info) {
+  napi_value values[2];
+  struct handle *handle;
+  if (!arguments(env, info, 2, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  struct passes *passes = data_path_passes(handle->path);
+  pthread_mutex_lock(&passes->lock);
+  session_close(&passes->sessions, number(env, values[1]));
+  pthread_mutex_unlock(&passes->lock);
+  return NULL;
+}
+
+/* useCounter(handle, session, counter) -> 0 fresh, 1 seen, 2 too old; a session that is closed knows nothing, so 2 */
+static napi_value do_use_counter(napi_env env, napi_callback_info info) {
+  napi_value values[3];
+  struct handle *handle;
+  if (!arguments(env, info, 3, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  uint64_t counter = 0;
+  bool exact = false;
+  if (napi_get_value_bigint_uint64(env, values[2], &counter, &exact) != napi_ok || !exact) {
+    napi_throw_type_error(env, NULL, "a counter is a BigInt of 64 bits");
+    return NULL;
+  }
+  struct passes *passes = data_path_passes(handle->path);
+  pthread_mutex_lock(&passes->lock);
+  struct session *session = session_find(&passes->sessions, number(env, values[1]));
+  enum counter_state state = session == NULL ? COUNTER_TOO_OLD : window_use(&session->window, counter);
+  pthread_mutex_unlock(&passes->lock);
+  return js_number(env, state);
+}
+
+static bool read_key(napi_env env, napi_value value, struct mac_key *key) {
+  size_t length;
+  const uint8_t *bytes = view_bytes(env, value, &length);
+  if (length != KEY_BYTES) return false;
+  mac_key_init(key, bytes, length);
+  return true;
+}
+
+/* What both kinds have: number, lifetime in ms, session id, client key, server key, and the admission keys one behind the other. */
+static bool read_common(napi_env env, const napi_value *values, struct pass *pass) {
+  size_t length;
+  pass->number = number(env, values[0]);
+  pass->expires = monotonic_ms() + (int64_t)number(env, values[1]);
+  const uint8_t *id = view_bytes(env, values[2], &length);
+  if (pass->number == 0 || length != SESSION_ID_BYTES) return false;
+  memcpy(pass->session_id, id, length);
+  if (!read_key(env, values[3], &pass->client_key) || !read_key(env, values[4], &pass->server_key)) return false;
+  const uint8_t *keys = view_bytes(env, values[5], &length);
+  if (length == 0 || length % KEY_BYTES != 0 || length > ADMISSION_KEYS * KEY_BYTES) return false;
+  pass->admission_count = length / KEY_BYTES;
+  for (size_t i = 0; i < pass->admission_count; i++) {
+    mac_key_init(&pass->admission_keys[i], keys + i * KEY_BYTES, KEY_BYTES);
+  }
+  return true;
+}
+
+static bool copy_bytes(napi_env env, napi_value value, size_t shortest, size_t longest, uint8_t **out, size_t *length) {
+  const uint8_t *bytes = view_bytes(env, value, length);
+  if (*length < shortest || *length > longest) return false;
+  *out = malloc(*length);
+  if (*out != NULL) memcpy(*out, bytes, *length);
+  return *out != NULL;
+}
+
+static napi_value refuse(napi_env env, struct pass *pass) {
+  explicit_bzero(pass, sizeof *pass);
+  free(pass);
+  napi_throw_type_error(env, NULL, "a pass with a field that is no such thing");
+  return NULL;
+}
+
+static napi_value give(napi_env env, struct passes *passes, struct pass *pass) {
+  napi_value given;
+  napi_get_boolean(env, passes_give(passes, pass, monotonic_ms()), &given);
+  return given;
+}
+
+/* passOutbound(handle, number, lifetime, session id, client key, server key, admission key,
+ *   dialled address, port, target address, port, hello, first counter, counters, fast open, syn data) -> whether there was room */
+static napi_value do_pass_outbound(napi_env env, napi_callback_info info) {
+  napi_value values[16];
+  struct handle *handle;
+  if (!arguments(env, info, 16, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  struct pass *pass = calloc(1, sizeof *pass);
+  if (pass == NULL) return throw_errno(env, ENOMEM);
+  struct sockaddr_storage dialled;
+  if (!read_common(env, values + 1, pass) || pass->admission_count != 1 ||
+      !endpoint(env, values[7], values[8], &dialled) || !endpoint(env, values[9], values[10], &pass->target) ||
+      !copy_bytes(env, values[11], 128, 5120, &pass->hello, &pass->hello_length))
+    return refuse(env, pass);
+  outbound_place(&dialled, pass->place);
+  pass->next_counter = number(env, values[12]);
+  pass->counter_end = pass->next_counter + number(env, values[13]);
+  pass->fast_open = truth(env, values[14]);
+  pass->syn_data = truth(env, values[15]);
+  return give(env, data_path_passes(handle->path), pass);
+}
+
+/* passInbound(handle, number, lifetime, session id, client key, server key, admission keys,
+ *   session, peer address, reached address, port, target address, port, meant address, port, token) -> whether there was room */
+static napi_value do_pass_inbound(napi_env env, napi_callback_info info) {
+  napi_value values[16];
+  struct handle *handle;
+  if (!arguments(env, info, 16, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  struct pass *pass = calloc(1, sizeof *pass);
+  if (pass == NULL) return throw_errno(env, ENOMEM);
+  struct sockaddr_storage peer, reached, meant;
+  napi_value no_port = js_number(env, 0);
+  pass->inbound = true;
+  if (!read_common(env, values + 1, pass) || !endpoint(env, values[8], no_port, &peer) ||
+      !endpoint(env, values[9], values[10], &reached) || !endpoint(env, values[11], values[12], &pass->target) ||
+      !endpoint(env, values[13], values[14], &meant) ||
+      !copy_bytes(env, values[15], 1, 4096, &pass->token, &pass->token_length))
+    return refuse(env, pass);
+  inbound_place(&peer, &reached, pass->place);
+  pass->meant_length = write_place(&meant, pass->meant);
+  struct passes *passes = data_path_passes(handle->path);
+  pthread_mutex_lock(&passes->lock);
+  struct session *session = session_find(&passes->sessions, number(env, values[7]));
+  if (session != NULL) session->references++;
+  pthread_mutex_unlock(&passes->lock);
+  if (session == NULL) {
+    free(pass->token);
+    return refuse(env, pass);
+  }
+  pass->session = session;
+  return give(env, passes, pass);
+}
+
+/* revokePasses(handle): when it returns no pass decides anything any more */
+static napi_value do_revoke(napi_env env, napi_callback_info info) {
+  napi_value value;
+  struct handle *handle;
+  if (!arguments(env, info, 1, &value) || (handle = handle_of(env, value)) == NULL) return NULL;
+  passes_revoke(data_path_passes(handle->path));
+  const struct command recall = {.type = COMMAND_RECALL};
+  return data_path_command(handle->path, &recall) ? NULL : throw_errno(env, ENOMEM);
+}
+
+/* mac(key, context, bytes, accelerated) -> 16 bytes; for tests, which hold it to node:crypto */
+static napi_value do_mac(napi_env env, napi_callback_info info) {
+  napi_value values[4];
+  char context[64];
+  size_t context_length, length;
+  struct mac_key key;
+  uint8_t out[MAC_BYTES];
+  if (!arguments(env, info, 4, values)) return NULL;
+  const uint8_t *bytes = view_bytes(env, values[2], &length);
+  if (!read_key(env, values[0], &key) ||
+      napi_get_value_string_utf8(env, values[1], context, sizeof context, &context_length) != napi_ok) {
+    napi_throw_type_error(env, NULL, "a key of 32 bytes and a context");
+    return NULL;
+  }
+  sha256_accelerate(truth(env, values[3]));
+  struct mac_part parts[2] = {{bytes, length / 3}, {bytes + length / 3, length - length / 3}};
+  mac(&key, context, parts, 2, out);
+  sha256_accelerate(true);
+  return js_bytes(env, out, sizeof out);
+}
+
+static const napi_property_descriptor functions[] = {
+    JS_FUNCTION("openSession", do_open_session),   JS_FUNCTION("closeSession", do_close_session),
+    JS_FUNCTION("useCounter", do_use_counter),     JS_FUNCTION("passOutbound", do_pass_outbound),
+    JS_FUNCTION("passInbound", do_pass_inbound),   JS_FUNCTION("revokePasses", do_revoke),
+    JS_FUNCTION("mac", do_mac),
+};
+const struct js_exports js_resumption_exports = JS_EXPORTS(functions);

@@ -1,0 +1,324 @@
+/*
+ * Resumed handshakes that go by a pass. Whatever differs from what the pass foresees is TypeScript's, as if this file were not there:
+ * a Hello that does not match is not even taken out of the socket.
+ */
+#define _GNU_SOURCE
+#include "internal.h"
+#include "resumed_frames.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum {
+  /* A client that has spoken before sends its Hello right behind the connect; who does not is TypeScript's, with its caps and patience. */
+  HELLO_MS = 50,
+  MOST_AWAITED_HELLOS = 1024,
+  /* Reply, or application. */
+  ANSWER_MS = 1000,
+};
+
+static bool draw(struct data_path *path, uint8_t nonce[NONCE_BYTES]) {
+  if (path->random_left < NONCE_BYTES) {
+    ssize_t got = getrandom(path->random, sizeof path->random, 0);
+    if (got != (ssize_t)sizeof path->random) return false;
+    path->random_left = sizeof path->random;
+  }
+  path->random_left -= NONCE_BYTES;
+  memcpy(nonce, path->random + path->random_left, NONCE_BYTES);
+  return true;
+}
+
+static void enter(struct data_path *path, struct connection *connection, struct resuming *resuming, int patience_ms) {
+  resuming->connection = connection;
+  resuming->deadline = now_ms() + patience_ms;
+  resuming->next = path->resuming;
+  if (path->resuming != NULL) path->resuming->previous = resuming;
+  if (path->resuming == NULL || resuming->deadline < path->resuming_at) path->resuming_at = resuming->deadline;
+  path->resuming = connection->resuming = resuming;
+  if (resuming->stage == STAGE_HELLO) path->awaited_hellos++;
+}
+
+/* The connection is nobody's after this: the caller says whose. */
+static struct resuming *take_out(struct data_path *path, struct connection *connection) {
+  struct resuming *resuming = connection->resuming;
+  if (resuming->previous != NULL) resuming->previous->next = resuming->next;
+  else path->resuming = resuming->next;
+  if (resuming->next != NULL) resuming->next->previous = resuming->previous;
+  if (resuming->stage == STAGE_HELLO) path->awaited_hellos--;
+  connection->resuming = NULL;
+  return resuming;
+}
+
+static void forget(struct data_path *path, struct resuming *resuming) {
+  if (resuming->pass != NULL) {
+    pthread_mutex_lock(&path->passes.lock);
+    resuming->pass->under_way--;
+    pass_release(&path->passes, resuming->pass);
+    pthread_mutex_unlock(&path->passes.lock);
+  }
+  free(resuming->hello);
+  free(resuming);
+}
+
+static void retire(struct data_path *path, struct pass *pass) {
+  pthread_mutex_lock(&path->passes.lock);
+  pass_retire(&path->passes, pass);
+  pthread_mutex_unlock(&path->passes.lock);
+}
+
+static void hand_over(struct data_path *path, struct connection *connection, const uint8_t *reply, size_t length) {
+  struct resuming *resuming = take_out(path, connection);
+  if (resuming->pass != NULL && resuming->stage == STAGE_REPLY) {
+    /* It did not go as foreseen: TypeScript finds out why, and gives another pass when all is well. */
+    retire(path, resuming->pass);
+  }
+  if (reply == NULL) {
+    close_end(path, &connection->end[UPSTREAM], true);
+    init_end(connection, UPSTREAM, -1);
+  }
+  report_accepted(path, connection, resuming->role, resuming, reply, length);
+  forget(path, resuming);
+}
+
+void give_up_resumption(struct data_path *path, struct connection *connection) {
+  hand_over(path, connection, NULL, 0);
+}
+
+static void establish(struct data_path *path, struct connection *connection) {
+  struct resuming *resuming = take_out(path, connection);
+  connection->pass = resuming->pass->number;
+  connection->relaying = true;
+  connection->end[CLIENT].readable = connection->end[UPSTREAM].readable = true;
+  struct sockaddr_storage peer = {0};
+  socklen_t length = sizeof peer;
+  if (getpeername(connection->end[CLIENT].fd, (struct sockaddr *)&peer, &length) != 0) peer.ss_family = 0;
+  report_established(path, connection, &peer);
+  forget(path, resuming);
+}
+
+/* --- frames --- */
+
+enum look { LOOK_WAIT, LOOK_FRAME, LOOK_NO_FRAME };
+
+/* Looks for a whole frame at the beginning of what a side has sent, and takes nothing. */
+static enum look look_for_frame(struct data_path *path, struct end *end, size_t *length) {
+  static const uint8_t MAGIC[8] = {0x9c, 0x43, 0x54, 0x53, 0x47, 0x4e, 0x0d, 0x0a};
+  ssize_t got = recv(end->fd, path->scratch, MOST_FRAME_BYTES, MSG_PEEK);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return end->failed ? LOOK_NO_FRAME : LOOK_WAIT;
+  if (got < 0) note_failure(end, errno);
+  if (got <= 0) return LOOK_NO_FRAME;
+  size_t compared = (size_t)got < sizeof MAGIC ? (size_t)got : sizeof MAGIC;
+  if (memcmp(path->scratch, MAGIC, compared) != 0) return LOOK_NO_FRAME;
+  if (got >= HEADER_BYTES) {
+    *length = HEADER_BYTES + ((size_t)path->scratch[10] << 8 | path->scratch[11]);
+    if (*length > MOST_FRAME_BYTES) return LOOK_NO_FRAME;
+    if ((size_t)got >= *length) return LOOK_FRAME;
+  }
+  return end->peer_finished || end->failed ? LOOK_NO_FRAME : LOOK_WAIT;
+}
+
+static bool take(struct data_path *path, struct end *end, size_t length) {
+  ssize_t taken;
+  do taken = recv(end->fd, path->scratch, length, 0);
+  while (taken < 0 && errno == EINTR);
+  return taken == (ssize_t)length;
+}
+
+/* --- inbound --- */
+
+/* The pass for the Hello in the scratch, its counter spent; NULL when there is none for exactly this. */
+static struct pass *spend(struct data_path *path, const struct resuming *resuming, const struct sockaddr_storage *peer,
+                          size_t length) {
+  uint8_t place[2 * PLACE_BYTES];
+  int64_t now = now_ms();
+  inbound_place(peer, &resuming->original, place);
+  pthread_mutex_lock(&path->passes.lock);
+  struct pass *pass = NULL;
+  while ((pass = pass_at(&path->passes, place, pass, now)) != NULL) {
+    uint64_t counter;
+    if (!hello_matches(pass, path->scratch, length, &counter)) continue;
+    if (window_use(&pass->session->window, counter) == COUNTER_FRESH) {
+      pass->references++;
+      pass->under_way++;
+    } else {
+      pass = NULL; /* a replay, or too old to tell: TypeScript says which */
+    }
+    break;
+  }
+  pthread_mutex_unlock(&path->passes.lock);
+  return pass;
+}
+
+static void receive_hello(struct data_path *path, struct connection *connection) {
+  struct resuming *resuming = connection->resuming;
+  struct end *client = &connection->end[CLIENT];
+  size_t length = 0;
+  enum look look = look_for_frame(path, client, &length);
+  if (look == LOOK_WAIT) return;
+  struct sockaddr_storage peer;
+  socklen_t peer_length = sizeof peer;
+  struct pass *pass = NULL;
+  if (look == LOOK_FRAME && getpeername(client->fd, (struct sockaddr *)&peer, &peer_length) == 0) {
+    pass = spend(path, resuming, &peer, length);
+  }
+  if (pass == NULL) {
+    hand_over(path, connection, NULL, 0);
+    return;
+  }
+  path->awaited_hellos--;
+  resuming->stage = STAGE_APPLICATION;
+  resuming->pass = pass;
+  resuming->deadline = now_ms() + ANSWER_MS;
+  resuming->hello = copy_of(path->scratch, length);
+  resuming->hello_length = length;
+  if (!take(path, client, length)) { /* cannot be: it was there a moment ago */
+    close_connection(path, connection, CAUSE_CLIENT_RESET);
+    return;
+  }
+  struct command command = {.type = COMMAND_DIAL, .target = pass->target};
+  dial(path, connection, &command);
+}
+
+static void answer(struct data_path *path, struct connection *connection) {
+  struct resuming *resuming = connection->resuming;
+  uint8_t nonce[NONCE_BYTES], reply[REPLY_BYTES];
+  bool drawn = draw(path, nonce);
+  pthread_mutex_lock(&path->passes.lock);
+  /* What was foreseen when the Hello came may have been taken back while the application was dialled. */
+  bool stands = drawn && !resuming->pass->revoked;
+  if (stands) write_reply(resuming->pass, resuming->hello, resuming->hello_length, nonce, reply);
+  pthread_mutex_unlock(&path->passes.lock);
+  if (!stands) {
+    hand_over(path, connection, NULL, 0);
+    return;
+  }
+  struct end *client = &connection->end[CLIENT];
+  client->spoken = true;
+  append(&client->out, reply, sizeof reply);
+  flush_out(client);
+  establish(path, connection);
+}
+
+/* --- outbound --- */
+
+static bool call(struct data_path *path, struct connection *connection, struct resuming *resuming) {
+  uint8_t place[2 * PLACE_BYTES], nonce[NONCE_BYTES];
+  if (!draw(path, nonce)) return false;
+  outbound_place(&resuming->original, place);
+  struct command command = {.type = COMMAND_DIAL};
+  pthread_mutex_lock(&path->passes.lock);
+  struct pass *pass = pass_at(&path->passes, place, NULL, now_ms());
+  if (pass != NULL && (pass->under_way >= MOST_AT_ONCE || pass->next_counter >= pass->counter_end)) pass = NULL;
+  if (pass != NULL) {
+    pass->references++;
+    pass->under_way++;
+    resuming->hello = copy_of(pass->hello, pass->hello_length);
+    resuming->hello_length = pass->hello_length;
+    complete_hello(pass, resuming->hello, nonce, pass->next_counter++);
+    command.target = pass->target;
+    command.flag = pass->fast_open;
+    command.syn_data = pass->syn_data;
+  }
+  pthread_mutex_unlock(&path->passes.lock);
+  if (pass == NULL) return false;
+  resuming->pass = pass;
+  command.bytes = resuming->hello;
+  command.length = resuming->hello_length;
+  enter(path, connection, resuming, ANSWER_MS);
+  dial(path, connection, &command);
+  return true;
+}
+
+static void receive_reply(struct data_path *path, struct connection *connection) {
+  struct resuming *resuming = connection->resuming;
+  struct end *upstream = &connection->end[UPSTREAM];
+  if (upstream->connecting) return;
+  size_t length = 0;
+  enum look look = look_for_frame(path, upstream, &length);
+  if (look == LOOK_WAIT) return;
+  if (look == LOOK_NO_FRAME) {
+    hand_over(path, connection, NULL, 0);
+    return;
+  }
+  pthread_mutex_lock(&path->passes.lock);
+  bool stands = !resuming->pass->revoked;
+  bool matches =
+      stands && reply_matches(resuming->pass, resuming->hello, resuming->hello_length, path->scratch, length);
+  pthread_mutex_unlock(&path->passes.lock);
+  if (!stands || !take(path, upstream, length)) hand_over(path, connection, NULL, 0);
+  else if (!matches) hand_over(path, connection, path->scratch, length);
+  else establish(path, connection);
+}
+
+/* --- both --- */
+
+bool begin_resumption(struct data_path *path, struct connection *connection, int role) {
+  if (__atomic_load_n(&path->passes.count, __ATOMIC_RELAXED) == 0) return false;
+  struct end *client = &connection->end[CLIENT];
+  struct sockaddr_storage local, peer;
+  uint8_t place[2 * PLACE_BYTES];
+  socklen_t length = sizeof local;
+  if (getsockname(client->fd, (struct sockaddr *)&local, &length) != 0) return false;
+  struct resuming *resuming = calloc(1, sizeof *resuming);
+  if (resuming == NULL) return false;
+  resuming->role = role;
+  /* Without an entry in conntrack it came straight to this address; TypeScript gives no pass for that in a pod. */
+  if (!original_destination(client->fd, local.ss_family, &resuming->original)) resuming->original = local;
+  bool foreseen = false;
+  if (role == OUTBOUND) {
+    resuming->stage = STAGE_REPLY;
+    foreseen = call(path, connection, resuming);
+  } else if (path->awaited_hellos < MOST_AWAITED_HELLOS) {
+    length = sizeof peer;
+    if (getpeername(client->fd, (struct sockaddr *)&peer, &length) == 0) {
+      inbound_place(&peer, &resuming->original, place);
+      pthread_mutex_lock(&path->passes.lock);
+      foreseen = pass_at(&path->passes, place, NULL, now_ms()) != NULL;
+      pthread_mutex_unlock(&path->passes.lock);
+    }
+    if (foreseen) {
+      enter(path, connection, resuming, HELLO_MS);
+      run_later(path, connection);
+    }
+  }
+  if (!foreseen) free(resuming);
+  return foreseen;
+}
+
+void continue_resumption(struct data_path *path, struct connection *connection) {
+  struct resuming *resuming = connection->resuming;
+  if (connection->end[CLIENT].failed) close_connection(path, connection, CAUSE_CLIENT_RESET);
+  else if (resuming->stage == STAGE_HELLO) receive_hello(path, connection);
+  else if (resuming->stage == STAGE_REPLY) receive_reply(path, connection);
+}
+
+void resumption_dialled(struct data_path *path, struct connection *connection, int error, bool repeated) {
+  struct resuming *resuming = connection->resuming;
+  if (error != 0) {
+    hand_over(path, connection, NULL, 0);
+  } else if (resuming->stage == STAGE_APPLICATION) {
+    answer(path, connection);
+  } else if (repeated) {
+    /* Perhaps the path eats such SYNs: the next connection is TypeScript's, which keeps account of that. */
+    retire(path, resuming->pass);
+  }
+}
+
+void tend_resumptions(struct data_path *path) {
+  int64_t now = now_ms();
+  if (now < path->resuming_at) return;
+  path->resuming_at = INT64_MAX;
+  for (struct resuming *resuming = path->resuming, *next; resuming != NULL; resuming = next) {
+    next = resuming->next;
+    bool over = now >= resuming->deadline;
+    if (resuming->pass != NULL && !over) {
+      pthread_mutex_lock(&path->passes.lock);
+      over = resuming->pass->revoked;
+      pthread_mutex_unlock(&path->passes.lock);
+    }
+    if (over) hand_over(path, resuming->connection, NULL, 0);
+    else if (resuming->deadline < path->resuming_at) path->resuming_at = resuming->deadline;
+  }
+}

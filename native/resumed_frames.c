@@ -1,0 +1,101 @@
+/* Fixed places in fixed frames: nothing here follows a length that a peer has sent. */
+#include "resumed_frames.h"
+
+#include <string.h>
+
+enum {
+  HEADER = 12,
+  WISHES_AT = HEADER,
+  CARRIER_AT = HEADER + 1,
+  HELLO_NONCE_AT = HEADER + 2,
+  DESTINATION_AT = HELLO_NONCE_AT + NONCE_BYTES + 32,
+  OFFER = SESSION_ID_BYTES + 8,
+  /* From the end of a Hello with one offer. */
+  ADMISSION_FROM_END = MAC_BYTES,
+  BINDER_FROM_END = 2 * MAC_BYTES,
+  COUNTER_FROM_END = BINDER_FROM_END + 8,
+  REPLY_ID_AT = HEADER + 2 + NONCE_BYTES,
+  REPLY_MAC_AT = REPLY_ID_AT + SESSION_ID_BYTES,
+};
+
+/* Magic, version, type, and the length of the body. */
+static void write_header(uint8_t *out, uint8_t type, size_t total) {
+  static const uint8_t START[9] = {0x9c, 0x43, 0x54, 0x53, 0x47, 0x4e, 0x0d, 0x0a, 1};
+  memcpy(out, START, sizeof START);
+  out[9] = type;
+  out[10] = (uint8_t)((total - HEADER) >> 8);
+  out[11] = (uint8_t)(total - HEADER);
+}
+
+static bool has_header(const uint8_t *frame, uint8_t type, size_t total) {
+  uint8_t expected[HEADER];
+  write_header(expected, type, total);
+  return memcmp(frame, expected, HEADER) == 0;
+}
+
+static void mac_of(const struct mac_key *key, const char *context, const uint8_t *bytes, size_t length,
+                   uint8_t out[MAC_BYTES]) {
+  struct mac_part part = {bytes, length};
+  mac(key, context, &part, 1, out);
+}
+
+void complete_hello(const struct pass *pass, uint8_t *hello, const uint8_t nonce[NONCE_BYTES], uint64_t counter) {
+  size_t length = pass->hello_length;
+  memcpy(hello + HELLO_NONCE_AT, nonce, NONCE_BYTES);
+  for (int i = 0; i < 8; i++) hello[length - COUNTER_FROM_END + (size_t)i] = (uint8_t)(counter >> (56 - 8 * i));
+  mac_of(&pass->client_key, "countersign/1 resumption binder", hello, length - BINDER_FROM_END,
+         hello + length - BINDER_FROM_END);
+  mac_of(&pass->admission_keys[0], "countersign/1 admission", hello, length - ADMISSION_FROM_END,
+         hello + length - ADMISSION_FROM_END);
+}
+
+bool hello_matches(const struct pass *pass, const uint8_t *hello, size_t length, uint64_t *counter) {
+  size_t cookie_at = DESTINATION_AT + pass->meant_length, token_at = cookie_at + 3;
+  size_t count_at = token_at + pass->token_length, id_at = count_at + 1;
+  if (length != id_at + OFFER + 2 * MAC_BYTES || !has_header(hello, 1, length)) return false;
+  if (memcmp(hello + id_at, pass->session_id, SESSION_ID_BYTES) != 0) return false;
+  if (hello[WISHES_AT] != 0 || hello[CARRIER_AT] != 1) return false;
+  if (memcmp(hello + DESTINATION_AT, pass->meant, pass->meant_length) != 0) return false;
+  if (hello[cookie_at] != 0 || hello[cookie_at + 1] != (uint8_t)(pass->token_length >> 8) ||
+      hello[cookie_at + 2] != (uint8_t)pass->token_length)
+    return false;
+  if (memcmp(hello + token_at, pass->token, pass->token_length) != 0 || hello[count_at] != 1) return false;
+
+  uint8_t expected[MAC_BYTES];
+  mac_of(&pass->client_key, "countersign/1 resumption binder", hello, length - BINDER_FROM_END, expected);
+  if (!mac_equals(expected, hello + length - BINDER_FROM_END)) return false;
+  bool admitted = false;
+  for (size_t i = 0; i < pass->admission_count && !admitted; i++) {
+    mac_of(&pass->admission_keys[i], "countersign/1 admission", hello, length - ADMISSION_FROM_END, expected);
+    admitted = mac_equals(expected, hello + length - ADMISSION_FROM_END);
+  }
+  *counter = 0;
+  for (int i = 0; i < 8; i++) *counter = *counter << 8 | hello[length - COUNTER_FROM_END + (size_t)i];
+  return admitted;
+}
+
+static void mac_of_reply(const struct pass *pass, const uint8_t *hello, size_t hello_length, const uint8_t *reply,
+                         uint8_t out[MAC_BYTES]) {
+  struct mac_part parts[2] = {{hello, hello_length}, {reply, REPLY_MAC_AT}};
+  mac(&pass->server_key, "countersign/1 resumed reply", parts, 2, out);
+}
+
+void write_reply(const struct pass *pass, const uint8_t *hello, size_t hello_length, const uint8_t nonce[NONCE_BYTES],
+                 uint8_t reply[REPLY_BYTES]) {
+  write_header(reply, 2, REPLY_BYTES);
+  reply[HEADER] = 2; /* mode: resumed */
+  reply[HEADER + 1] = 0; /* wishes: no encryption */
+  memcpy(reply + HEADER + 2, nonce, NONCE_BYTES);
+  memcpy(reply + REPLY_ID_AT, pass->session_id, SESSION_ID_BYTES);
+  mac_of_reply(pass, hello, hello_length, reply, reply + REPLY_MAC_AT);
+}
+
+bool reply_matches(const struct pass *pass, const uint8_t *hello, size_t hello_length, const uint8_t *reply,
+                   size_t length) {
+  uint8_t expected[MAC_BYTES];
+  if (length != REPLY_BYTES || !has_header(reply, 2, REPLY_BYTES)) return false;
+  if (reply[HEADER] != 2 || reply[HEADER + 1] != 0) return false;
+  if (memcmp(reply + REPLY_ID_AT, pass->session_id, SESSION_ID_BYTES) != 0) return false;
+  mac_of_reply(pass, hello, hello_length, reply, expected);
+  return mac_equals(expected, reply + REPLY_MAC_AT);
+}

@@ -1,0 +1,23 @@
+/* The two frames of a resumed handshake, as far as a pass foresees every byte of them (docs/protocol.md section 3). */
+#ifndef COUNTERSIGN_RESUMED_FRAMES_H
+#define COUNTERSIGN_RESUMED_FRAMES_H
+
+#include "passes.h"
+
+enum { NONCE_BYTES = 32, REPLY_BYTES = 78, SHORTEST_HELLO = 128, MOST_FRAME_BYTES = 5120 };
+
+/* Fills the blanks of an outbound pass's Hello: nonce, counter, binder, admission. */
+void complete_hello(const struct pass *pass, uint8_t *hello, const uint8_t nonce[NONCE_BYTES], uint64_t counter);
+
+/* Whether a whole frame is the Hello that an inbound pass is for, MACs included. @param counter gets what it offers */
+bool hello_matches(const struct pass *pass, const uint8_t *hello, size_t length, uint64_t *counter);
+
+/* The Reply that resumes. */
+void write_reply(const struct pass *pass, const uint8_t *hello, size_t hello_length, const uint8_t nonce[NONCE_BYTES],
+                 uint8_t reply[REPLY_BYTES]);
+
+/* Whether a whole frame is the Reply that resumes an outbound pass's session after this Hello. */
+bool reply_matches(const struct pass *pass, const uint8_t *hello, size_t hello_length, const uint8_t *reply,
+                   size_t length);
+
+#endif

@@ -1,0 +1,179 @@
+import type { ClientContext } from '../handshake/client.ts';
+import { buildHello } from '../handshake/hello.ts';
+import { type CounterWindow, ReplayWindow } from '../handshake/replay-window.ts';
+import type { Session } from '../handshake/sessions.ts';
+import type { Endpoint } from '../lib/address.ts';
+import type { OwnedWindow, Resumption } from '../relay/resumption.ts';
+import type { FlowEnd } from './flow.ts';
+import type { Judgement } from './judgement.ts';
+import type { ProvenPeer } from './peer.ts';
+
+/** A pass holds so long: what no change tells of (a clock that was set, an address that left) is looked at again at least so often. */
+const LIFETIME_MS = 60_000;
+/** A handshake by a pass takes a moment; it shall be over before its session is. */
+const BEFORE_SESSION_END_MS = 2_000;
+/** Counters that go with an outbound pass: few against the server's window, many against what is dialled before the next pass. */
+const COUNTERS = 4_096;
+/** Handshakes of one burst end at once: one pass is enough for them. */
+const AGAIN_AFTER_MS = 250;
+/** Passes that are remembered, so that what went by them is understood when it is told. */
+const REMEMBERED = 65_536;
+
+/** What a pass stands for: the values that records of its connections are made of. */
+export interface GivenPass {
+  readonly number: number;
+  readonly revision: number;
+  readonly direction: 'inbound' | 'outbound';
+  readonly peer: ProvenPeer;
+  /** Of the end that is not the one told; the other one gets the name and the address that is told. */
+  readonly destination: FlowEnd;
+  readonly sourceName: { readonly namespace: string; readonly pod: string };
+  readonly judgement: Judgement;
+  /** The verdict on a connection from this address, now. */
+  readonly rejudge: (address: string) => Judgement;
+  /** Of an outbound pass: how its handshakes go on when they go otherwise. */
+  readonly context?: ClientContext<ProvenPeer>;
+}
+
+type Told = Omit<GivenPass, 'number' | 'revision' | 'direction' | 'context'>;
+
+/** The passes that the data path has, and what they stand for. Given when a connection was judged; taken back with every change. */
+export class Passes {
+  readonly #resumption: Resumption | undefined;
+  readonly #given = new Map<number, GivenPass>();
+  readonly #lastGiven = new Map<string, number>();
+  #last = 0;
+  #revision = 0;
+  #ended = false;
+
+  constructor(resumption: Resumption | undefined) {
+    this.#resumption = resumption;
+  }
+
+  /** Where the counters of a session are kept: with whoever spends them. */
+  createWindow(): CounterWindow {
+    return this.#resumption?.openWindow() ?? new ReplayWindow();
+  }
+
+  find(number: number): GivenPass | undefined {
+    return this.#given.get(number);
+  }
+
+  /** Whether nothing has changed since a pass was given. */
+  stands(pass: GivenPass): boolean {
+    return pass.revision === this.#revision;
+  }
+
+  /** Before a change counts as enforced. */
+  revoke(): void {
+    this.#revision++;
+    this.#lastGiven.clear();
+    this.#resumption?.revoke();
+  }
+
+  /** Takes all back and gives none any more. */
+  end(): void {
+    this.#ended = true;
+    this.revoke();
+  }
+
+  /** Lets connections of the application to `dialled` resume this session with `target`. `counters` of it are set aside by `reserve`. */
+  giveOutbound(
+    dialled: Endpoint,
+    target: Endpoint,
+    context: ClientContext<ProvenPeer>,
+    syn: { readonly fastOpen: boolean; readonly synData: boolean },
+    reserve: (counters: number) => { session: Session<ProvenPeer>; first: bigint } | undefined,
+    told: Told,
+  ): void {
+    const now = performance.now();
+    const key = `${dialled.address} ${dialled.port}`;
+    if (!this.#mayGive(key, now)) return;
+    const reserved = reserve(COUNTERS);
+    if (reserved === undefined) return;
+    const { session, first } = reserved;
+    if (session.peer !== told.peer && session.peer.podUid !== told.peer.podUid) return;
+    const lifetimeMs = lifetimeOf(session, now);
+    if (lifetimeMs <= 0) return;
+    const offers = [{ session, counter: first }];
+    const hello = buildHello({
+      wishes: context.wishes,
+      carrier: context.carrier,
+      nonce: context.randomness.nonce,
+      ephemeral: context.randomness.publicKey,
+      destination: context.destination,
+      cookie: new Uint8Array(0),
+      token: context.credentials.token,
+      offers,
+      admissionKey: context.admissionKey,
+    });
+    const number = this.#remember({ ...told, direction: 'outbound', context: { ...context, offers } });
+    this.#resumption?.passOutbound({
+      number,
+      lifetimeMs,
+      session,
+      dialled,
+      target,
+      ...syn,
+      hello,
+      admissionKey: context.admissionKey,
+      counters: { first, count: COUNTERS },
+    });
+  }
+
+  /** Lets connections from `peer` to `reached` resume this session, with a Hello for `meant`. */
+  giveInbound(
+    peer: string,
+    reached: Endpoint,
+    meant: Endpoint,
+    admissionKeys: readonly Uint8Array[],
+    found: { session: Session<ProvenPeer>; window: CounterWindow },
+    told: Told,
+  ): void {
+    const now = performance.now();
+    const { session, window } = found;
+    const lifetimeMs = lifetimeOf(session, now);
+    if (this.#resumption === undefined || this.#ended || lifetimeMs <= 0) return;
+    if (!isOwned(window) || admissionKeys.length === 0 || admissionKeys.length > MAX_ADMISSION_KEYS) return;
+    const number = this.#remember({ ...told, direction: 'inbound' });
+    const { peerToken: token } = session;
+    this.#resumption.passInbound({
+      number,
+      lifetimeMs,
+      session,
+      window,
+      peer,
+      reached,
+      target: reached,
+      meant,
+      token,
+      admissionKeys,
+    });
+  }
+
+  #mayGive(key: string, now: number): boolean {
+    if (this.#resumption === undefined || this.#ended) return false;
+    if (now - (this.#lastGiven.get(key) ?? Number.NEGATIVE_INFINITY) < AGAIN_AFTER_MS) return false;
+    if (this.#lastGiven.size >= REMEMBERED) this.#lastGiven.clear();
+    this.#lastGiven.set(key, now);
+    return true;
+  }
+
+  #remember(pass: Omit<GivenPass, 'number' | 'revision'>): number {
+    const number = ++this.#last;
+    this.#given.set(number, { ...pass, number, revision: this.#revision });
+    this.#given.delete(number - REMEMBERED);
+    return number;
+  }
+}
+
+/** The data thread keeps no more for a pass; an installation has as many as its trust bundle has keys. */
+const MAX_ADMISSION_KEYS = 8;
+
+function lifetimeOf(session: Session<ProvenPeer>, now: number): number {
+  return Math.floor(Math.min(LIFETIME_MS, session.expiresAt - now - BEFORE_SESSION_END_MS));
+}
+
+function isOwned(window: CounterWindow): window is OwnedWindow {
+  return 'session' in window;
+}

@@ -1,0 +1,62 @@
+import type { DataPath } from '../relay/data-path.ts';
+import type { ByPass } from '../relay/resumption.ts';
+import { Connection } from './connection.ts';
+import { Flow, type FlowFacts, type FlowSink } from './flow.ts';
+import { type OpenFlows, rejudge } from './open-flows.ts';
+import type { GivenPass, Passes } from './passes.ts';
+
+/** Everything that is told of connections that went by a pass goes here: the same counters, records and judgements as for all others. */
+export function resumed(
+  told: ByPass,
+  dataPath: DataPath,
+  passes: Passes,
+  open: OpenFlows,
+  sink: FlowSink,
+): Connection | undefined {
+  const pass = passes.find(told.pass);
+  if (pass === undefined) {
+    // Given so long ago that nobody knows what was decided.
+    dataPath.reset(told.id);
+    return undefined;
+  }
+  const facts = factsOf(told, pass);
+  if (told.ending !== undefined) {
+    sink.counted(facts, pass.judgement, told.handshakeMs);
+    sink.ended(facts, pass.judgement, told.ending);
+    return undefined;
+  }
+  const accepted = {
+    role: pass.direction,
+    peer: told.peer,
+    local: facts.destination,
+    original: facts.destination,
+    syn: NO_SYN,
+  };
+  const connection = new Connection(dataPath, told.id, accepted, told.startedAt);
+  const flow = new Flow(sink, connection, facts);
+  flow.rejudge = () => pass.rejudge(told.peer.address);
+  flow.judge(pass.judgement, told.handshakeMs);
+  open.add(flow);
+  void untilClosed(flow, open);
+  // Between the decision and the news of it something may have changed that cuts it now.
+  if (!passes.stands(pass)) rejudge(flow);
+  return connection;
+}
+
+async function untilClosed(flow: Flow, open: OpenFlows): Promise<void> {
+  flow.end(await flow.connection.ended());
+  open.delete(flow);
+}
+
+const NO_SYN = new Uint8Array(0);
+
+function factsOf(told: ByPass, pass: GivenPass): FlowFacts {
+  const { namespace, pod } = pass.sourceName;
+  return {
+    direction: pass.direction,
+    peer: 'proven',
+    handshake: 'resumed',
+    source: { address: told.peer.address, port: told.peer.port, namespace, pod },
+    destination: pass.destination,
+  };
+}

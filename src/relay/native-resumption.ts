@@ -1,0 +1,138 @@
+import { formatAddress } from '../lib/address.ts';
+import {
+  CAUSES,
+  COUNTER_STATES,
+  type NativeAddon,
+  type NativeDataPath as Handle,
+  REPORT,
+  REPORT_KIND,
+} from '../native.ts';
+import type { DataPathEvents } from './data-path.ts';
+import type { InboundPass, OutboundPass, OwnedWindow, Resumption } from './resumption.ts';
+
+/** Passes that the data thread of native/ answers resumed handshakes by. */
+export class NativeResumption implements Resumption {
+  readonly #addon: NativeAddon;
+  readonly #handle: Handle;
+  readonly #isClosed: () => boolean;
+
+  constructor(addon: NativeAddon, handle: Handle, isClosed: () => boolean) {
+    this.#addon = addon;
+    this.#handle = handle;
+    this.#isClosed = isClosed;
+  }
+
+  openWindow(): OwnedWindow {
+    const session = this.#isClosed() ? 0 : this.#addon.openSession(this.#handle);
+    return {
+      session,
+      use: (counter) => {
+        if (this.#isClosed()) return 'too-old';
+        return COUNTER_STATES[this.#addon.useCounter(this.#handle, session, counter)]!;
+      },
+      close: () => {
+        if (!this.#isClosed()) this.#addon.closeSession(this.#handle, session);
+      },
+    };
+  }
+
+  passOutbound(pass: OutboundPass): boolean {
+    if (this.#isClosed()) return false;
+    const { session, dialled, target, counters } = pass;
+    return this.#addon.passOutbound(
+      this.#handle,
+      pass.number,
+      pass.lifetimeMs,
+      session.id,
+      session.clientKey,
+      session.serverKey,
+      pass.admissionKey,
+      dialled.address,
+      dialled.port,
+      target.address,
+      target.port,
+      pass.hello,
+      Number(counters.first),
+      counters.count,
+      pass.fastOpen,
+      pass.synData,
+    );
+  }
+
+  passInbound(pass: InboundPass): boolean {
+    if (this.#isClosed()) return false;
+    const { session, reached, target, meant } = pass;
+    return this.#addon.passInbound(
+      this.#handle,
+      pass.number,
+      pass.lifetimeMs,
+      session.id,
+      session.clientKey,
+      session.serverKey,
+      Buffer.concat(pass.admissionKeys),
+      pass.window.session,
+      pass.peer,
+      reached.address,
+      reached.port,
+      target.address,
+      target.port,
+      meant.address,
+      meant.port,
+      pass.token,
+    );
+  }
+
+  revoke(): void {
+    if (!this.#isClosed()) this.#addon.revokePasses(this.#handle);
+  }
+}
+
+/** CLOCK_MONOTONIC in milliseconds, where `performance.now()` is 0. */
+const ORIGIN = Number(process.hrtime.bigint()) / 1e6 - performance.now();
+
+/** The text of the address that was asked for last: most connections come from few. */
+const lastAddress = { key: '', text: '' };
+
+/** Tells what the data thread reports of connections that went by a pass. */
+export function readReports(reports: Float64Array, events: DataPathEvents): void {
+  for (let at = 0; at < reports.length; at += REPORT.fields) {
+    const kind = reports[at + REPORT.kind];
+    const id = reports[at + REPORT.id]!;
+    const acceptedAt = reports[at + REPORT.acceptedAt]!;
+    const closed = {
+      cause: CAUSES[reports[at + REPORT.cause]!]!,
+      bytesIn: reports[at + REPORT.bytesIn]!,
+      bytesOut: reports[at + REPORT.bytesOut]!,
+    };
+    if (kind === REPORT_KIND.closed) {
+      events.closed(id, closed);
+      continue;
+    }
+    events.byPass?.({
+      id,
+      pass: reports[at + REPORT.pass]!,
+      peer: { address: addressAt(reports, at), port: reports[at + REPORT.port]! },
+      startedAt: acceptedAt / 1000 - ORIGIN,
+      handshakeMs: (reports[at + REPORT.establishedAt]! - acceptedAt) / 1000,
+      ending:
+        kind === REPORT_KIND.whole
+          ? { ...closed, durationMs: (reports[at + REPORT.closedAt]! - acceptedAt) / 1000 }
+          : undefined,
+    });
+  }
+}
+
+function addressAt(reports: Float64Array, at: number): string {
+  const family = reports[at + REPORT.family];
+  const words = [0, 1, 2, 3].map((word) => reports[at + REPORT.address + word]!);
+  const key = `${family} ${words.join(' ')}`;
+  if (key === lastAddress.key) return lastAddress.text;
+  // One that was gone before it could be asked for its address.
+  const text =
+    family === 0 ? '0.0.0.0' : formatAddress({ family: family === 4 ? 4 : 6, words: words as Words });
+  lastAddress.key = key;
+  lastAddress.text = text;
+  return text;
+}
+
+type Words = [number, number, number, number];

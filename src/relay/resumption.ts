@@ -1,0 +1,95 @@
+import type { CounterWindow } from '../handshake/replay-window.ts';
+import type { Endpoint } from '../lib/address.ts';
+import type { Closed, ConnectionId, DialOptions } from './data-path.ts';
+
+/**
+ * What a data path may offer besides: resumed handshakes that go by a pass. The brain decides in advance, about one place and one session; a
+ * connection that is in every byte what a pass foresees is answered, dialled and relayed by the pump at once, and reported afterwards.
+ * Everything else is accepted as if there were no passes. Every change of what a pass was decided by takes all of them back.
+ *
+ * `test/support/resumption-compliance.ts` is the contract in executable form; the machines of `src/handshake/` are its oracle.
+ */
+export interface Resumption {
+  /**
+   * The counters seen on a session that this side accepts. The pump owns them, so that a counter is spent once, whoever spends it.
+   */
+  openWindow(): OwnedWindow;
+
+  /** Replaces the pass for the same destination. @returns false when there are too many */
+  passOutbound(pass: OutboundPass): boolean;
+
+  /** Replaces the pass for the same place, session and destination. @returns false when there are too many */
+  passInbound(pass: InboundPass): boolean;
+
+  /**
+   * Takes all passes back. When it returns, none decides anything any more and no key of one is left; handshakes under way by one are accepted
+   * like any other. What was established before is reported all the same, perhaps after this call: whoever hears of it judges it again.
+   */
+  revoke(): void;
+}
+
+/** A window that belongs to the pump. */
+export interface OwnedWindow extends CounterWindow {
+  /** The pump's name of it. */
+  readonly session: number;
+  close(): void;
+}
+
+interface Pass {
+  /** The brain's name for it, from 1; handed back with what is reported. */
+  readonly number: number;
+  /** No connection begins by it after so many milliseconds. */
+  readonly lifetimeMs: number;
+  readonly session: {
+    readonly id: Uint8Array;
+    readonly clientKey: Uint8Array;
+    readonly serverKey: Uint8Array;
+  };
+}
+
+/** Connections of the application to `dialled` go to `target` with this Hello. */
+export interface OutboundPass extends Pass {
+  /** As the application dials it. */
+  readonly dialled: Endpoint;
+  readonly target: Endpoint;
+  /** As {@link DialOptions} has them. A pass whose SYN had to be sent again is over. */
+  readonly fastOpen: DialOptions['fastOpen'];
+  readonly synData: boolean;
+  /** A whole Hello for the target with the session as its one offer; nonce, counter, binder and admission are filled in. */
+  readonly hello: Uint8Array;
+  readonly admissionKey: Uint8Array;
+  /** Counters that are offered by this pass alone: so many from the first one on. */
+  readonly counters: { readonly first: bigint; readonly count: number };
+}
+
+/** Connections from `peer` to `reached` with a Hello that offers the session alone, for `meant`, and with this token. */
+export interface InboundPass extends Pass {
+  readonly window: OwnedWindow;
+  readonly peer: string;
+  /** Where redirection caught it. */
+  readonly reached: Endpoint;
+  /** The application, which is dialled before the Reply says yes. */
+  readonly target: Endpoint;
+  readonly meant: Endpoint;
+  readonly token: Uint8Array;
+  readonly admissionKeys: readonly Uint8Array[];
+}
+
+/** A connection that a pass has established, told soon afterwards and once. */
+export interface ByPass {
+  readonly id: ConnectionId;
+  readonly pass: number;
+  readonly peer: Endpoint;
+  /** When it was accepted, as `performance.now()` counts. */
+  readonly startedAt: number;
+  readonly handshakeMs: number;
+  /** Set when it is over already; else `closed` follows, as for any other. */
+  readonly ending: (Closed & { readonly durationMs: number }) | undefined;
+}
+
+/** What a pass had used up of a connection that went otherwise than foreseen, so that the brain goes on from there. */
+export type Begun =
+  /** This Hello was sent to the pass's target, and answered by this frame. The upstream side is still connected. */
+  | { readonly pass: number; readonly hello: Uint8Array; readonly reply: Uint8Array }
+  /** This Hello was received, and the counter in it is spent. */
+  | { readonly pass: number; readonly hello: Uint8Array; readonly reply: undefined };
