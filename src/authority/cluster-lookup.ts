@@ -5,7 +5,7 @@ import type { PodObject } from '../sources/objects-pod.ts';
 import type { EndpointSliceObject, ServiceObject } from '../sources/objects-service.ts';
 
 /** The cluster, ready for questions. Made anew of every state; unchanging. */
-export class ClusterIndex {
+export class ClusterLookup {
   readonly contents: ClusterContents;
   readonly podsByUid = new Map<string, PodObject>();
   readonly podsByName = new Map<string, PodObject>();

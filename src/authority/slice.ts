@@ -6,7 +6,7 @@ import { objectName } from '../sources/cluster-contents.ts';
 import type { ClusterObject } from '../sources/objects.ts';
 import type { PodObject } from '../sources/objects-pod.ts';
 import type { EndpointSliceObject, ServiceObject } from '../sources/objects-service.ts';
-import type { ClusterIndex } from './cluster-lookup.ts';
+import type { ClusterLookup } from './cluster-lookup.ts';
 
 /** What a sidecar asked about. */
 export interface Interests {
@@ -46,7 +46,7 @@ export class SelectorCache {
  * is reached, with itself as their only endpoint; and whatever stands behind the addresses and names that it asked about. Nothing else.
  */
 export function sliceOf(
-  index: ClusterIndex,
+  lookup: ClusterLookup,
   self: PodObject,
   interests: Interests,
   selectors: SelectorCache,
@@ -59,20 +59,20 @@ export function sliceOf(
   const addPod = (pod: PodObject): void => {
     add(pod);
     dependsOn.add(objectName(pod)).add(`namespace/${pod.pod.namespace}`);
-    add(index.namespaces.get(pod.pod.namespace));
+    add(lookup.namespaces.get(pod.pod.namespace));
   };
 
   addPod(self);
   if (self.pod.nodeName !== undefined) {
     dependsOn.add(`node/${self.pod.nodeName}`);
-    add(index.nodes.get(self.pod.nodeName));
+    add(lookup.nodes.get(self.pod.nodeName));
   }
-  addPolicies(index, self, selectors, add, dependsOn);
+  addPolicies(lookup, self, selectors, add, dependsOn);
   for (const address of self.pod.addresses) {
     dependsOn.add(`address/${address}`);
-    for (const slice of index.slicesAt(address)) {
+    for (const slice of lookup.slicesAt(address)) {
       dependsOn.add(`service/${slice.namespace}/${slice.service}`);
-      add(index.services.get(`${slice.namespace}/${slice.service}`));
+      add(lookup.services.get(`${slice.namespace}/${slice.service}`));
       add(onlyEndpoint(slice, address));
     }
   }
@@ -80,56 +80,56 @@ export function sliceOf(
   const addService = (service: ServiceObject): void => {
     add(service);
     dependsOn.add(objectName(service));
-    for (const slice of index.slicesOf(service)) {
+    for (const slice of lookup.slicesOf(service)) {
       add(slice);
       for (const { addresses } of slice.endpoints) {
         for (const one of addresses) {
           dependsOn.add(`address/${one}`);
-          for (const pod of index.podsAt(one)) addPod(pod);
-          add(index.nodeAt(one));
+          for (const pod of lookup.podsAt(one)) addPod(pod);
+          add(lookup.nodeAt(one));
         }
       }
     }
   };
   for (const address of interests.addresses) {
     dependsOn.add(`address/${address}`);
-    for (const pod of index.podsAt(address)) addPod(pod);
-    add(index.nodeAt(address));
-    for (const service of index.servicesAt(address)) addService(service);
+    for (const pod of lookup.podsAt(address)) addPod(pod);
+    add(lookup.nodeAt(address));
+    for (const service of lookup.servicesAt(address)) addService(service);
   }
   for (const name of interests.peers) {
     dependsOn.add(`pod/${name}`);
-    const pod = index.podsByName.get(name);
+    const pod = lookup.podsByName.get(name);
     if (pod !== undefined) addPod(pod);
   }
   return { objects, dependsOn };
 }
 
 function addPolicies(
-  index: ClusterIndex,
+  lookup: ClusterLookup,
   self: PodObject,
   selectors: SelectorCache,
   add: (object: ClusterObject) => void,
   dependsOn: Set<string>,
 ): void {
   const { namespace, labels } = self.pod;
-  for (const policy of index.contents.policies) {
+  for (const policy of lookup.contents.policies) {
     if (policy.namespace === namespace && selectors.selects(policy, self)) {
       add({ kind: 'NetworkPolicy', policy });
     }
   }
   const namespaceLabels = {
-    ...index.namespaces.get(namespace)?.labels,
+    ...lookup.namespaces.get(namespace)?.labels,
     'kubernetes.io/metadata.name': namespace,
   };
-  for (const policy of index.contents.clusterPolicies) {
+  for (const policy of lookup.contents.clusterPolicies) {
     if (!selectors.clusterSelects(policy, { namespace, labels, namespaceLabels })) continue;
     add({ kind: 'ClusterPolicy', policy });
     // Rules about nodes are judged by their addresses: who has such a rule has to know all of them.
     const rules = [...policy.ingress, ...policy.egress];
     if (!rules.some(({ peers }) => peers.some(({ kind }) => kind === 'nodes'))) continue;
     dependsOn.add('nodes');
-    for (const node of index.contents.nodes) add(node);
+    for (const node of lookup.contents.nodes) add(node);
   }
 }
 

@@ -2,7 +2,7 @@ import { type Mark, type PeerInterest, type StateMessage } from '../authority-pr
 import { LIMITS } from '../authority-protocol/limits.ts';
 import { wireObject } from '../authority-protocol/wire-objects.ts';
 import type { ClusterObject } from '../sources/objects.ts';
-import type { ClusterIndex } from './cluster-lookup.ts';
+import type { ClusterLookup } from './cluster-lookup.ts';
 import { type SelectorCache, sliceOf } from './slice.ts';
 
 /** One sidecar's stream: what it asked about, and what it was told. A value; {@link step} makes the next one. */
@@ -25,13 +25,15 @@ export interface StreamState {
 
 /** What the authority knows, as far as streams are about it. */
 export interface World {
-  readonly index: ClusterIndex;
+  readonly lookup: ClusterLookup;
   readonly selectors: SelectorCache;
   readonly networks: { readonly pods: readonly string[]; readonly services: readonly string[] };
   readonly trust: object;
   readonly authorities: string;
   /** Marks of second keys by pod uid, seconds since the epoch. */
   readonly marks: ReadonlyMap<string, number>;
+  /** Uids of pods that this replica saw and that are no more. */
+  readonly gone: ReadonlySet<string>;
   /** When the index was last known to be the newest, seconds since the epoch. */
   readonly confirmedAt: number;
 }
@@ -52,7 +54,7 @@ export type StreamEffect =
   /** Step again after so many milliseconds: something that is not known yet may be certain then. */
   | { readonly kind: 'wake'; readonly afterMs: number };
 
-/** An uid that is not in an index this much younger than its token is of a pod that is no more. Seconds. */
+/** An uid that is not in a lookup this much younger than its token is of a pod that is no more. Seconds. */
 export const LAG = 30;
 
 export function newStream(podUid: string): StreamState {
@@ -91,7 +93,7 @@ export function step(
   } else if (event.keys !== undefined && !touches(stream.dependsOn, event.keys)) {
     return { state: stream, effects: [] };
   }
-  const self = world.index.podsByUid.get(stream.podUid);
+  const self = world.lookup.podsByUid.get(stream.podUid);
   const first = stream.told.objects.size === 0;
   if (self === undefined) {
     // A replica may not have heard of a new pod yet; a pod that was there and is not any more is gone.
@@ -100,7 +102,7 @@ export function step(
   }
 
   const named = new Set([...peers.values()].map(({ pod }) => pod));
-  const { objects, dependsOn } = sliceOf(world.index, self, { addresses, peers: named }, world.selectors);
+  const { objects, dependsOn } = sliceOf(world.lookup, self, { addresses, peers: named }, world.selectors);
   const { told } = stream;
   const set = [...objects].filter(([name, object]) => !sameObject(told.objects.get(name), object));
   const remove = [...told.objects.keys()].filter((name) => !objects.has(name));
@@ -169,10 +171,10 @@ function marksOf(
     if (mark !== undefined) marks.push({ uid, notBefore: mark, reason: 'second-key' });
   }
   for (const { uid, issuedAt } of peers.values()) {
-    const pod = world.index.podsByUid.get(uid);
+    const pod = world.lookup.podsByUid.get(uid);
     if (pod !== undefined && !pod.finished) continue;
     // Its token was signed while it lived. An index confirmed well after that and without it has seen it go.
-    if (pod !== undefined || world.confirmedAt >= issuedAt + LAG) {
+    if (pod !== undefined || world.gone.has(uid) || world.confirmedAt >= issuedAt + LAG) {
       // A uid never comes back: the mark is the same whenever and by whichever replica it is made.
       marks.push({ uid, notBefore: GONE_FOR_EVER, reason: 'gone' });
     } else {

@@ -171,7 +171,7 @@ export function serverContext(
   return {
     credentials,
     admissionKeys: around.identity.admissionKeys(),
-    randomness: drawRandomness(),
+    randomness: drawRandomness(around.takeEphemeral),
     carrier,
     wishes: { encryption: 'none' },
     verify: (token) => around.identity.verify(token),

@@ -297,7 +297,7 @@ export function clientContext(
   return {
     credentials,
     admissionKey,
-    randomness: drawRandomness(),
+    randomness: drawRandomness(around.takeEphemeral),
     carrier,
     wishes: { encryption: 'none' },
     destination: endpoint,

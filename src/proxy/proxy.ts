@@ -6,6 +6,7 @@ import type { Accepted, DataPath, DataPathEvents, Listener } from '../relay/data
 import type { Source } from '../sources/source.ts';
 import { Connection, ConnectionTable } from './connection.ts';
 import { FastOpenMemory, type OnFastOpen } from './fast-open-memory.ts';
+import { EphemeralPool } from './ephemeral-pool.ts';
 import type { FlowSink } from './flow.ts';
 import { HalfOpen } from './half-open.ts';
 import { HandshakeGate } from './handshake-gate.ts';
@@ -50,6 +51,7 @@ export class Proxy {
   readonly #dataPath: DataPath;
   readonly #table: ConnectionTable;
   readonly #around: Surroundings;
+  readonly #ephemerals = new EphemeralPool();
   readonly #listeners: Listener[] = [];
   #draining = false;
   #byPass = 0;
@@ -83,6 +85,7 @@ export class Proxy {
       choose: options.choose,
       silentPeers: new SilentPeerMemory(),
       fastOpen: new FastOpenMemory(options.onFastOpen ?? (() => {})),
+      takeEphemeral: this.#ephemerals.take,
       pendingHellos: new Set(),
       isLocalAddress: options.isLocalAddress,
       nodeTraffic: options.nodeTraffic,
@@ -151,6 +154,7 @@ export class Proxy {
     this.#draining = true;
     this.#around.passes.end();
     this.#views.close();
+    this.#ephemerals.close();
     for (const listener of this.#listeners) listener.close();
     await this.#dataPath.close();
   }

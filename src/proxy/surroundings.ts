@@ -1,4 +1,5 @@
 import type { OwnCredentials } from '../handshake/credentials.ts';
+import type { EphemeralKey } from '../handshake/ephemeral.ts';
 import type { RecentNonces } from '../handshake/recent-nonces.ts';
 import type { ClientSessions, ServerSessions } from '../handshake/sessions.ts';
 import type { TokenRefusal, VerifyToken } from '../handshake/credentials.ts';
@@ -33,6 +34,8 @@ export interface Surroundings {
   readonly choose: ChooseEndpoint;
   readonly silentPeers: SilentPeers;
   readonly fastOpen: FastOpenMemory;
+  /** An ephemeral key for one handshake, given to nobody else. */
+  readonly takeEphemeral: () => EphemeralKey;
   /** Nonces of own Hellos that wait for their Reply, hex. */
   readonly pendingHellos: Set<string>;
   /** Whether an address belongs to this network namespace. */

@@ -56,7 +56,7 @@ export class Views {
   #follow(): void {
     const { snapshot } = this.#source;
     if (snapshot === undefined || snapshot === this.#view?.snapshot) return;
-    this.#rememberGone(snapshot);
+    if (snapshot.partial !== true) this.#rememberGone(snapshot);
     this.#policies = new PolicySet(snapshot.policies, this.#policies, snapshot.clusterPolicies);
     const { namespace, labels, ports } = snapshot.self;
     const policy = this.#policies.forPod({

@@ -35,6 +35,8 @@ export interface Snapshot {
   readonly policies: readonly NetworkPolicy[];
   readonly clusterPolicies: readonly ClusterPolicy[];
   readonly directory: Directory;
+  /** The source tells only what was asked about: that a pod is missing says nothing about it. False where it is left out. */
+  readonly partial?: boolean;
 }
 
 export type EnforcementMode = 'enforce' | 'audit';

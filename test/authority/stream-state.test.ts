@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { StateMessage } from '../../src/authority-protocol/messages.ts';
-import { changedKeys, ClusterIndex } from '../../src/authority/cluster-lookup.ts';
+import { changedKeys, ClusterLookup } from '../../src/authority/cluster-lookup.ts';
 import { SelectorCache } from '../../src/authority/slice.ts';
 import {
   newStream,
@@ -24,12 +24,13 @@ const selectors = new SelectorCache();
 
 function world(contents: ClusterContents, more: Partial<World> = {}): World {
   return {
-    index: new ClusterIndex(contents),
+    lookup: new ClusterLookup(contents),
     selectors,
     networks: { pods: ['10.1.0.0/24'], services: [] },
     trust: TRUST,
     authorities: 'PEM',
     marks: new Map(),
+    gone: new Set(),
     confirmedAt: 1_000,
     ...more,
   };
@@ -182,6 +183,8 @@ t.test(
     t.strictSame(asked.effects, [{ kind: 'wake', afterMs: 20_000 }], 'nobody knows yet');
     const later = step(asked.state, LOOK, world(contents, { confirmedAt: 1_020 }), 1_020);
     t.match(sent(later.effects)?.marks, [{ uid: 'uid-late', reason: 'gone' }]);
+    const seen = world(contents, { gone: new Set(['uid-late']) });
+    t.match(sent(step(asked.state, LOOK, seen, 1_001).effects)?.marks, [{ uid: 'uid-late' }], 'it saw it go');
     const stale = step(asked.state, LOOK, world(contents, { confirmedAt: 1_000 }), 9_000);
     t.equal(sent(stale.effects), undefined, 'a replica without news knows nothing about who came since');
     t.end();

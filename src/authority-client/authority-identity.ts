@@ -1,0 +1,78 @@
+import type { Mark } from '../authority-protocol/messages.ts';
+import { IdentityKeeper } from '../identity/identity-keeper.ts';
+import { IdentityState } from '../identity/identity-state.ts';
+import type { OwnKey } from '../identity/keys.ts';
+import { parseTrustBundle } from '../identity/trust.ts';
+import { TrustInForce } from '../identity/trust-in-force.ts';
+import type { ProvenIdentity, Verification } from '../identity/verify.ts';
+
+/** A mark counts for that long beyond now, seconds: nothing is issued to a pod that is gone. */
+const GONE_AHEAD = 60;
+
+/** The identity that an authority signs for this pod, and the trust that it tells of. */
+export class AuthorityIdentity extends IdentityKeeper {
+  readonly key: OwnKey;
+  readonly #onPeer: (peer: ProvenIdentity) => void;
+  #jwt: string | undefined;
+  #trust: { readonly text: string; readonly inForce: TrustInForce } | undefined;
+
+  /** @param onPeer told of every peer whose token is believed */
+  constructor(key: OwnKey, onPeer: (peer: ProvenIdentity) => void) {
+    super();
+    this.fail('the authority has not given an identity yet');
+    this.key = key;
+    this.#onPeer = onPeer;
+  }
+
+  /** The identity as the authority signed it; undefined past its end. */
+  get jwt(): string | undefined {
+    return this.credentials() === undefined ? undefined : this.#jwt;
+  }
+
+  /** Nothing is held here: the link ends with its source. */
+  close(): void {}
+
+  /** Takes an identity with the trust bundle of its moment. What cannot be used is a problem and changes nothing. */
+  accept(jwt: string, trust: object): void {
+    const before = this.#trust;
+    const inForce = this.#trustOf(trust);
+    this.replace(
+      () => {
+        const state = new IdentityState(jwt, this.key, inForce, Date.now() / 1000);
+        this.#jwt = jwt;
+        return state;
+      },
+      this.#trust === before ? undefined : inForce,
+    );
+  }
+
+  /** Takes a trust bundle. Throws a `UserError` when it is none. */
+  trustIn(trust: object): void {
+    const before = this.#trust;
+    const inForce = this.#trustOf(trust);
+    const own = this.#jwt;
+    if (this.#trust === before || own === undefined) return;
+    this.replace(() => new IdentityState(own, this.key, inForce, Date.now() / 1000), inForce);
+  }
+
+  /** Kills tokens of pods that are gone or have another key. */
+  mark(marks: readonly Mark[]): void {
+    const latest = Math.ceil(Date.now() / 1000) + GONE_AHEAD;
+    for (const { uid, notBefore } of marks) this.revokeBefore(uid, Math.min(notBefore, latest));
+  }
+
+  override verify(token: Uint8Array): Verification {
+    const verified = super.verify(token);
+    if ('identity' in verified) this.#onPeer(verified.identity);
+    return verified;
+  }
+
+  #trustOf(trust: object): TrustInForce {
+    const text = JSON.stringify(trust);
+    if (this.#trust?.text !== text) {
+      const bundle = parseTrustBundle(text, "the authority's trust bundle");
+      this.#trust = { text, inForce: new TrustInForce(bundle, this.revocations) };
+    }
+    return this.#trust.inForce;
+  }
+}

@@ -1,0 +1,209 @@
+import {
+  encodeServerMessage,
+  parseClientMessage,
+  type ServerMessage,
+} from '../authority-protocol/messages.ts';
+import { API_VERSION } from '../authority-protocol/limits.ts';
+import { changedKeys, ClusterLookup } from './cluster-lookup.ts';
+import type { ClusterFeed } from './kube-access.ts';
+import { networksOf } from './networks.ts';
+import { RateLimit } from './rate-limit.ts';
+import { SelectorCache } from './slice.ts';
+import { newStream, step, type StreamEvent, type StreamState, type World } from './stream-state.ts';
+
+const ALIVE_MS = 5_000;
+/** How long a stream waits for a pod that this replica has not heard of. */
+const UNKNOWN_POD_MS = 15_000;
+/** What may wait for a sidecar that does not read, bytes. */
+const MOST_WAITING = 16 << 20;
+/** How many objects stand in one line: a line has a bound, a slice has a larger one. */
+const OBJECTS_PER_LINE = 500;
+
+/** How many pods that left are remembered; of older ones the age of their tokens tells. */
+const MOST_GONE = 65_536;
+
+/** The other end of a stream: an HTTP/2 stream, or a test. */
+export interface StreamPort {
+  /** Sends a line. @returns bytes that wait to be sent */
+  write(line: string): number;
+  /** Ends the stream; why is for the log and for the next attempt's answer. */
+  end(code: string): void;
+}
+
+interface Open {
+  state: StreamState;
+  readonly port: StreamPort;
+  readonly openedAt: number;
+  wake: NodeJS.Timeout | undefined;
+}
+
+export interface StreamsOptions {
+  readonly feed: ClusterFeed;
+  readonly release: string;
+  /** What changes with the keys: trust bundle, certificates of authorities, marks of second keys. */
+  readonly trust: () => object;
+  readonly authorities: () => string;
+  readonly marks: () => ReadonlyMap<string, number>;
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
+}
+
+/** All streams of this replica: steps them when the cluster, the keys or their questions change. */
+export class Streams {
+  readonly #options: StreamsOptions;
+  readonly #open = new Map<string, Open>();
+  readonly #selectors = new SelectorCache();
+  readonly #lines = new RateLimit({ burst: 2_000, perSecond: 200, names: 20_000 });
+  readonly #unsubscribe: () => void;
+  readonly #alive: NodeJS.Timeout;
+  #contents: World['lookup']['contents'] | undefined;
+  #lookup: ClusterLookup | undefined;
+  #networks: World['networks'] = { pods: [], services: [] };
+  readonly #gone = new Set<string>();
+  #draining = false;
+
+  constructor(options: StreamsOptions) {
+    this.#options = options;
+    this.#unsubscribe = options.feed.subscribe(() => this.#follow());
+    this.#alive = setInterval(() => this.#tellAlive(), ALIVE_MS).unref();
+    this.#follow();
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** undefined until the whole cluster was seen. */
+  get lookup(): ClusterLookup | undefined {
+    return this.#lookup;
+  }
+
+  /** Opens the stream of a pod. An older one of the same pod ends. */
+  open(podUid: string, port: StreamPort): { onLine: (line: string) => void; onClose: () => void } {
+    this.#open.get(podUid)?.port.end('replaced');
+    const open: Open = { state: newStream(podUid), port, openedAt: this.#now(), wake: undefined };
+    this.#open.set(podUid, open);
+    this.#write(open, { type: 'hello', version: API_VERSION, release: this.#options.release });
+    this.#step(open, { kind: 'changed', keys: undefined });
+    if (this.#draining) this.#write(open, { type: 'bye' });
+    return {
+      onLine: (line) => this.#hear(open, line),
+      onClose: () => {
+        clearTimeout(open.wake);
+        if (this.#open.get(podUid) === open) this.#open.delete(podUid);
+      },
+    };
+  }
+
+  /** Trust, certificates or marks have changed: every stream is looked at. */
+  refresh(): void {
+    for (const open of [...this.#open.values()]) this.#step(open, { kind: 'changed', keys: undefined });
+  }
+
+  /** Tells every sidecar to go elsewhere. */
+  drain(): void {
+    this.#draining = true;
+    for (const open of [...this.#open.values()]) this.#write(open, { type: 'bye' });
+  }
+
+  close(): void {
+    this.#unsubscribe();
+    clearInterval(this.#alive);
+    for (const open of [...this.#open.values()]) open.port.end('closing');
+  }
+
+  #follow(): void {
+    const contents = this.#options.feed.state?.contents;
+    if (contents === undefined || contents === this.#contents) return;
+    const keys = changedKeys(this.#contents, contents);
+    const first = this.#contents === undefined;
+    for (const { pod } of this.#contents?.pods ?? []) this.#gone.add(pod.uid);
+    for (const { pod } of contents.pods) this.#gone.delete(pod.uid);
+    for (const uid of this.#gone) {
+      if (this.#gone.size <= MOST_GONE) break;
+      this.#gone.delete(uid);
+    }
+    this.#contents = contents;
+    this.#lookup = new ClusterLookup(contents);
+    if (first || keys.has('networks')) this.#networks = networksOf(contents);
+    for (const open of [...this.#open.values()]) this.#step(open, { kind: 'changed', keys });
+  }
+
+  #hear(open: Open, line: string): void {
+    const { podUid } = open.state;
+    if (!this.#lines.take(podUid, performance.now() / 1000)) return open.port.end('too-many-requests');
+    const message = parseClientMessage(line);
+    if (typeof message === 'string') return open.port.end('malformed');
+    if (message?.type === 'ask') this.#step(open, { kind: 'asked', ...message });
+  }
+
+  #step(open: Open, event: StreamEvent): void {
+    const { feed, trust, authorities, marks } = this.#options;
+    if (this.#lookup === undefined) return;
+    const now = this.#now() / 1000;
+    const world: World = {
+      lookup: this.#lookup,
+      selectors: this.#selectors,
+      networks: this.#networks,
+      trust: trust(),
+      authorities: authorities(),
+      marks: marks(),
+      gone: this.#gone,
+      confirmedAt: (feed.confirmedAt ?? 0) / 1000,
+    };
+    const { state, effects } = step(open.state, event, world, now);
+    open.state = state;
+    for (const effect of effects) {
+      if (effect.kind === 'end') open.port.end(effect.code);
+      else if (effect.kind === 'send') this.#send(open, effect.message);
+      else {
+        clearTimeout(open.wake);
+        const again = (): void => this.#step(open, { kind: 'changed', keys: undefined });
+        open.wake = setTimeout(again, effect.afterMs).unref();
+      }
+    }
+  }
+
+  #send(open: Open, message: ServerMessage & { type: 'state' }): void {
+    const { set } = message;
+    for (let from = 0; ; from += OBJECTS_PER_LINE) {
+      const rest = from + OBJECTS_PER_LINE < set.length;
+      const part = set.slice(from, from + OBJECTS_PER_LINE);
+      // Everything else stands in the first line, so that a reader adds up from there.
+      this.#write(
+        open,
+        from === 0
+          ? { ...message, set: part, more: rest }
+          : {
+              type: 'state',
+              reset: false,
+              more: rest,
+              self: message.self,
+              set: part,
+              remove: [],
+              answered: [],
+              marks: [],
+            },
+      );
+      if (!rest) return;
+    }
+  }
+
+  #write(open: Open, message: ServerMessage): void {
+    if (open.port.write(encodeServerMessage(message)) > MOST_WAITING) open.port.end('too-slow');
+  }
+
+  #tellAlive(): void {
+    const at = this.#now();
+    const view = this.#options.feed.confirmedAt;
+    for (const open of [...this.#open.values()]) {
+      if (open.state.told.objects.size === 0 && at - open.openedAt > UNKNOWN_POD_MS)
+        open.port.end('pod-gone');
+      else if (view !== undefined) this.#write(open, { type: 'alive', at, view });
+    }
+  }
+
+  #now(): number {
+    return this.#options.now?.() ?? Date.now();
+  }
+}

@@ -1,0 +1,129 @@
+import { ephemeralRefusals } from '../inject/ephemeral.ts';
+import { grantsOf } from '../inject/grants.ts';
+import { injectPod, type InjectNamespace } from '../inject/inject-pod.ts';
+import type { Pod } from '../inject/pod.ts';
+import type { InjectSettings } from '../inject/settings.ts';
+
+/** What the API server asks (`admission.k8s.io/v1`), as far as it matters here. */
+export interface AdmissionRequest {
+  readonly uid: string;
+  readonly namespace: string;
+  readonly operation: string;
+  readonly subResource: string;
+  readonly dryRun: boolean;
+  readonly pod: Pod;
+  readonly oldPod: Pod | undefined;
+}
+
+/** How a review came out; the word is the metric's label. */
+export type ReviewOutcome = 'injected' | 'skipped' | 'refused' | 'passed';
+
+export interface Review {
+  readonly outcome: ReviewOutcome;
+  /** Why not injected, or what is wrong. */
+  readonly reasons: readonly string[];
+  /** The `AdmissionReview` to answer with. */
+  readonly answer: object;
+}
+
+type Json = Record<string, unknown>;
+
+/**
+ * Reads an `AdmissionReview`.
+ * @returns what is wrong with it, as a text, when it is none that this webhook can be asked
+ */
+export function decodeReview(body: unknown): AdmissionRequest | string {
+  if (!isObject(body) || body['kind'] !== 'AdmissionReview' || body['apiVersion'] !== 'admission.k8s.io/v1')
+    return 'the body is no AdmissionReview of admission.k8s.io/v1';
+  const request = body['request'];
+  if (!isObject(request) || typeof request['uid'] !== 'string' || request['uid'].length > 128)
+    return 'request.uid is missing';
+  const { uid, namespace, operation, resource, object, oldObject, subResource, dryRun } = request;
+  if (!isObject(resource) || resource['group'] !== '' || resource['resource'] !== 'pods')
+    return 'request.resource is not pods';
+  if (typeof namespace !== 'string' || typeof operation !== 'string')
+    return 'request.namespace or operation is missing';
+  if (!isPod(object)) return 'request.object is no Pod';
+  return {
+    uid,
+    namespace,
+    operation,
+    subResource: typeof subResource === 'string' ? subResource : '',
+    dryRun: dryRun === true,
+    pod: object,
+    oldPod: isPod(oldObject) ? oldObject : undefined,
+  };
+}
+
+/** What to answer: a patch, a refusal with every reason, or nothing to object. */
+export function answerReview(
+  request: AdmissionRequest,
+  namespace: InjectNamespace,
+  settings: InjectSettings,
+  release: string,
+): Review {
+  const { uid, pod, oldPod } = request;
+  if (request.subResource === 'ephemeralcontainers') {
+    const problems = ephemeralRefusals(pod, oldPod, settings, grantsOf(namespace.annotations).grants);
+    return problems.length === 0
+      ? { outcome: 'passed', reasons: [], answer: response(uid, { allowed: true }) }
+      : refused(uid, problems);
+  }
+  if (request.operation !== 'CREATE' || request.subResource !== '')
+    return { outcome: 'passed', reasons: [], answer: response(uid, { allowed: true }) };
+  const result = injectPod(pod, namespace, settings, release);
+  if (result.outcome === 'refused') return refused(uid, result.problems);
+  if (result.outcome === 'skipped')
+    return { outcome: 'skipped', reasons: [result.reason], answer: response(uid, { allowed: true }) };
+  return {
+    outcome: 'injected',
+    reasons: [],
+    answer: response(uid, {
+      allowed: true,
+      patchType: 'JSONPatch',
+      patch: Buffer.from(JSON.stringify(patchOf(pod, result.pod))).toString('base64'),
+    }),
+  };
+}
+
+/** RFC 6902. Whole members are replaced: what lies between two pods matters to nobody, and a difference is where bugs live. */
+function patchOf(before: Pod, after: Pod): object[] {
+  const operations: object[] =
+    before.metadata === undefined ? [{ op: 'add', path: '/metadata', value: {} }] : [];
+  for (const part of ['labels', 'annotations'] as const) {
+    const value = after.metadata?.[part];
+    if (value !== undefined) operations.push({ op: 'add', path: `/metadata/${part}`, value });
+    else if (before.metadata?.[part] !== undefined)
+      operations.push({ op: 'remove', path: `/metadata/${part}` });
+  }
+  return [...operations, { op: 'replace', path: '/spec', value: after.spec }];
+}
+
+/** Long enough for a dozen problems; the API server hands the text to whoever created the pod. */
+const MOST_TEXT = 4_000;
+
+function refused(uid: string, problems: readonly string[]): Review {
+  const text = `countersign: ${problems.join('; ')}`;
+  const message = text.length > MOST_TEXT ? `${text.slice(0, MOST_TEXT)} ...` : text;
+  return {
+    outcome: 'refused',
+    reasons: problems,
+    answer: response(uid, { allowed: false, status: { code: 403, reason: 'Forbidden', message } }),
+  };
+}
+
+function response(uid: string, answer: object): object {
+  return { apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', response: { uid, ...answer } };
+}
+
+function isPod(value: unknown): value is Pod {
+  if (!isObject(value) || (value['kind'] !== undefined && value['kind'] !== 'Pod')) return false;
+  const { spec, metadata } = value;
+  return (
+    isObject(spec) && Array.isArray(spec['containers']) && (metadata === undefined || isObject(metadata))
+  );
+}
+
+function isObject(value: unknown): value is Json {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
