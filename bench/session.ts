@@ -69,6 +69,12 @@ export class Session {
 
   async rounds(progress: Progress): Promise<void> {
     for (let round = 0; round < this.#plan.rounds; round++) {
+      if (round > 0 && Date.now() - this.#begin > this.#plan.roundsUntilMs) {
+        this.#notes.push(
+          `${this.#plan.rounds - round} of ${this.#plan.rounds} rounds: the machine was too slow for them`,
+        );
+        return progress.step('no more rounds', (this.#plan.rounds - round) * this.#plan.loads.length);
+      }
       for (const { kind, order } of this.#plan.loads) {
         for (const variant of inTurn(this.variants, round)) await this.#sample(variant, kind, round, order);
         progress.step(`round ${round + 1} of ${this.#plan.rounds}, ${kind}`);
