@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make demo` and `make test` are for everybody, the rest is for people who change Countersign.
 export PATH := $(CURDIR)/.setup:$(PATH)
 
-.PHONY: help setup native bundle image demo test kube-rig kube-rig-for-tests bench check sabotage soak clean
+.PHONY: help setup native bundle image demo test kube-rig kube-rig-for-tests bench native-sanitize check sabotage soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,6 +26,7 @@ demo: setup ## the product at work: pods as network namespaces on this machine (
 test: setup kube-rig-for-tests ## checks, unit tests, system tests in network namespaces (root), sabotage
 	@npm run --silent check
 	@node tools/test.ts $(if $(COUNTERSIGN_TEST_NO_SKIP),--no-skip)
+	@node tools/sanitize.ts
 	@node tools/sabotage.ts
 
 bench: setup ## what two sidecars cost beside HAProxy, nginx and nothing (root; ten minutes, QUICK=1: under two; BENCH="--write-docs")
@@ -38,6 +39,9 @@ kube-rig-for-tests:
 kube-rig: ## every program of a current Kubernetes and helm, built from Go modules into ~/.cache/countersign (ten minutes, once)
 	@tools/kube-rig/build.sh kube-apiserver etcd kubectl kube-controller-manager kube-scheduler kubelet kube-proxy helm
 
+native-sanitize: setup ## the addon's tests and a fuzz run under the address and undefined-behaviour sanitizers
+	@node tools/sanitize.ts
+
 check: setup ## format, lint, types, generated docs
 	@npm run --silent check
 
@@ -46,6 +50,7 @@ sabotage: setup ## breaks the product in many ways and demands that a test notic
 
 soak: setup ## the tests with fifty times the search in handshake properties
 	@COUNTERSIGN_SOAK=1 node tools/test.ts --timeout=3600
+	@node tools/sanitize.ts --valgrind
 
 clean: ## remove what setup and build made
 	@rm -rf bundle native/build node_modules tools/node/node_modules .setup .tap

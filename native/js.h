@@ -30,13 +30,16 @@ struct handle {
 
 /* --- js_values.c: from JavaScript --- */
 
+/* Tells a data path from the handles of other files. */
+extern const napi_type_tag DATA_PATH_TAG;
+
 /* Throws an Error whose code is the system's name of this errno. @returns NULL */
 napi_value throw_errno(napi_env env, int error);
 /* Throws a TypeError and is false unless exactly so many arguments came. */
 bool arguments(napi_env env, napi_callback_info info, size_t wanted, napi_value *values);
 /* NULL, and an exception is pending, unless the value is a data path that is open. */
 struct handle *handle_of(napi_env env, napi_value value);
-/* 0 for what is no number, or less than 0. */
+/* 0 for what is no number, or less than 0; at most 2^53 - 1. */
 uint64_t number(napi_env env, napi_value value);
 bool truth(napi_env env, napi_value value);
 /* The bytes of a Uint8Array, valid while it is; none when it is no Uint8Array. */

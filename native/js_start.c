@@ -74,6 +74,7 @@ static napi_value do_start(napi_env env, napi_callback_info info) {
     return throw_errno(env, error);
   }
   napi_create_external(env, handle, forget, NULL, &external);
+  napi_type_tag_object(env, external, &DATA_PATH_TAG);
   return external;
 }
 

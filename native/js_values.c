@@ -5,6 +5,9 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+/* Beyond it a double is no exact integer, and far beyond it none that a uint64_t holds. */
+static const double MOST_EXACT = 9007199254740991.0;
+
 napi_value throw_errno(napi_env env, int error) {
   const char *name = strerrorname_np(error);
   napi_throw_error(env, name == NULL ? "EUNKNOWN" : name, strerror(error));
@@ -18,9 +21,13 @@ bool arguments(napi_env env, napi_callback_info info, size_t wanted, napi_value 
   return false;
 }
 
+const napi_type_tag DATA_PATH_TAG = {0x646174612d706174, 0x636f756e74657273};
+
 struct handle *handle_of(napi_env env, napi_value value) {
   void *data = NULL;
-  if (napi_get_value_external(env, value, &data) != napi_ok || data == NULL) {
+  bool fits = false;
+  if (napi_check_object_type_tag(env, value, &DATA_PATH_TAG, &fits) != napi_ok || !fits ||
+      napi_get_value_external(env, value, &data) != napi_ok || data == NULL) {
     napi_throw_type_error(env, NULL, "not a data path");
     return NULL;
   }
@@ -35,7 +42,8 @@ struct handle *handle_of(napi_env env, napi_value value) {
 uint64_t number(napi_env env, napi_value value) {
   double read = 0;
   napi_get_value_double(env, value, &read);
-  return read > 0 ? (uint64_t)read : 0;
+  if (!(read > 0)) return 0; /* not a number is neither */
+  return read < MOST_EXACT ? (uint64_t)read : (uint64_t)MOST_EXACT;
 }
 
 bool truth(napi_env env, napi_value value) {

@@ -189,6 +189,8 @@ export interface NativeAddon {
   rawClose(raw: NativeRaw): void;
   /** Gives free memory of the C heap back to the kernel (malloc_trim(3)). */
   trimMemory(): void;
+  /** Bytes of the C heap in use: what is given out and not given back (mallinfo(3)). */
+  memoryInUse(): number;
 }
 
 /** Loads the addon that `make setup` builds. The only place that does. */

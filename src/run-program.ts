@@ -1,8 +1,10 @@
 import { type Command, CommanderError } from 'commander';
+import { endQuietlyWithoutReader } from './closed-output.ts';
 import { EXIT, UserError } from './errors.ts';
 
 /** Runs a command line to its end and sets the exit status; errors of a user's are a sentence, defects a stack. */
 export async function runProgram(program: Command): Promise<void> {
+  endQuietlyWithoutReader(process);
   try {
     await program.parseAsync();
   } catch (error) {

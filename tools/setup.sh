@@ -68,6 +68,7 @@ setup_system() {
 	need sysctl procps
 	need curl curl
 	need tcpdump tcpdump
+	need strace strace
 	install_missing
 }
 

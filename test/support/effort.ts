@@ -2,7 +2,7 @@
 const SOAK_FACTOR = 50;
 
 // oxlint-disable-next-line node/no-process-env -- the one switch that test files share
-const soaking = process.env['COUNTERSIGN_SOAK'] === '1';
+export const soaking = process.env['COUNTERSIGN_SOAK'] === '1';
 
 /** The number of runs of a property: so many ordinarily, many more in a soak run. */
 export function runs(ordinary: number): number {

@@ -1,0 +1,137 @@
+/**
+ * Builds the addon with gcc's address and undefined-behaviour sanitizers and runs its tests and its fuzz run under them, in a copy of the tree. A
+ * finding of either ends the process that runs the tests. `--valgrind` runs the fuzz test under valgrind instead, which also tells leaks and
+ * uninitialised memory, and takes minutes.
+ *
+ * detect_leaks=0: the leak sanitizer would tell of Node.js, which frees nothing at its end; test/relay/native-leaks.test.ts and valgrind look for ours.
+ */
+import { execFileSync, spawn } from 'node:child_process';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const FUZZ = 'test/relay/native-fuzz.test.ts';
+const TESTS = [FUZZ, 'test/relay/native-data-path.test.ts'];
+const SANITIZERS =
+  '-fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer';
+const TIMEOUT_MS = { sanitizers: 240_000, valgrind: 1_800_000 };
+const OPTIONS = {
+  ASAN_OPTIONS: 'detect_leaks=0:abort_on_error=1:strict_string_checks=1:detect_stack_use_after_return=1',
+  UBSAN_OPTIONS: 'print_stacktrace=1',
+};
+/** How both name a finding. */
+const FINDING = /ERROR: AddressSanitizer|runtime error:|DEADLYSIGNAL/;
+
+const root = join(import.meta.dirname, '..');
+const tree = mkdtempSync(join(tmpdir(), 'countersign-sanitize-'));
+process.once('exit', () => rmSync(tree, { recursive: true, force: true }));
+process.once('SIGINT', () => process.exit(130));
+
+for (const part of ['src', 'test', 'native', 'package.json', 'tsconfig.json']) {
+  cpSync(join(root, part), join(tree, part), { recursive: true });
+}
+for (const part of ['node_modules', '.setup']) symlinkSync(join(root, part), join(tree, part));
+
+process.exitCode = process.argv.includes('--valgrind') ? await underValgrind() : await underSanitizers();
+
+async function underSanitizers(): Promise<number> {
+  build(SANITIZERS);
+  const libraries = ['libasan.so', 'libubsan.so'].map((name) =>
+    execFileSync('gcc', [`-print-file-name=${name}`], { encoding: 'utf8' }).trim(),
+  );
+  if (!libraries.every((file) => file.startsWith('/'))) {
+    say(
+      'gcc has no sanitizer libraries here: install libasan and libubsan of its version (Debian: gcc brings them)',
+    );
+    return 1;
+  }
+  let failures = 0;
+  for (const file of TESTS) {
+    const from = performance.now();
+    // The long search, half a minute of it.
+    const search = file === FUZZ ? { COUNTERSIGN_SOAK: '1' } : {};
+    const environment = { ...OPTIONS, ...search, LD_PRELOAD: libraries.join(' ') };
+    const { code, output } = await run([process.execPath, file], environment, TIMEOUT_MS.sanitizers);
+    const passed = code === 0 && !FINDING.test(output);
+    say(`${passed ? 'clean ' : 'FAILED'}  ${file}  ${((performance.now() - from) / 1000).toFixed(1)} s`);
+    if (passed) continue;
+    failures++;
+    process.stdout.write(`${about(output)}\n`);
+  }
+  return failures === 0 ? 0 : 1;
+}
+
+async function underValgrind(): Promise<number> {
+  build('');
+  const report = join(tree, 'valgrind.txt');
+  const sources = new Set(readdirSync(join(root, 'native')));
+  // V8 writes the code that it runs.
+  const flags = [
+    '--smc-check=all-non-file',
+    '--leak-check=full',
+    '--show-leak-kinds=definite',
+    '--num-callers=40',
+  ];
+  const command = ['valgrind', ...flags, `--log-file=${report}`, process.execPath, FUZZ];
+  const { code, output } = await run(command, {}, TIMEOUT_MS.valgrind);
+  // A paragraph each. Ours are those whose own frame, or the one below malloc's, is of the addon: what Node.js allocates for it and never frees is not.
+  const findings = readFileSync(report, 'utf8')
+    .split(/^==\d+== *$/m)
+    .filter((paragraph) => {
+      const frames = paragraph.split('\n').filter((line) => /^==\d+== +(at|by) 0x/.test(line));
+      return frames.slice(0, 2).some((frame) => sources.has(/\((\w+\.c):\d+\)/.exec(frame)?.[1] ?? ''));
+    });
+  say(`valgrind: the fuzz run ended with ${code}, ${findings.length} findings in the addon`);
+  for (const finding of findings.slice(0, 5)) process.stdout.write(`${finding}\n`);
+  if (code !== 0) process.stdout.write(`${about(output)}\n`);
+  return code === 0 && findings.length === 0 ? 0 : 1;
+}
+
+function build(extra: string): void {
+  execFileSync(
+    'make',
+    [
+      '-B',
+      '-C',
+      join(tree, 'native'),
+      `include=${join(root, 'node_modules/node-api-headers/include')}`,
+      `extra=${extra}`,
+    ],
+    {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    },
+  );
+}
+
+function run(
+  command: readonly string[],
+  environment: Readonly<Record<string, string>>,
+  timeoutMs: number,
+): Promise<{ code: number | null; output: string }> {
+  const assignments = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+  const child = spawn('env', [...assignments, ...command], { cwd: tree, stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (output += text));
+  const timer = setTimeout(() => {
+    output += `\nended after ${timeoutMs / 1000} s`;
+    child.kill('SIGKILL');
+  }, timeoutMs);
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code) => {
+      clearTimeout(timer);
+      resolve({ code, output });
+    });
+  });
+}
+
+/** The finding, or what failed, or the end. */
+function about(output: string): string {
+  const at = [FINDING, /^ *not ok/m].map((pattern) => output.search(pattern)).find((found) => found >= 0);
+  return at === undefined ? output.slice(-3_000) : output.slice(at, at + 4_000);
+}
+
+function say(text: string): void {
+  process.stdout.write(`sanitize: ${text}\n`);
+}
