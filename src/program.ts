@@ -2,6 +2,8 @@ import type { Command } from 'commander';
 import { demoCommand } from './commands/demo.ts';
 import { identityCommand } from './commands/identity.ts';
 import { injectCommand, uninjectCommand } from './commands/inject.ts';
+import { injectorCommand } from './commands/injector.ts';
+import { installCommand, uninstallCommand } from './commands/install.ts';
 import { policyCommand } from './commands/policy.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { redirectCommand } from './commands/redirect.ts';
@@ -15,6 +17,9 @@ export function buildProgram(): Command {
     identityCommand(),
     injectCommand(),
     uninjectCommand(),
+    injectorCommand(),
+    installCommand(),
+    uninstallCommand(),
     policyCommand(),
     proxyCommand(),
     redirectCommand(),

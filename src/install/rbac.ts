@@ -45,7 +45,7 @@ const injectorCluster = (caConfigMap: string): readonly Rule[] => [
   rule('', ['namespaces'], ['get']),
   rule('', ['pods'], ['list']),
   rule('', ['configmaps'], ['create']),
-  rule('', ['configmaps'], ['get', 'update'], [caConfigMap]),
+  rule('', ['configmaps'], ['get', 'list', 'update'], [caConfigMap]),
   rule('', ['events'], ['create']),
   rule(
     'admissionregistration.k8s.io',
