@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make demo` and `make test` are for everybody, the rest is for people who change Countersign.
 export PATH := $(CURDIR)/.setup:$(PATH)
 
-.PHONY: help setup native bundle image demo test kube-rig kube-rig-for-tests bench native-sanitize check sabotage soak clean
+.PHONY: help setup native bundle image demo test kube-rig kube-rig-for-tests bench native-sanitize check sabotage soak long-test clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,7 +48,10 @@ check: setup ## format, lint, types, generated docs
 sabotage: setup ## breaks the product in many ways and demands that a test notices each
 	@node tools/sabotage.ts
 
-soak: setup ## the tests with fifty times the search in handshake properties
+soak: setup ## two sidecars under mixed load, policy changes and restarts; looks for leaks and wrong verdicts (root; ten minutes, HOURS=n)
+	@node bench/soak.ts $(if $(HOURS),--hours $(HOURS))
+
+long-test: setup ## the tests with fifty times the search in handshake properties
 	@COUNTERSIGN_SOAK=1 node tools/test.ts --timeout=3600
 	@node tools/sanitize.ts --valgrind
 

@@ -1,4 +1,4 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { cpus, release, totalmem } from 'node:os';
 import { programVersion } from '../src/version.ts';
 import type { Machine } from './result.ts';
@@ -13,17 +13,22 @@ export function machine(): Machine {
   };
 }
 
-/** Versions of everything that is measured. */
+/** Versions of everything that is measured, as far as it is installed. */
 export function versions(): Record<string, string> {
-  const haproxy = execFileSync('haproxy', ['-v'], { encoding: 'utf8' }).split('\n', 1)[0]!;
   // nginx tells its version on standard error.
-  const nginx = spawnSync('nginx', ['-v'], { encoding: 'utf8' }).stderr;
+  const said = (program: string, ...words: string[]): string => {
+    const { stdout, stderr } = spawnSync(program, words, { encoding: 'utf8' });
+    return `${stdout ?? ''}${stderr ?? ''}`;
+  };
   const revision = spawnSync('git', ['describe', '--always', '--dirty'], { encoding: 'utf8' });
-  return {
+  const found = {
     Countersign: `${programVersion()}${revision.status === 0 ? `, revision ${revision.stdout.trim()}` : ''}`,
     'Node.js': process.versions.node,
-    HAProxy: /version (\S+)/.exec(haproxy)?.[1] ?? haproxy,
-    nginx: /nginx\/(\S+)/.exec(nginx)?.[1] ?? nginx,
-    OpenSSL: execFileSync('openssl', ['version'], { encoding: 'utf8' }).split(' ')[1] ?? '',
+    HAProxy: /version (\S+)/.exec(said('haproxy', '-v'))?.[1],
+    nginx: /nginx\/(\S+)/.exec(said('nginx', '-v'))?.[1],
+    OpenSSL: /^OpenSSL (\S+)/.exec(said('openssl', 'version'))?.[1],
   };
+  return Object.fromEntries(
+    Object.entries(found).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
 }

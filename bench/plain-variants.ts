@@ -4,12 +4,22 @@ import { once } from 'node:events';
 import { PROXY_UID } from '../test/support/sidecars.ts';
 import { makeCertificates } from './certificates.ts';
 import type { Place } from './place.ts';
-import { type End, haproxySettings, type Hop, nginxSettings, pipeProgram } from './proxy-settings.ts';
+import {
+  type Certificates,
+  type End,
+  haproxySettings,
+  type Hop,
+  nginxSettings,
+  pipeProgram,
+} from './proxy-settings.ts';
 import type { Variant } from './variant.ts';
 
 const CLIENT = 'plain-client';
 const SERVER = 'plain-server';
 const APPLICATION_PORT = 9000;
+
+const NO_CERTIFICATE = { certificate: '', key: '', both: '' };
+const NO_CERTIFICATES: Certificates = { ca: '', server: NO_CERTIFICATE, client: NO_CERTIFICATE };
 
 interface Kind {
   readonly id: string;
@@ -32,7 +42,8 @@ export async function plainVariants(
   cluster.pod(CLIENT, { sidecar: false });
   for (const host of [CLIENT, SERVER]) place.quieten(host);
   const application = [await place.serve(SERVER, APPLICATION_PORT)];
-  const certificates = makeCertificates(place.folder);
+  const overTls = ['haproxy-mtls-full', 'haproxy-mtls', 'nginx-mtls'].some(wanted);
+  const certificates = overTls ? makeCertificates(place.folder) : NO_CERTIFICATES;
   const node = join(cluster.program, '.setup/node');
   const settings = (name: string, hop: Hop, text: string): string => {
     const file = join(place.folder, `${name}-${hop.listen.port}.cfg`);

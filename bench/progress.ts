@@ -2,11 +2,13 @@
 export class Progress {
   readonly #begin = performance.now();
   readonly #steps: number;
+  readonly #print: (line: string) => void;
   #done = 0;
 
   /** @param steps steps of about the same length */
-  constructor(steps: number) {
+  constructor(steps: number, print: (line: string) => void = (line) => process.stderr.write(line)) {
     this.#steps = steps;
+    this.#print = print;
   }
 
   /** So many steps are done. */
@@ -15,7 +17,7 @@ export class Progress {
     const seconds = (performance.now() - this.#begin) / 1000;
     const left = (seconds / this.#done) * (this.#steps - this.#done);
     const share = Math.round((this.#done / this.#steps) * 100);
-    process.stderr.write(`${String(share).padStart(3)} %  ${what}; about ${duration(left)} left\n`);
+    this.#print(`${String(share).padStart(3)} %  ${what}; about ${duration(left)} left\n`);
   }
 }
 

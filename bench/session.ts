@@ -33,31 +33,35 @@ export class Session {
   readonly place = new Place();
   readonly #plan: Plan;
   readonly #wanted: (id: string) => boolean;
-  readonly #sidecars = new Sidecars(this.place);
-  readonly #meter: Meter;
+  readonly sidecars: Sidecars;
+  readonly meter: Meter;
   readonly #begin = Date.now();
   readonly #samples: Sample[] = [];
   readonly #problems: Problem[] = [];
   readonly #notes: string[] = [];
   readonly #failures = new Map<string, number>();
-  #variants: Variant[] = [];
+  variants: Variant[] = [];
   #memory: Memory | undefined;
   #starts: number[] = [];
 
-  /** @param wanted which variants, by id */
-  constructor(plan: Plan, wanted: (id: string) => boolean) {
+  /**
+   * @param wanted which variants, by id
+   * @param from what the sidecars run
+   */
+  constructor(plan: Plan, wanted: (id: string) => boolean, from: 'bundle' | 'source' = 'bundle') {
     this.#plan = plan;
+    this.sidecars = new Sidecars(this.place, from);
     this.#wanted = wanted;
-    this.#meter = new Meter(this.place, this.#sidecars, plan.patienceMs);
+    this.meter = new Meter(this.place, this.sidecars, plan.patienceMs);
   }
 
   /** Brings everything up. */
   async start(): Promise<void> {
     const plain = await plainVariants(this.place, this.#wanted, this.#onProblem);
-    const ours = await sidecarVariants(this.place, this.#sidecars, this.#wanted, this.#onStart);
-    this.#variants = [...plain, ...ours];
+    const ours = await sidecarVariants(this.place, this.sidecars, this.#wanted, this.#onStart);
+    this.variants = [...plain, ...ours];
     // The first connections make sessions, tickets, cookies and machine code of hot functions.
-    for (const variant of this.#variants) {
+    for (const variant of this.variants) {
       await this.#sample(variant, 'rate', -1, { kind: 'rate', seconds: 0.3, number: 32 });
     }
     this.#samples.length = 0;
@@ -66,7 +70,7 @@ export class Session {
   async rounds(progress: Progress): Promise<void> {
     for (let round = 0; round < this.#plan.rounds; round++) {
       for (const { kind, order } of this.#plan.loads) {
-        for (const variant of inTurn(this.#variants, round)) await this.#sample(variant, kind, round, order);
+        for (const variant of inTurn(this.variants, round)) await this.#sample(variant, kind, round, order);
         progress.step(`round ${round + 1} of ${this.#plan.rounds}, ${kind}`);
       }
     }
@@ -74,13 +78,13 @@ export class Session {
 
   /** First contact: each time every sidecar gets a key and a token that nobody has seen. */
   async firstContacts(progress: Progress): Promise<void> {
-    const variants = this.#variants.filter(({ id }) => FIRST.includes(id));
+    const variants = this.variants.filter(({ id }) => FIRST.includes(id));
     const pods = variants
       .filter(({ proves }) => proves)
       .flatMap(({ client, servers }) => [client, ...servers]);
     for (let round = 0; round < this.#plan.firstContacts; round++) {
       try {
-        await this.#sidecars.renew(pods);
+        await this.sidecars.renew(pods);
       } catch (error) {
         return this.#onProblem('first contact', error);
       }
@@ -93,7 +97,7 @@ export class Session {
 
   /** The same variants with a delay between their hosts. */
   async far(progress: Progress): Promise<void> {
-    const variants = this.#variants.filter(({ id }) => FAR.includes(id));
+    const variants = this.variants.filter(({ id }) => FAR.includes(id));
     const links: ImpairedLink[] = [];
     const linked = new Set<string>();
     try {
@@ -125,12 +129,12 @@ export class Session {
 
   /** Comes last: it starts sidecars anew. */
   async memory(progress: Progress): Promise<void> {
-    const variant = this.#variants.find(({ id }) => id === MEMORY);
+    const variant = this.variants.find(({ id }) => id === MEMORY);
     if (variant === undefined) return;
     try {
-      this.#memory = await measureMemory(this.place, this.#sidecars, variant, this.#plan.idleConnections);
+      this.#memory = await measureMemory(this.place, this.sidecars, variant, this.#plan.idleConnections);
       progress.step('memory');
-      this.#starts = await measureStarts(this.#sidecars, variant.client, this.#plan.starts);
+      this.#starts = await measureStarts(this.sidecars, variant.client, this.#plan.starts);
       progress.step('start');
     } catch (error) {
       this.#onProblem('memory and start', error);
@@ -145,7 +149,7 @@ export class Session {
       quick,
       machine: machine(),
       versions: versions(),
-      variants: this.#variants.map(({ id, title }) => ({ id, title })),
+      variants: this.variants.map(({ id, title }) => ({ id, title })),
       samples: this.#samples.filter(({ round }) => round >= 0),
       memory: this.#memory,
       start: this.#starts.length === 0 ? undefined : { milliseconds: this.#starts },
@@ -159,7 +163,7 @@ export class Session {
     const failures = this.#failures.get(variant.id) ?? 0;
     if (failures >= FAILURES) return;
     try {
-      this.#samples.push(await this.#meter.sample(variant, kind, round, order));
+      this.#samples.push(await this.meter.sample(variant, kind, round, order));
       this.#failures.set(variant.id, 0);
     } catch (error) {
       this.#failures.set(variant.id, failures + 1);

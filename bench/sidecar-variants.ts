@@ -7,7 +7,7 @@ const SERVICE_ADDRESS = '10.96.0.10';
 const REPLICAS = 3;
 
 /** Default deny in both directions, and what the load needs: every connection is decided by a rule, at both ends. */
-const POLICIES = `
+export const POLICIES = `
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: default-deny, namespace: demo}

@@ -6,7 +6,6 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
-  rmSync,
   symlinkSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -34,13 +33,14 @@ export class Sidecars {
   readonly #logs = new Map<string, string>();
   #issued = 0;
 
-  constructor(place: Place) {
+  /** @param from what to run: what an image carries, or this checkout's source */
+  constructor(place: Place, from: 'bundle' | 'source' = 'bundle') {
     this.#place = place;
     const copy = place.cluster.program;
     copyFileSync(join(import.meta.dirname, 'forgetful.ts'), join(copy, 'forgetful.ts'));
-    cpSync(join(ROOT, 'bundle'), join(copy, 'bundle'), { recursive: true });
+    if (from === 'bundle') cpSync(join(ROOT, 'bundle'), join(copy, 'bundle'), { recursive: true });
     this.#node = join(copy, '.setup/node');
-    this.#program = join(copy, 'bundle/sidecar.cjs');
+    this.#program = join(copy, from === 'bundle' ? 'bundle/sidecar.cjs' : 'src/main.ts');
   }
 
   /** Starts the sidecar of a pod and waits until it is ready. */
@@ -89,12 +89,12 @@ export class Sidecars {
     return this.#children.get(pod)!.pid!;
   }
 
-  /** Ends a sidecar at once. */
-  async stop(pod: string): Promise<void> {
+  /** Ends a sidecar, and waits for it. */
+  async stop(pod: string, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     const child = this.#children.get(pod)!;
     if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((resolve) => child.once('close', resolve));
-    child.kill('SIGKILL');
+    child.kill(signal);
     await ended;
   }
 
@@ -133,11 +133,6 @@ export class Sidecars {
 
   log(pod: string): string {
     return this.#logs.get(pod) ?? '';
-  }
-
-  /** Takes a pod's identity away. */
-  withdraw(pod: string): void {
-    rmSync(join(this.#place.cluster.folder, 'keys', pod, 'current'));
   }
 
   #command(mode: Mode = 'redirect'): string[] {

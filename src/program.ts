@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { authorityCommand } from './commands/authority.ts';
 import { demoCommand } from './commands/demo.ts';
 import { identityCommand } from './commands/identity.ts';
 import { injectCommand, uninjectCommand } from './commands/inject.ts';
@@ -13,6 +14,7 @@ import { programOf } from './program-frame.ts';
 /** The whole command line. */
 export function buildProgram(): Command {
   return programOf([
+    authorityCommand(),
     demoCommand(),
     identityCommand(),
     injectCommand(),

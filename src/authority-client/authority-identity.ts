@@ -29,6 +29,9 @@ export class AuthorityIdentity extends IdentityKeeper {
     return this.credentials() === undefined ? undefined : this.#jwt;
   }
 
+  /** Nothing is held here: the link ends with its source. */
+  close(): void {}
+
   /** Takes an identity with the trust bundle of its moment. What cannot be used is a problem and changes nothing. */
   accept(jwt: string, trust: object): void {
     const before = this.#trust;

@@ -1,7 +1,6 @@
 import type { PeerInterest, StateMessage } from '../authority-protocol/messages.ts';
-import { buildDirectory } from '../peers/table.ts';
 import { contentsOf } from '../sources/cluster-contents.ts';
-import { enforcementMode, MODE_KEY } from '../sources/enforcement.ts';
+import { snapshotOf } from '../sources/snapshot-of.ts';
 import type { EnforcementMode, Snapshot, Source, SourceProblem } from '../sources/source.ts';
 import { askingDirectory } from './asking-directory.ts';
 import { type Asked, Questions } from './questions.ts';
@@ -155,46 +154,25 @@ export class AuthoritySource implements Source {
   }
 
   #snapshotOf(contents: SliceContents): { snapshot: Snapshot; problems: SourceProblem[] } | undefined {
-    const { mode: processMode, now = Date.now } = this.#options;
-    const cluster = contentsOf([...contents.objects.values()]);
-    const own = cluster.pods.find(({ pod }) => `${pod.namespace}/${pod.name}` === contents.self);
-    if (own === undefined) return undefined;
+    const { mode, now = Date.now } = this.#options;
     const { networks } = contents;
-    const base = buildDirectory({
-      ...cluster,
-      podCidrs: networks.pods,
-      serviceCidrs: [{ cidrs: networks.services }],
-    });
-    const directory = askingDirectory(base, {
+    const cluster = contentsOf([...contents.objects.values()]);
+    const serviceCidrs = { kind: 'ServiceCIDR' as const, name: 'all', cidrs: networks.services };
+    const made = snapshotOf(
+      { ...cluster, serviceCidrs: [serviceCidrs] },
+      { pod: contents.self, mode, podCidrs: networks.pods },
+      (this.snapshot?.version ?? 0) + 1,
+      now(),
+    );
+    if (made === undefined) return undefined;
+    const directory = askingDirectory(made.snapshot.directory, {
       answered: contents.answered,
       networks: [...networks.pods, ...networks.services],
       ask: (address, inside) => this.#ask(address, inside),
       connected: () => this.#connected,
     });
-    const namespace = cluster.namespaces.find(({ name }) => name === own.pod.namespace);
-    const { mode, misspelt } = enforcementMode(
-      { annotations: own.annotations, labels: own.pod.labels },
-      namespace,
-      processMode,
-    );
-    const problems: SourceProblem[] = [];
-    if (misspelt !== undefined) {
-      const word = JSON.stringify(misspelt.slice(0, 60));
-      const reason = `${MODE_KEY} is ${word}, neither audit nor enforce; it counts as enforce`;
-      problems.push({ object: `pod/${contents.self}`, reason });
-    }
-    const snapshot: Snapshot = {
-      version: (this.snapshot?.version ?? 0) + 1,
-      takenAt: now(),
-      self: own.pod,
-      selfNamespaceLabels: directory.namespaceLabels(own.pod.namespace),
-      mode,
-      policies: cluster.policies,
-      clusterPolicies: cluster.clusterPolicies,
-      directory,
-      partial: true,
-    };
-    return { snapshot, problems };
+    const snapshot: Snapshot = { ...made.snapshot, directory, partial: true };
+    return { snapshot, problems: [...made.problems] };
   }
 }
 

@@ -5,6 +5,7 @@ import { ClusterWatch } from '../kube/cluster-watch.ts';
 import { Reflector, type ReflectorTiming } from '../kube/reflector.ts';
 import type { Endpoint } from '../lib/address.ts';
 import type { RotationKeeper } from '../rotation/keeper.ts';
+import { CA_CONFIG_MAP, CaPublisher } from './ca-publisher.ts';
 import { AuthorityMetrics } from './authority-metrics.ts';
 import { SHARDS } from './identity-records.ts';
 import { Issuer } from './issuer.ts';
@@ -54,6 +55,7 @@ export class Authority {
   readonly #recordWatch: Reflector<true>;
   readonly #streams: Streams;
   #server: AuthorityServer | undefined;
+  #publisher: CaPublisher | undefined;
   #bound: Endpoint | undefined;
   #timer: NodeJS.Timeout | undefined;
   #trust: { readonly text: string; readonly bundle: object } = { text: '', bundle: {} };
@@ -136,6 +138,11 @@ export class Authority {
     return this.#certificates.bundle;
   }
 
+  /** Calls whenever {@link Authority.authorities} may have changed. */
+  onAuthorities(listener: () => void): void {
+    this.#certificates.subscribe(listener);
+  }
+
   /** Makes what is not there yet and listens. Throws what cannot be had; the cluster itself is waited for. */
   async start(): Promise<void> {
     await this.#keys.start();
@@ -173,8 +180,16 @@ export class Authority {
     );
     this.#bound = await server.listen(this.#options.listen);
     this.#server = server;
+    this.#publisher = new CaPublisher({
+      feed: this.#watch,
+      bundle: () => this.#certificates.bundle,
+      objectIn: (namespace) => kubeObject(client, { kind: 'ConfigMap', namespace, name: CA_CONFIG_MAP.name }),
+      ownNamespace: this.#options.namespace,
+      onProblem: (problem) => this.#options.log.warn({ problem }, 'a shared object cannot be kept up'),
+    });
     this.#certificates.subscribe(() => {
       server.useCertificate(this.#certificates.serving);
+      this.#publisher?.look();
       this.#streams.refresh();
     });
     this.#keys.subscribe(() => this.#renew());
@@ -193,6 +208,7 @@ export class Authority {
     this.#keys.close();
     this.#certificates.close();
     this.#streams.close();
+    await this.#publisher?.close();
     await this.#server?.close();
     await Promise.all([this.#watch.close(), this.#recordWatch.close()]);
   }

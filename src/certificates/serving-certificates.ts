@@ -66,8 +66,8 @@ export class ServingCertificates {
   async start(): Promise<void> {
     await this.#keeper.start();
     await this.look();
-    this.#keeper.subscribe(() => void this.#lookAgain());
-    this.#timer = setInterval(() => void this.#lookAgain(), LOOK_MS).unref();
+    if (this.#timer === undefined) this.#keeper.subscribe(() => void this.#lookAgain());
+    this.#timer ??= setInterval(() => void this.#lookAgain(), LOOK_MS).unref();
   }
 
   close(): void {

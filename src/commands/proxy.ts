@@ -42,6 +42,21 @@ export function proxyCommand(): Command {
         '/var/run/secrets/kubernetes.io/serviceaccount/ca.crt',
       ),
     )
+    .addOption(
+      setting('--authority <urls>', 'authority: where it is, https://HOST:PORT; several separated by commas'),
+    )
+    .addOption(
+      setting(
+        '--authority-ca <file>',
+        'authority: certificates by which it is believed, PEM, read again as they are renewed',
+      ).default('/var/run/secrets/countersign/ca/ca.pem'),
+    )
+    .addOption(
+      setting(
+        '--service-account-token <file>',
+        'authority: service-account token for the audience countersign-authority',
+      ).default('/var/run/secrets/countersign/token/token'),
+    )
     .addOption(setting('--pod <namespace/name>', 'the pod that this is the sidecar of').makeOptionMandatory())
     .addOption(
       setting('--identity <kind>', 'token: signed by an issuer; psk: a pre-shared secret')

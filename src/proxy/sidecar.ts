@@ -8,6 +8,7 @@ import { Readiness } from '../observe/readiness.ts';
 import { programVersion } from '../version.ts';
 import { EXIT, messageOf, UserError } from '../errors.ts';
 import { FileIdentity } from '../identity/file-identity.ts';
+import type { IdentityKeeper } from '../identity/identity-keeper.ts';
 import { SharedSecretIdentity } from '../identity/shared-secret-identity.ts';
 import { canonicalAddress, type Endpoint } from '../lib/address.ts';
 import { printable } from '../lib/printable.ts';
@@ -19,11 +20,12 @@ import { INBOUND_PORT, OUTBOUND_PORT } from '../redirect/ports.ts';
 import { ProbeArrivals } from '../redirect/probe-arrivals.ts';
 import { NativeDataPath } from '../relay/native-data-path.ts';
 import { problemText } from '../sources/manifest-folder.ts';
+import type { Source } from '../sources/source.ts';
 import { LocalAddresses } from './local-addresses.ts';
 import { Proxy } from './proxy.ts';
 import { RedirectWatch } from './redirect-watch.ts';
 import { settleMemory } from './settle-memory.ts';
-import { type SourceFlags, sourceOf } from './source-setting.ts';
+import { authorityLinkOf, type SourceFlags, sourceOf } from './source-setting.ts';
 import { tcpProbeRoutes } from './tcp-probe.ts';
 import type { NodeTraffic } from './surroundings.ts';
 
@@ -57,8 +59,12 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const settings = settingsOf(flags);
   const log = createLog(flags.logLevel);
   const readiness = new Readiness((ready) => log.info(ready ? 'ready' : `not ready: ${readiness.text}`));
-  const source = await sourceOf(flags);
-  const identity = settings.makeIdentity();
+  const link =
+    flags.source === 'authority'
+      ? await authorityLinkOf(flags, programVersion(), (news) => log.info(news))
+      : undefined;
+  const source: Source = link?.source ?? (await sourceOf(flags));
+  const identity: SidecarIdentity = link?.identity ?? settings.makeIdentity();
   if (flags.mode !== 'nfqueue') readiness.set('queues', undefined);
   const arrivals = new ProbeArrivals();
   const watch = new RedirectWatch(arrivals, readiness, log, settings.probeIntervalMs);
@@ -174,9 +180,12 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
         source: {
           kind: flags.source,
           confirmed: source.confirmedAt === undefined ? null : new Date(source.confirmedAt).toISOString(),
+          taken: source.snapshot === undefined ? null : new Date(source.snapshot.takenAt).toISOString(),
+          version: source.snapshot?.version ?? 0,
+          ...(link === undefined ? {} : { connected: link.source.connected }),
         },
         problems: source.problems.map(problemText),
-        identity: { expires: identity.expiresAt ?? null, problem: identity.problem ?? null },
+        identity: identityStatus(identity),
         connections: proxy.connections,
         byPass: proxy.byPass,
         redirect: watch.results,
@@ -223,8 +232,10 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   await flowLog?.close();
 }
 
+type SidecarIdentity = IdentityKeeper & { start?: () => Promise<void>; close(): void };
+
 interface Settings {
-  readonly makeIdentity: () => (FileIdentity | SharedSecretIdentity) & { start?: () => Promise<void> };
+  readonly makeIdentity: () => SidecarIdentity;
   readonly metrics: Endpoint;
   readonly drainMs: number;
   readonly marks: Marks;
@@ -238,7 +249,16 @@ function settingsOf(flags: SidecarFlags): Settings {
   const { token, key, trust, psk } = flags;
   if (!/^[^/]+\/[^/]+$/.test(flags.pod)) throw new UserError(`--pod ${flags.pod}: write NAMESPACE/NAME`);
   let makeIdentity: Settings['makeIdentity'];
-  if (flags.identity === 'psk') {
+  if (flags.source === 'authority') {
+    if (token !== undefined || key !== undefined || trust !== undefined || psk !== undefined) {
+      throw new UserError(
+        '--source authority gives the identity, too: leave out --token, --key, --trust and --psk',
+      );
+    }
+    makeIdentity = () => {
+      throw new Error('the link to the authority has the identity');
+    };
+  } else if (flags.identity === 'psk') {
     if (psk === undefined) throw new UserError('--identity psk needs --psk');
     makeIdentity = () => new SharedSecretIdentity(psk);
   } else {
@@ -255,6 +275,24 @@ function settingsOf(flags: SidecarFlags): Settings {
     queues: whole('--queues', flags.queues, 1, 64),
     drainMs: seconds('--drain', flags.drain) * 1000,
     probeIntervalMs: seconds('--redirect-probe-interval', flags.redirectProbeInterval) * 1000,
+  };
+}
+
+/** What the own identity says, for whoever may open the admin socket. */
+function identityStatus(identity: SidecarIdentity): object {
+  const own = identity.state?.own;
+  return {
+    expires: identity.expiresAt ?? null,
+    problem: identity.problem ?? null,
+    ...(own === undefined
+      ? {}
+      : {
+          trustDomain: own.trustDomain,
+          serviceAccount: own.serviceAccount,
+          labels: own.labels,
+          issued: own.issuedAt,
+          issuerKey: own.issuerKeyId,
+        }),
   };
 }
 

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { messageOf, UserError } from '../errors.ts';
+import type { AuthorityLink } from '../authority-client/authority-link.ts';
 import type { EnforcementMode, Source } from '../sources/source.ts';
 
 /** The flags that say where pods and policies come from, as commander gives them. */
@@ -12,6 +13,9 @@ export interface SourceFlags {
   readonly apiServer?: string;
   readonly apiToken: string;
   readonly apiCa: string;
+  readonly authority?: string;
+  readonly authorityCa: string;
+  readonly serviceAccountToken: string;
 }
 
 /** The source that the flags ask for, not started. Throws a `UserError`. What the others need is not loaded. */
@@ -23,8 +27,6 @@ export async function sourceOf(flags: SourceFlags): Promise<Source> {
     const { FilesSource } = await import('../sources/files-source.ts');
     return new FilesSource({ ...of, folder: flags.manifests });
   }
-  if (flags.source !== 'kubernetes')
-    throw new UserError(`--source ${flags.source} is not built yet; --source files and kubernetes are`);
   const url = apiServerUrl(flags.apiServer);
   for (const [flag, file] of [
     ['--api-token', flags.apiToken],
@@ -38,6 +40,28 @@ export async function sourceOf(flags: SourceFlags): Promise<Source> {
   ]);
   const server = { url, caFile: flags.apiCa, credential: new TokenFile(flags.apiToken) };
   return new KubernetesSource({ ...of, server });
+}
+
+/**
+ * The link to the authority that `--source authority` asks for, not started: source and identity in one. Throws a `UserError`. The files may come later; that
+ * they are missing is told as a problem then.
+ */
+export async function authorityLinkOf(
+  flags: SourceFlags,
+  release: string,
+  onNews: (news: string) => void,
+): Promise<AuthorityLink> {
+  const urls = (flags.authority ?? '').split(',').filter((url) => url !== '');
+  if (urls.length === 0) throw new UserError('--source authority needs --authority https://HOST:PORT');
+  for (const url of urls) {
+    const parsed = URL.canParse(url) ? new URL(url) : undefined;
+    if (parsed?.protocol !== 'https:' || parsed.pathname !== '/') {
+      throw new UserError(`--authority ${url}: write https://HOST:PORT, several separated by commas`);
+    }
+  }
+  const { AuthorityLink } = await import('../authority-client/authority-link.ts');
+  const { authorityCa: caFile, serviceAccountToken: tokenFile, enforcement: mode } = flags;
+  return new AuthorityLink({ urls, caFile, tokenFile, mode, release, onNews });
 }
 
 function apiServerUrl(given: string | undefined): string {

@@ -50,7 +50,7 @@ export class RotationKeeper<G extends Generation> {
   /** Reads, and makes the first generation where there is none. Throws when neither can be done. */
   async start(): Promise<void> {
     await this.look();
-    this.#timer = setInterval(() => void this.#lookAgain(), LOOK_MS).unref();
+    this.#timer ??= setInterval(() => void this.#lookAgain(), LOOK_MS).unref();
   }
 
   close(): void {

@@ -11,7 +11,11 @@ import { signRequest } from '../../src/authority-protocol/request-proof.ts';
 import { generateOwnKey } from '../../src/identity/keys.ts';
 import type { Authority } from '../../src/authority/authority.ts';
 import type { AuthorityLink } from '../../src/authority-client/authority-link.ts';
-import { readFileSync } from 'node:fs';
+import { X509Certificate } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { TrustAnchors } from '../../src/authority-client/transport.ts';
+import { ServingCertificates } from '../../src/certificates/serving-certificates.ts';
+import { StoredObject } from '../support/shared-objects.ts';
 import { formatEndpoint } from '../../src/lib/address.ts';
 import { Installation } from './installation.ts';
 
@@ -302,3 +306,95 @@ t.test('authority: its public keys verify what it signs', async (t) => {
     identity: { podUid: 'uid-web' },
   });
 });
+
+t.test(
+  'authority: its certificates stand in every namespace with enrolled pods, and in no other',
+  async (t) => {
+    const { api, at } = await world(t);
+    api.put(rawNamespace('plain') as unknown as FakeObject);
+    api.put(rawPod('old', { namespace: 'plain', enrolled: false }) as unknown as FakeObject);
+    const authority = await at.authority();
+    const read = (namespace: string) =>
+      api.client().get(`/api/v1/namespaces/${namespace}/configmaps/countersign-ca`);
+    await until('they are in shop', () =>
+      read('shop').then(
+        () => true,
+        () => false,
+      ),
+    );
+    t.match(await read('shop'), { data: { 'ca.pem': authority.authorities } });
+    t.match(await read('countersign-system'), { data: { 'ca.pem': authority.authorities } });
+    t.equal(await read('plain').catch((error: { status?: number }) => error.status), 404);
+  },
+);
+
+t.test(
+  'authority: with all authorities dead, a clock three hours on refuses nobody, and five hours on everybody, with the reason',
+  async (t) => {
+    const { at } = await world(t);
+    const authority = await at.authority();
+    const [web, db] = [await at.startedLink([authority], 'web'), await at.startedLink([authority], 'db')];
+    const shown = toCompact(web.identity.jwt!);
+    await authority.close();
+    const clock = Date.now;
+    t.teardown(() => (Date.now = clock));
+    const hours = (count: number): void => {
+      Date.now = () => clock() + count * 3_600_000;
+    };
+    hours(3);
+    t.match(db.identity.verify(shown), { identity: { podName: 'web' } });
+    t.ok(web.identity.credentials(), 'and it still shows its own');
+    t.ok(db.source.snapshot, 'policy is the last one');
+    hours(5);
+    t.match(db.identity.verify(shown), { refusal: { reason: 'token-expired' } });
+    t.equal(
+      web.identity.credentials(),
+      undefined,
+      'it shows nothing, so its calls end as identity-unavailable',
+    );
+  },
+);
+
+t.test(
+  'authority: a sidecar believes it through two rotations of its certificates without a restart',
+  async (t) => {
+    const { at } = await world(t);
+    const clock = { now: Math.floor(Date.now() / 1000) };
+    const stored = new StoredObject();
+    const certificates = new ServingCertificates({
+      object: stored.handle(),
+      names: ['localhost'],
+      now: () => clock.now,
+    });
+    t.teardown(() => certificates.close());
+    await certificates.start();
+    const file = `${at.folder}/first.pem`;
+    writeFileSync(file, certificates.bundle);
+    const anchors = new TrustAnchors(file);
+    const first = certificates.bundle;
+    const issuers = new Set<string>();
+    // The file stays as it was on the first day; what connected sidecars were told carries them over.
+    for (let day = 0; day <= 2 * 92 + 2; day++) {
+      clock.now += 86_400;
+      await certificates.look();
+      const leaf = new X509Certificate(certificates.serving.certificate);
+      issuers.add(leaf.issuer);
+      const believed = (await anchors.bundle())
+        .split(/(?<=-----END CERTIFICATE-----)/)
+        .filter((pem) => pem.includes('BEGIN'))
+        .some((pem) => leaf.verify(new X509Certificate(pem).publicKey));
+      if (!believed) t.fail(`day ${day}: not believed any more`);
+      anchors.tell(certificates.bundle);
+    }
+    t.equal(issuers.size, 3, 'there were two rotations');
+    t.notOk(certificates.bundle.includes(first.trim()), 'and nothing of the first day is left');
+    const away = new TrustAnchors(file);
+    t.equal((await away.bundle()).trim(), first.trim());
+    writeFileSync(file, certificates.bundle);
+    t.match(
+      await away.bundle(),
+      certificates.bundle,
+      'who was away all the time believes by the file that followed',
+    );
+  },
+);
