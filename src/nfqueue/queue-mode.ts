@@ -18,6 +18,8 @@ import { isClosing, recoverFlows } from './recovery.ts';
 const ENDED_MS = 5_000;
 /** A connection that is younger may not be in conntrack's dump yet. */
 const YOUNG_MS = 2_000;
+/** The handshake of a connection that is older will not be asked for again. */
+const SETTLED_MS = 120_000;
 /** Packets that may wait in each queue. */
 const MAX_WAITING = 8_192;
 
@@ -104,7 +106,11 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
   const timer = setInterval(() => void poll(), ENDED_MS);
   timer.unref();
   return {
-    status: () => ({ flows: queueProxy.flows.size, queues: queueProxy.path.statistics() }),
+    status: () => ({
+      flows: queueProxy.flows.size,
+      droppedHellos: queueProxy.strangers.dropped,
+      queues: queueProxy.path.statistics(),
+    }),
     close: async () => {
       clearInterval(timer);
       await queueProxy.close();
@@ -126,7 +132,9 @@ async function endGoneFlows(proxy: QueueProxy, marks: Marks): Promise<void> {
     if (!isClosing(tcpState)) open.add(one);
   }
   for (const one of proxy.flows.values()) {
-    if (one.established && !open.has(one) && asked - one.startedAt > YOUNG_MS) proxy.end(one);
+    if (!one.established) continue;
+    if (!open.has(one) && asked - one.startedAt > YOUNG_MS) proxy.end(one);
+    else if (asked - one.startedAt > SETTLED_MS) one.settle();
   }
 }
 
