@@ -14,9 +14,11 @@ import type { InboundPass, OutboundPass, OwnedWindow, Resumption } from './resum
 export class NativeResumption implements Resumption {
   readonly #addon: NativeAddon;
   readonly #handle: Handle;
+  readonly #events: DataPathEvents;
   readonly #isClosed: () => boolean;
 
-  constructor(addon: NativeAddon, handle: Handle, isClosed: () => boolean) {
+  constructor(addon: NativeAddon, handle: Handle, events: DataPathEvents, isClosed: () => boolean) {
+    this.#events = events;
     this.#addon = addon;
     this.#handle = handle;
     this.#isClosed = isClosed;
@@ -84,6 +86,11 @@ export class NativeResumption implements Resumption {
 
   revoke(): void {
     if (!this.#isClosed()) this.#addon.revokePasses(this.#handle);
+  }
+
+  tell(): void {
+    const reports = this.#isClosed() ? undefined : this.#addon.takeReports(this.#handle);
+    if (reports !== undefined) readReports(reports, this.#events);
   }
 }
 

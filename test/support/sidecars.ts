@@ -229,7 +229,7 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
   }
 
   async countersign(name: string, ...command: string[]): Promise<Ran> {
-    return this.network.run(name, [join(this.program, 'bin/countersign'), ...command]);
+    return this.network.run(name, [join(this.program, 'bin/countersign'), ...command], { timeoutMs: 60_000 });
   }
 
   /** A Node.js program as the pod's application. Resolves when it says that it is there, on its first line. */
