@@ -15,9 +15,11 @@ import type { QueuedFlow } from './queued-flow.ts';
 import { isClosing, recoverFlows } from './recovery.ts';
 
 /** How often conntrack is asked which connections have ended. */
-const ENDED_MS = 5_000;
+const ENDED_MS = 1_000;
+/** With more flows than these only every fifth time: reading them all takes some milliseconds. */
+const MANY_FLOWS = 2_000;
 /** A connection that is younger may not be in conntrack's dump yet. */
-const YOUNG_MS = 2_000;
+const YOUNG_MS = 1_000;
 /** The handshake of a connection that is older will not be asked for again. */
 const SETTLED_MS = 120_000;
 /** Packets that may wait in each queue. */
@@ -92,8 +94,9 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
   }
   readiness.set('queues', undefined);
   let polling = false;
+  let turn = 0;
   const poll = async (): Promise<void> => {
-    if (polling) return;
+    if (polling || (turn++ % 5 !== 0 && queueProxy.flows.size > MANY_FLOWS)) return;
     polling = true;
     try {
       await endGoneFlows(queueProxy, marks);
@@ -130,6 +133,7 @@ async function endGoneFlows(proxy: QueueProxy, marks: Marks): Promise<void> {
     if (one === undefined) continue;
     if (bytes !== undefined) one.counted = { bytesIn: bytes.original, bytesOut: bytes.reply };
     if (!isClosing(tcpState)) open.add(one);
+    else if (one.established) proxy.end(one);
   }
   for (const one of proxy.flows.values()) {
     if (!one.established) continue;

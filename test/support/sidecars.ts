@@ -35,7 +35,7 @@ function readableProgram(folder: string): string {
     cpSync(join(ROOT, part), join(copy, part), { recursive: true });
   }
   mkdirSync(join(copy, 'node_modules'));
-  for (const name of ['commander', 'jose', 'lru-cache', 'pino', 'prom-client', 'yaml'])
+  for (const name of ['commander', 'jose', 'lru-cache', 'pino', 'prom-client', 'undici', 'yaml'])
     copyPackage(copy, name);
   cpSync(
     execFileSync('readlink', ['-f', join(ROOT, '.setup/node')], { encoding: 'utf8' }).trim(),
