@@ -6,6 +6,7 @@ import { injectCommand, uninjectCommand } from './commands/inject.ts';
 import { policyCommand } from './commands/policy.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { redirectCommand } from './commands/redirect.ts';
+import { statusCommand } from './commands/status.ts';
 import { versionCommand } from './commands/version.ts';
 import { programOf } from './program-frame.ts';
 
@@ -20,6 +21,7 @@ export function buildProgram(): Command {
     policyCommand(),
     proxyCommand(),
     redirectCommand(),
+    statusCommand(),
     versionCommand(),
   ]);
 }
