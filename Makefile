@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make demo` and `make test` are for everybody, the rest is for people who change Countersign.
 export PATH := $(CURDIR)/.setup:$(PATH)
 
-.PHONY: help setup native bundle image demo test kube-rig kube-rig-for-tests bench native-sanitize check sabotage soak long-test clean
+.PHONY: help setup native bundle image demo test test-cluster kube-rig kube-rig-for-tests bench native-sanitize check sabotage soak long-test clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,8 +36,13 @@ bench: setup ## what two sidecars cost beside HAProxy, nginx and nothing (root; 
 kube-rig-for-tests:
 	@tools/kube-rig/build.sh kube-apiserver etcd kubectl
 
-kube-rig: ## every program of a current Kubernetes and helm, built from Go modules into ~/.cache/countersign (ten minutes, once)
-	@tools/kube-rig/build.sh kube-apiserver etcd kubectl kube-controller-manager kube-scheduler kubelet kube-proxy helm
+kube-rig: ## every program of a current Kubernetes, containerd and helm, built from Go modules into ~/.cache/countersign (some 15 minutes, once)
+	@tools/kube-rig/build.sh kube-apiserver etcd kubectl kube-controller-manager kube-scheduler kubelet kube-proxy helm \
+		containerd containerd-shim-runc-v2 ctr
+
+test-cluster: setup kube-rig ## tests in a real cluster of one node on this machine (root; half a minute each)
+	@tools/setup.sh cluster
+	@node tools/test.ts --no-skip --timeout=900 --jobs=1 test/cluster/*.cluster.ts
 
 native-sanitize: setup ## the addon's tests and a fuzz run under the address and undefined-behaviour sanitizers
 	@node tools/sanitize.ts

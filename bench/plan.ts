@@ -4,6 +4,8 @@ import type { LoadKind } from './result.ts';
 /** How much a run does. */
 export interface Plan {
   readonly rounds: number;
+  /** No round begins later than this after the start of the run, in milliseconds. */
+  readonly roundsUntilMs: number;
   readonly loads: readonly { readonly kind: LoadKind; readonly order: LoadOrder }[];
   readonly farRounds: number;
   readonly far: LoadOrder;
@@ -30,6 +32,7 @@ function loads(seconds: number): Plan['loads'] {
 /** Ten minutes. */
 export const FULL: Plan = {
   rounds: 8,
+  roundsUntilMs: 9 * 60_000,
   loads: loads(1),
   farRounds: 3,
   far: { kind: 'connect', seconds: 3, number: 20 },
@@ -42,6 +45,7 @@ export const FULL: Plan = {
 /** A minute and a half. */
 export const QUICK: Plan = {
   rounds: 2,
+  roundsUntilMs: 60_000,
   loads: loads(0.4),
   farRounds: 1,
   far: { kind: 'connect', seconds: 2, number: 8 },

@@ -56,6 +56,7 @@ async function measure(plan: Plan): Promise<BenchResult> {
     const steps = plan.rounds * plan.loads.length + plan.farRounds + Math.floor(plan.firstContacts / 5) + 2;
     const progress = new Progress(steps);
     await session.rounds(progress);
+    await session.queuedPackets();
     await session.firstContacts(progress);
     await session.far(progress);
     await session.memory(progress);

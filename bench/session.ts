@@ -4,6 +4,7 @@ import { Meter } from './measure.ts';
 import { measureMemory, measureStarts } from './memory.ts';
 import { Place } from './place.ts';
 import { plainVariants } from './plain-variants.ts';
+import { queuedAt } from './queued-packets.ts';
 import { inTurn, type Plan } from './plan.ts';
 import type { Progress } from './progress.ts';
 import type { BenchResult, LoadKind, Memory, Problem, Sample } from './result.ts';
@@ -42,6 +43,7 @@ export class Session {
   readonly #failures = new Map<string, number>();
   variants: Variant[] = [];
   #memory: Memory | undefined;
+  #queuedPackets: number | undefined;
   #starts: number[] = [];
 
   /**
@@ -69,10 +71,32 @@ export class Session {
 
   async rounds(progress: Progress): Promise<void> {
     for (let round = 0; round < this.#plan.rounds; round++) {
+      if (round > 0 && Date.now() - this.#begin > this.#plan.roundsUntilMs) {
+        this.#notes.push(
+          `${this.#plan.rounds - round} of ${this.#plan.rounds} rounds: the machine was too slow for them`,
+        );
+        return progress.step('no more rounds', (this.#plan.rounds - round) * this.#plan.loads.length);
+      }
       for (const { kind, order } of this.#plan.loads) {
         for (const variant of inTurn(this.variants, round)) await this.#sample(variant, kind, round, order);
         progress.step(`round ${round + 1} of ${this.#plan.rounds}, ${kind}`);
       }
+    }
+  }
+
+  /** How many packets of a connection the dearer side of the nfqueue mode takes from its queues. */
+  async queuedPackets(): Promise<void> {
+    const variant = this.variants.find(({ id }) => id === 'countersign-nfqueue');
+    if (variant === undefined) return;
+    try {
+      const hosts = [variant.client, ...variant.servers];
+      const before = await queuedAt(this.place, hosts);
+      const order: LoadOrder = { kind: 'connect', seconds: 10, number: 200 };
+      const { connections } = await this.meter.sample(variant, 'connect', -1, order);
+      const after = await queuedAt(this.place, hosts);
+      this.#queuedPackets = Math.max(...after.map((count, at) => (count - before[at]!) / connections));
+    } catch (error) {
+      this.#onProblem('packets queued', error);
     }
   }
 
@@ -153,7 +177,7 @@ export class Session {
       samples: this.#samples.filter(({ round }) => round >= 0),
       memory: this.#memory,
       start: this.#starts.length === 0 ? undefined : { milliseconds: this.#starts },
-      queuedPackets: undefined,
+      queuedPackets: this.#queuedPackets,
       problems: this.#problems,
       notes: this.#notes,
     };

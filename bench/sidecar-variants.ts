@@ -123,8 +123,8 @@ async function behindService(place: Place, sidecars: Sidecars, id: string): Prom
 
 /** Makes a pod. @returns its address */
 function pod(place: Place, name: string, role: string, { mode, fastOpen = false }: Kind): string {
-  const labels = { role, ...(mode === 'nfqueue' ? { 'countersign.io/data-path': 'nfqueue' } : {}) };
-  const { four } = place.cluster.pod(name, { labels });
+  const carrier = mode === 'nfqueue' ? mode : 'redirect';
+  const { four } = place.cluster.pod(name, { labels: { role }, mode: carrier });
   place.quieten(name);
   // Both sides, as an administrator would set it; otherwise the kernel's default, which is the client side alone.
   if (fastOpen) place.cluster.network.sysctl(name, 'net.ipv4.tcp_fastopen', '3');

@@ -59,13 +59,16 @@ export class Sidecars {
     const flags = [
       ...['--manifests', manifests, '--pod', `demo/${pod}`, '--trust', join(folder, 'trust/trust.jwks')],
       ...['--token', join(keys, 'token.jwt'), '--key', join(keys, 'key.jwk')],
-      ...(mode === 'nfqueue' ? ['--mode', mode] : []),
+      ...(mode === 'nfqueue'
+        ? ['--mode', mode, '--flow-state', join(this.#place.writable, `${pod}.flows`)]
+        : []),
     ];
     const begin = performance.now();
     const child = network.start(
       pod,
       [...this.#command(mode), 'proxy', ...flags],
-      mode === 'nfqueue' ? undefined : PROXY_UID,
+      PROXY_UID,
+      mode === 'nfqueue' ? ['net_admin', 'net_raw'] : [],
     );
     this.#children.set(pod, child);
     this.#logs.set(pod, '');

@@ -168,6 +168,18 @@ static napi_value do_revoke(napi_env env, napi_callback_info info) {
   return data_path_command(handle->path, &recall) ? NULL : throw_errno(env, ENOMEM);
 }
 
+/* takeReports(handle) -> what would be delivered soon, or undefined */
+static napi_value do_take_reports(napi_env env, napi_callback_info info) {
+  napi_value value;
+  struct handle *handle;
+  if (!arguments(env, info, 1, &value) || (handle = handle_of(env, value)) == NULL) return NULL;
+  struct report *reports = NULL;
+  size_t count = data_path_take_reports(handle->path, &reports);
+  napi_value taken = count == 0 ? NULL : js_reports(env, reports, count);
+  free(reports);
+  return taken;
+}
+
 /* mac(key, context, bytes, accelerated) -> 16 bytes; for tests, which hold it to node:crypto */
 static napi_value do_mac(napi_env env, napi_callback_info info) {
   napi_value values[4];
@@ -193,6 +205,6 @@ static const napi_property_descriptor functions[] = {
     JS_FUNCTION("openSession", do_open_session),   JS_FUNCTION("closeSession", do_close_session),
     JS_FUNCTION("useCounter", do_use_counter),     JS_FUNCTION("passOutbound", do_pass_outbound),
     JS_FUNCTION("passInbound", do_pass_inbound),   JS_FUNCTION("revokePasses", do_revoke),
-    JS_FUNCTION("mac", do_mac),
+    JS_FUNCTION("takeReports", do_take_reports),   JS_FUNCTION("mac", do_mac),
 };
 const struct js_exports js_resumption_exports = JS_EXPORTS(functions);

@@ -166,6 +166,8 @@ export interface NativeAddon {
     token: Uint8Array,
   ): boolean;
   revokePasses(path: NativeDataPath): void;
+  /** The reports that would be delivered soon. */
+  takeReports(path: NativeDataPath): Float64Array | undefined;
   /** The addon's own MAC, for tests. `accelerated`: with the processor's instructions, where it has them. */
   mac(key: Uint8Array, context: string, bytes: Uint8Array, accelerated: boolean): Uint8Array;
 

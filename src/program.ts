@@ -3,6 +3,8 @@ import { authorityCommand } from './commands/authority.ts';
 import { demoCommand } from './commands/demo.ts';
 import { identityCommand } from './commands/identity.ts';
 import { injectCommand, uninjectCommand } from './commands/inject.ts';
+import { injectorCommand } from './commands/injector.ts';
+import { installCommand, uninstallCommand } from './commands/install.ts';
 import { policyCommand } from './commands/policy.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { redirectCommand } from './commands/redirect.ts';
@@ -18,6 +20,9 @@ export function buildProgram(): Command {
     identityCommand(),
     injectCommand(),
     uninjectCommand(),
+    injectorCommand(),
+    installCommand(),
+    uninstallCommand(),
     policyCommand(),
     proxyCommand(),
     redirectCommand(),

@@ -4,6 +4,7 @@
 #   setup.sh node      Node.js 24: the machine's own, else the one in tools/node
 #   setup.sh packages  npm packages, exactly as locked, without install scripts
 #   setup.sh native    the native addon, with the C compiler that is there
+#   setup.sh cluster   Debian packages of the cluster tests (root)
 #   setup.sh system    Debian packages that the demo and the system tests use (root)
 #   setup.sh bench     Debian packages that `make bench` compares with (root)
 set -eu
@@ -90,6 +91,15 @@ setup_bench() {
 	install_missing
 }
 
+setup_cluster() {
+	missing=
+	need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
+	need runc runc
+	need openssl openssl
+	[ -x /usr/lib/cni/bridge ] || missing="$missing containernetworking-plugins"
+	install_missing
+}
+
 # Installs what `need` found missing.
 install_missing() {
 	[ -z "$missing" ] && return
@@ -108,5 +118,6 @@ packages) setup_packages ;;
 native) setup_native ;;
 system) setup_system ;;
 bench) setup_bench ;;
-*) fail "usage: setup.sh node|packages|native|system|bench" ;;
+cluster) setup_cluster ;;
+*) fail "usage: setup.sh node|packages|native|system|bench|cluster" ;;
 esac

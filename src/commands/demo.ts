@@ -1,6 +1,5 @@
 import { Command } from 'commander';
 import { setting } from '../config.ts';
-import { UserError } from '../errors.ts';
 
 /** `countersign demo`. */
 export function demoCommand(): Command {
@@ -18,10 +17,15 @@ export function demoCommand(): Command {
     )
     .addOption(setting('--manifests <dir>', "play with an own copy of the checkout's manifests/demo"))
     .addOption(setting('--keep', 'leave the pods up until Ctrl-C').default(false))
-    .action(async (flags: { mode: string; output: 'text' | 'json'; manifests?: string; keep: boolean }) => {
-      if (flags.mode !== 'redirect')
-        throw new UserError(`--mode ${flags.mode} is not built yet; --mode redirect is`);
-      const { playDemo } = await import('../demo/demo.ts');
-      await playDemo(flags);
-    });
+    .action(
+      async (flags: {
+        mode: 'redirect' | 'nfqueue';
+        output: 'text' | 'json';
+        manifests?: string;
+        keep: boolean;
+      }) => {
+        const { playDemo } = await import('../demo/demo.ts');
+        await playDemo(flags);
+      },
+    );
 }

@@ -16,14 +16,18 @@ export interface InjectFlags {
   readonly memoryRequest: string;
   readonly memoryLimit: string;
   readonly drain: string;
-  readonly logLevel: InjectSettings['logLevel'];
+  readonly sidecarLogLevel: InjectSettings['logLevel'];
 }
 
 /** The flags by which an installation says what its sidecars are like. */
-export function injectSettingsFlags(command: Command): Command {
+export function injectSettingsFlags(
+  command: Command,
+  defaults: { readonly image?: string; readonly authority?: string } = {},
+): Command {
   const d = DEFAULT_SETTINGS;
+  const image = setting('--image <image>', 'image of sidecar and init step');
   return command
-    .addOption(setting('--image <image>', 'image of sidecar and init step').makeOptionMandatory())
+    .addOption(defaults.image === undefined ? image.makeOptionMandatory() : image.default(defaults.image))
     .addOption(
       setting(
         '--image-pull-policy <policy>',
@@ -37,7 +41,7 @@ export function injectSettingsFlags(command: Command): Command {
     )
     .addOption(
       setting('--authority <url>', 'the authority, as sidecars reach it').default(
-        'https://countersign-authority.countersign-system.svc:14443',
+        defaults.authority ?? 'https://countersign-authority.countersign-system.svc:14443',
       ),
     )
     .addOption(
@@ -67,7 +71,7 @@ export function injectSettingsFlags(command: Command): Command {
       ),
     )
     .addOption(
-      setting('--log-level <level>', 'of the sidecars: debug, info, warn or error')
+      setting('--sidecar-log-level <level>', 'of the sidecars: debug, info, warn or error')
         .choices(['debug', 'info', 'warn', 'error'])
         .default(d.logLevel),
     );
@@ -78,10 +82,18 @@ export function injectSettingsFlags(command: Command): Command {
  * @throws UserError naming flag, value and remedy
  */
 export function injectSettingsOf(flags: InjectFlags): InjectSettings {
-  const { proxyUid, caConfigmap, drain, imagePullPolicy, ...rest } = flags;
+  const { proxyUid, caConfigmap, drain } = flags;
   const settings: InjectSettings = {
-    ...rest,
-    imagePullPolicy,
+    image: flags.image,
+    authority: flags.authority,
+    audience: flags.audience,
+    nodeTraffic: flags.nodeTraffic,
+    classic: flags.classic,
+    cpuRequest: flags.cpuRequest,
+    memoryRequest: flags.memoryRequest,
+    memoryLimit: flags.memoryLimit,
+    logLevel: flags.sidecarLogLevel,
+    imagePullPolicy: flags.imagePullPolicy,
     caConfigMap: caConfigmap,
     proxyUid: Number(proxyUid),
     drainSeconds: Number(drain),

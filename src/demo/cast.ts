@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { parseAllDocuments } from 'yaml';
 import { EXIT, messageOf, UserError } from '../errors.ts';
 import { initTrustDomain, issueIdentity } from '../identity/files.ts';
 import type { FlowRecord } from '../observe/record.ts';
@@ -20,6 +21,7 @@ import { buildDirectory } from '../peers/table.ts';
 import type { Pod } from '../peers/directory.ts';
 import { DEFAULT_PROXY_UID, METRICS_PORT } from '../redirect/ports.ts';
 import { type ClusterContents, contentsOf } from '../sources/cluster-contents.ts';
+import { DATA_PATH_KEY } from '../sources/objects-pod.ts';
 import { listFolder, problemText, readManifestFile } from '../sources/manifest-folder.ts';
 import type { Report } from './report.ts';
 import { countersign, node, programFile, STATE, type World } from './world.ts';
@@ -36,12 +38,14 @@ export class Cast {
   readonly world: World;
   readonly watched = join(STATE, 'manifests');
   readonly keys = join(STATE, 'keys');
+  readonly mode: 'redirect' | 'nfqueue';
   readonly #original: string;
   #contents: ClusterContents | undefined;
 
   /** @param original folder of manifests to play with; it is copied */
-  constructor(world: World, original: string) {
+  constructor(world: World, original: string, mode: 'redirect' | 'nfqueue') {
     this.world = world;
+    this.mode = mode;
     this.#original = original;
   }
 
@@ -60,6 +64,9 @@ export class Cast {
     for (const name of readdirSync(this.#original)) {
       if (name !== 'policy.yaml')
         cpSync(join(this.#original, name), join(this.watched, name), { recursive: true });
+    }
+    if (this.mode === 'nfqueue') {
+      for (const name of readdirSync(this.watched)) announceQueues(join(this.watched, name));
     }
     for (const name of [
       'beer-0',
@@ -209,13 +216,23 @@ export class Cast {
     const labels = buildDirectory(this.#contents!).namespaceLabels(pod.namespace);
     await issueIdentity(join(this.keys, 'trust/issuer.jwk'), pod, labels, 3_600, join(this.keys, name));
     for (const file of [token, key]) chownSync(file, DEFAULT_PROXY_UID, DEFAULT_PROXY_UID);
-    const applied = await this.world.run(name, countersign('redirect', 'apply'));
+    const applied = await this.world.run(name, countersign('redirect', 'apply', '--mode', this.mode));
     if (applied.status !== 0) throw new UserError(applied.complaint.trim(), { exitCode: EXIT.failure });
     writeFileSync(this.#flowFile(name), '');
     chownSync(this.#flowFile(name), DEFAULT_PROXY_UID, DEFAULT_PROXY_UID);
     const flags = ['--source', 'files', '--manifests', this.watched, '--pod', `${NAMESPACE}/${name}`];
     const files = ['--token', token, '--key', key, '--trust', trust, '--flow-log', this.#flowFile(name)];
-    const child = this.world.start(name, countersign('proxy', ...flags, ...files), DEFAULT_PROXY_UID);
+    const queued = this.mode === 'nfqueue';
+    if (queued) {
+      chownSync(join(this.keys, name), DEFAULT_PROXY_UID, DEFAULT_PROXY_UID);
+      flags.push('--mode', 'nfqueue', '--flow-state', join(this.keys, name, 'flows'));
+    }
+    const child = this.world.start(
+      name,
+      countersign('proxy', ...flags, ...files),
+      DEFAULT_PROXY_UID,
+      queued ? ['net_admin', 'net_raw'] : [],
+    );
     child.stderr!.on('data', (chunk: Buffer) => appendFileSync(join(STATE, `${name}.log`), chunk));
     child.stdout!.resume();
   }
@@ -266,4 +283,15 @@ export class Cast {
   #flowFile(name: string): string {
     return join(STATE, `${name}.flows`);
   }
+}
+
+/** Says of every pod in a file that it takes Hellos in SYNs. */
+function announceQueues(file: string): void {
+  if (!/\.ya?ml$/.test(file)) return;
+  const documents = parseAllDocuments(readFileSync(file, 'utf8'));
+  if (!Array.isArray(documents)) return;
+  for (const document of documents) {
+    if (document.get('kind') === 'Pod') document.setIn(['metadata', 'annotations', DATA_PATH_KEY], 'nfqueue');
+  }
+  writeFileSync(file, documents.map(String).join('---\n'));
 }

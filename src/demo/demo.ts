@@ -6,6 +6,7 @@ import { Story } from './story.ts';
 import { byHand, STATE, World } from './world.ts';
 
 export interface DemoOptions {
+  readonly mode: 'redirect' | 'nfqueue';
   readonly output: 'text' | 'json';
   readonly manifests?: string;
   readonly keep: boolean;
@@ -24,7 +25,7 @@ export async function playDemo(options: DemoOptions): Promise<void> {
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal).on('SIGHUP', onSignal);
   world = World.open();
   try {
-    const cast = new Cast(world, original);
+    const cast = new Cast(world, original, options.mode);
     report.note(
       'The Beer of the Day: each pod is a network namespace with its own address, netfilter rules and sidecar; its application knows nothing of them.',
     );

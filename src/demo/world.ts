@@ -117,9 +117,16 @@ export class World {
   }
 
   /** Starts a program in a pod. It dies with the demo, however the demo dies. */
-  start(pod: string, command: readonly string[], uid?: number): ChildProcess {
+  start(
+    pod: string,
+    command: readonly string[],
+    uid?: number,
+    capabilities: readonly string[] = [],
+  ): ChildProcess {
     const user =
       uid === undefined ? [] : [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--no-new-privs'];
+    const granted = capabilities.map((name) => `+${name}`).join(',');
+    if (granted !== '') user.push(`--inh-caps=${granted}`, `--ambient-caps=${granted}`);
     // ip netns exec gives a mount namespace of its own: there the checkout appears where every user may read it.
     const script = `mount --bind "$0" ${STATE}/checkout && exec setpriv --pdeathsig=KILL "$@"`;
     const child = spawn(

@@ -7,7 +7,13 @@ import type { ApiClient } from '../kube/api-client.ts';
 import type { Endpoint } from '../lib/address.ts';
 import { EventLimit, eventOf } from './events.ts';
 import { InjectorMetrics } from './injector-metrics.ts';
-import { type AdmissionRequest, answerReview, decodeReview, type Review } from './review.ts';
+import {
+  type AdmissionRequest,
+  answerReview,
+  answerVerification,
+  decodeReview,
+  type Review,
+} from './review.ts';
 import { uninjectedPods } from './uninjected.ts';
 import { patchWebhookBundle } from './webhook-bundle.ts';
 import { WebhookServer } from './webhook-server.ts';
@@ -65,7 +71,11 @@ export class Injector {
     await certificates.start();
     this.#server = new WebhookServer({
       pair: certificates.serving,
-      routes: { '/inject': (body) => this.#review(body), '/ephemeral': (body) => this.#review(body) },
+      routes: {
+        '/inject': (body) => this.#review(body, answerReview),
+        '/ephemeral': (body) => this.#review(body, answerReview),
+        '/verify': (body) => this.#review(body, answerVerification),
+      },
       onDefect: (error) => {
         this.metrics.reviewed('failed', 0);
         log.error({ problem: messageOf(error) }, 'a review failed');
@@ -88,12 +98,12 @@ export class Injector {
     await this.#server?.close(GRACE_MS);
   }
 
-  async #review(body: unknown): Promise<object> {
+  async #review(body: unknown, answerOf: typeof answerReview): Promise<object> {
     const started = performance.now();
     const request = decodeReview(body);
     if (typeof request === 'string') throw new Error(request);
     const { settings, release, log } = this.#options;
-    const review = answerReview(request, await this.#namespace(request.namespace), settings, release);
+    const review = answerOf(request, await this.#namespace(request.namespace), settings, release);
     if (review.outcome === 'injected' && !request.dryRun)
       await this.#options.prepareNamespace(request.namespace);
     this.metrics.reviewed(review.outcome, (performance.now() - started) / 1000);

@@ -2,6 +2,7 @@ import { ephemeralRefusals } from '../inject/ephemeral.ts';
 import { grantsOf } from '../inject/grants.ts';
 import { injectPod, type InjectNamespace } from '../inject/inject-pod.ts';
 import type { Pod } from '../inject/pod.ts';
+import { verifyPod } from '../inject/verify-pod.ts';
 import type { InjectSettings } from '../inject/settings.ts';
 
 /** What the API server asks (`admission.k8s.io/v1`), as far as it matters here. */
@@ -53,6 +54,22 @@ export function decodeReview(body: unknown): AdmissionRequest | string {
     pod: object,
     oldPod: isPod(oldObject) ? oldObject : undefined,
   };
+}
+
+/** Whether the pod is still as it was injected, now that every webhook has had its turn. */
+export function answerVerification(
+  request: AdmissionRequest,
+  namespace: InjectNamespace,
+  settings: InjectSettings,
+  release: string,
+): Review {
+  const problems =
+    request.operation === 'CREATE' && request.subResource === ''
+      ? verifyPod(request.pod, namespace, settings, release)
+      : [];
+  return problems.length === 0
+    ? { outcome: 'passed', reasons: [], answer: response(request.uid, { allowed: true }) }
+    : refused(request.uid, problems);
 }
 
 /** What to answer: a patch, a refusal with every reason, or nothing to object. */

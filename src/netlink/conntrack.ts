@@ -64,6 +64,7 @@ export function encodeMark(
   options: { readonly liberal: boolean; readonly acknowledge: boolean },
   sequence: number,
 ): void {
+  checkTuple(tuple);
   writer
     .begin(MESSAGE.new, FLAG.request | (options.acknowledge ? FLAG.ack : 0), sequence)
     .netfilter(AF[tuple.family]);
@@ -82,6 +83,7 @@ export function encodeMark(
 
 /** Deletes one connection, named by the tuple of its first packet. (Without a tuple the kernel would delete all: that cannot be written here.) */
 export function encodeDelete(writer: MessageWriter, tuple: Tuple, sequence: number): void {
+  checkTuple(tuple);
   writer.begin(MESSAGE.delete, FLAG.request | FLAG.ack, sequence).netfilter(AF[tuple.family]);
   writeTuple(writer, ATTRIBUTE.original, tuple);
   writer.end();
@@ -89,6 +91,7 @@ export function encodeDelete(writer: MessageWriter, tuple: Tuple, sequence: numb
 
 /** Asks for one connection. */
 export function encodeGet(writer: MessageWriter, tuple: Tuple, sequence: number): void {
+  checkTuple(tuple);
   writer.begin(MESSAGE.get, FLAG.request | FLAG.ack, sequence).netfilter(AF[tuple.family]);
   writeTuple(writer, ATTRIBUTE.original, tuple);
   writer.end();
@@ -154,7 +157,6 @@ export function decodeConnection(message: Message): Connection | undefined {
 }
 
 function writeTuple(writer: MessageWriter, type: number, tuple: Tuple): void {
-  checkTuple(tuple);
   const four = tuple.family === 4;
   writer.nested(type, (outer) => {
     outer.nested(TUPLE.ip, (ip) =>

@@ -37,23 +37,28 @@ export class MessageWriter {
 
   /** Bytes that are no attribute. */
   raw(bytes: Uint8Array): this {
-    this.#bytes.set(bytes, this.#room(bytes.length));
+    // The place first: making room may replace the buffer.
+    const at = this.#room(bytes.length);
+    this.#bytes.set(bytes, at);
     return this;
   }
 
   u8(type: number, value: number): this {
-    this.#view.setUint8(this.#attribute(type, 1), value);
+    const at = this.#attribute(type, 1);
+    this.#view.setUint8(at, value);
     return this;
   }
 
   u16(type: number, value: number): this {
-    this.#view.setUint16(this.#attribute(type, 2), value);
+    const at = this.#attribute(type, 2);
+    this.#view.setUint16(at, value);
     return this;
   }
 
   /** In network order. */
   u32(type: number, value: number): this {
-    this.#view.setUint32(this.#attribute(type, 4), value >>> 0);
+    const at = this.#attribute(type, 4);
+    this.#view.setUint32(at, value >>> 0);
     return this;
   }
 
@@ -68,7 +73,8 @@ export class MessageWriter {
   bytes(type: number, value: Uint8Array): this {
     if (value.length > MOST_OF_ATTRIBUTE)
       throw new RangeError('an attribute of netlink has at most 65531 bytes');
-    this.#bytes.set(value, this.#attribute(type, value.length));
+    const at = this.#attribute(type, value.length);
+    this.#bytes.set(value, at);
     return this;
   }
 

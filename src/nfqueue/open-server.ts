@@ -10,6 +10,7 @@ import type { FlowEffect } from './flow-step.ts';
 import { readSynOptions } from './packets-options.ts';
 import { payloadOf, type TcpPacket, tupleOf } from './packets.ts';
 import { QueuedFlow } from './queued-flow.ts';
+import type { Strangers } from './strangers.ts';
 
 /** What becomes of a SYN with a preamble that somebody sends to this pod. */
 export type OpenedServer =
@@ -26,6 +27,7 @@ export function openServer(
   key: string,
   packet: TcpPacket,
   around: Surroundings,
+  strangers: Strangers,
   cut: (one: QueuedFlow) => void,
   now: Clock,
 ): OpenedServer {
@@ -33,6 +35,13 @@ export function openServer(
   if (options === undefined) return { kind: 'drop' };
   const tuple = tupleOf(packet);
   const { source, destination } = endpointsOf(tuple);
+  const question = {
+    hello: payloadOf(packet),
+    source: source.address,
+    admissionKeys: around.identity.admissionKeys(),
+    knowsSession: (id: Uint8Array) => around.sessions.server.find(id, now.monotonic) !== undefined,
+  };
+  if (strangers.admit(question, now.monotonic) === 'drop') return { kind: 'drop' };
   const view = around.view();
   const one = new QueuedFlow(
     key,

@@ -15,9 +15,13 @@ import type { QueuedFlow } from './queued-flow.ts';
 import { isClosing, recoverFlows } from './recovery.ts';
 
 /** How often conntrack is asked which connections have ended. */
-const ENDED_MS = 5_000;
+const ENDED_MS = 1_000;
+/** With more flows than these only every fifth time: reading them all takes some milliseconds. */
+const MANY_FLOWS = 2_000;
 /** A connection that is younger may not be in conntrack's dump yet. */
-const YOUNG_MS = 2_000;
+const YOUNG_MS = 1_000;
+/** The handshake of a connection that is older will not be asked for again. */
+const SETTLED_MS = 120_000;
 /** Packets that may wait in each queue. */
 const MAX_WAITING = 8_192;
 
@@ -90,8 +94,9 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
   }
   readiness.set('queues', undefined);
   let polling = false;
+  let turn = 0;
   const poll = async (): Promise<void> => {
-    if (polling) return;
+    if (polling || (turn++ % 5 !== 0 && queueProxy.flows.size > MANY_FLOWS)) return;
     polling = true;
     try {
       await endGoneFlows(queueProxy, marks);
@@ -104,7 +109,11 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
   const timer = setInterval(() => void poll(), ENDED_MS);
   timer.unref();
   return {
-    status: () => ({ flows: queueProxy.flows.size, queues: queueProxy.path.statistics() }),
+    status: () => ({
+      flows: queueProxy.flows.size,
+      droppedHellos: queueProxy.strangers.dropped,
+      queues: queueProxy.path.statistics(),
+    }),
     close: async () => {
       clearInterval(timer);
       await queueProxy.close();
@@ -124,9 +133,12 @@ async function endGoneFlows(proxy: QueueProxy, marks: Marks): Promise<void> {
     if (one === undefined) continue;
     if (bytes !== undefined) one.counted = { bytesIn: bytes.original, bytesOut: bytes.reply };
     if (!isClosing(tcpState)) open.add(one);
+    else if (one.established) proxy.end(one);
   }
   for (const one of proxy.flows.values()) {
-    if (one.established && !open.has(one) && asked - one.startedAt > YOUNG_MS) proxy.end(one);
+    if (!one.established) continue;
+    if (!open.has(one) && asked - one.startedAt > YOUNG_MS) proxy.end(one);
+    else if (asked - one.startedAt > SETTLED_MS) one.settle();
   }
 }
 

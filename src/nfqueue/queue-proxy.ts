@@ -32,6 +32,7 @@ import {
   tupleOf,
 } from './packets.ts';
 import type { QueuedFlow } from './queued-flow.ts';
+import { Strangers } from './strangers.ts';
 import { TokenBucket } from './token-bucket.ts';
 
 /** How often flows that wait for something are looked at. */
@@ -65,6 +66,7 @@ export interface QueueProxyOptions {
 export class QueueProxy implements PacketPathEvents {
   readonly path: PacketPath;
   readonly flows = new Map<string, QueuedFlow>();
+  readonly strangers = new Strangers();
   readonly #options: QueueProxyOptions;
   readonly #around: Surroundings;
   readonly #fallback = new FallbackMemory();
@@ -146,7 +148,7 @@ export class QueueProxy implements PacketPathEvents {
   adopt(one: QueuedFlow): void {
     this.flows.set(one.key, one);
     this.#around.open.add(one.flow);
-    this.path.setConnectionMark(one.tuple, this.#verifiedMark, this.#options.marks.mask);
+    this.#mark(one);
   }
 
   /** Cuts an open connection: out of conntrack, so that its packets are queued again and answered with RSTs, and its socket is ended. */
@@ -183,6 +185,8 @@ export class QueueProxy implements PacketPathEvents {
       return this.#opening(queued, packet, key, known, outgoing, now);
     if (known === undefined) return this.#stray(queued, packet);
     const of = this.#ofPrevious(known, packet, outgoing) ?? known;
+    // Its mark is on the way, or was lost with its entry in conntrack.
+    if (of === known && of.verified && !isSynAck(packet)) this.#mark(of);
     this.#apply(of, of.step({ kind: outgoing ? 'out' : 'in', packet }, now), queued);
   }
 
@@ -218,8 +222,6 @@ export class QueueProxy implements PacketPathEvents {
     if (known !== undefined && again) {
       return this.#apply(known, known.step({ kind: outgoing ? 'out' : 'in', packet }, now), queued);
     }
-    // Whatever the connection's mark was: this one is judged anew, and nothing of it passes by the queues before.
-    if (known?.verified === true) this.path.setConnectionMark(known.tuple, 0, this.#options.marks.mask);
     if (outgoing) {
       if (known !== undefined) this.#superseded(known);
       return this.#openClient(queued, packet, key, now);
@@ -259,7 +261,7 @@ export class QueueProxy implements PacketPathEvents {
   ): void {
     // Without a preamble: the listener takes it, which knows redirecting peers, and judges the others by address.
     if (!startsWithMagic(packet)) return this.#toListener(queued);
-    const opened = openServer(key, packet, this.#around, this.cut, now);
+    const opened = openServer(key, packet, this.#around, this.strangers, this.cut, now);
     if (opened.kind === 'drop') return this.path.verdict(queued, 'drop');
     if (opened.kind === 'refused') {
       this.path.verdict(queued, 'drop');
@@ -318,7 +320,7 @@ export class QueueProxy implements PacketPathEvents {
           this.path.sendPacket(effect.bytes);
           break;
         case 'verified':
-          this.path.setConnectionMark(one.tuple, this.#verifiedMark, this.#options.marks.mask);
+          this.#mark(one);
           one.verified = true;
           break;
         case 'established':
@@ -364,7 +366,11 @@ export class QueueProxy implements PacketPathEvents {
     if (previous === undefined) return;
     // The new connection never came to be: the old one is the kernel's again.
     this.flows.set(one.key, previous);
-    this.path.setConnectionMark(previous.tuple, this.#verifiedMark, this.#options.marks.mask);
+    this.#mark(previous);
+  }
+
+  #mark({ tuple }: QueuedFlow): void {
+    this.path.setConnectionMark(tuple, this.#verifiedMark, this.#options.marks.mask);
   }
 }
 

@@ -10,7 +10,7 @@ import type { FlowEffect, FlowEvent } from './flow-step.ts';
 import type { FlowTuple } from './packet-path.ts';
 import type { Clock } from '../handshake/outcome.ts';
 
-/** The reducer of a flow with its state. `recovered`: of an earlier run, known from the file of verified flows. */
+/** The reducer of a flow with its state. `recovered`: its handshake is long over, in this run or an earlier one. */
 export type FlowMachine =
   | {
       readonly role: 'client';
@@ -93,6 +93,11 @@ export class QueuedFlow implements FlowConnection {
     const next = stepServerFlow(machine.state, event, machine.context, now);
     machine.state = next.state;
     return next.effects;
+  }
+
+  /** Gives up what only the handshake needed: frames, keys, contexts. */
+  settle(): void {
+    this.machine = { role: 'recovered' };
   }
 
   get isOver(): boolean {

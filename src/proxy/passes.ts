@@ -69,6 +69,13 @@ export class Passes {
     this.#revision++;
     this.#lastGiven.clear();
     this.#resumption?.revoke();
+    // What they have established until now belongs to what is judged again.
+    this.tell();
+  }
+
+  /** Everything that went by a pass so far is told before this returns. */
+  tell(): void {
+    this.#resumption?.tell();
   }
 
   /** Takes all back and gives none any more. */

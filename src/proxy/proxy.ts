@@ -100,6 +100,7 @@ export class Proxy {
 
   /** Connections that a pass has established, so far. */
   get byPass(): number {
+    this.tell();
     return this.#byPass;
   }
 
@@ -115,6 +116,11 @@ export class Proxy {
 
   get view(): View | undefined {
     return this.#views.current;
+  }
+
+  /** Counts and records now what went by passes until now, so that what is read next is whole. */
+  tell(): void {
+    this.#around.passes.tell();
   }
 
   /** Starts to accept on an address. */

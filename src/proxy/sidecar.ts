@@ -69,19 +69,22 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const arrivals = new ProbeArrivals();
   const watch = new RedirectWatch(arrivals, readiness, log, settings.probeIntervalMs);
 
-  const metrics = new Metrics(programVersion(), () => ({
-    openInbound: proxy.open.count('inbound'),
-    openOutbound: proxy.open.count('outbound'),
-    halfOpen: proxy.halfOpen,
-    identityExpiresAt: identity.expiresAt,
-    snapshotTakenAt: source.snapshot?.takenAt,
-    sourceConfirmedAt: source.confirmedAt,
-    snapshotVersion: source.snapshot?.version ?? 0,
-    sourceProblems: source.problems.length,
-    audit: proxy.view?.mode === 'audit',
-    ready: readiness.ready,
-    redirect: watch.results,
-  }));
+  const metrics = new Metrics(programVersion(), () => {
+    proxy.tell();
+    return {
+      openInbound: proxy.open.count('inbound'),
+      openOutbound: proxy.open.count('outbound'),
+      halfOpen: proxy.halfOpen,
+      identityExpiresAt: identity.expiresAt,
+      snapshotTakenAt: source.snapshot?.takenAt,
+      sourceConfirmedAt: source.confirmedAt,
+      snapshotVersion: source.snapshot?.version ?? 0,
+      sourceProblems: source.problems.length,
+      audit: proxy.view?.mode === 'audit',
+      ready: readiness.ready,
+      redirect: watch.results,
+    };
+  });
   const flowLog =
     flags.flowLog === undefined
       ? undefined

@@ -42,11 +42,12 @@ export class NativeDataPath implements DataPath {
       this.#onStopped = resolve;
     });
     this.#handle = addon.start((batch, reports) => {
-      for (const event of batch) this.#report(event);
+      // First: what an event leads to may take newer reports.
       if (reports !== undefined) readReports(reports, events);
+      for (const event of batch) this.#report(event);
       if (batch.some(([type]) => type === EVENT.stopped)) this.#onStopped();
     });
-    this.resumption = new NativeResumption(addon, this.#handle, () => this.#closing);
+    this.resumption = new NativeResumption(addon, this.#handle, events, () => this.#closing);
   }
 
   // eslint-disable-next-line typescript/require-await -- a failure has to reject, not to throw

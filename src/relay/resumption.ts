@@ -26,6 +26,9 @@ export interface Resumption {
    * like any other. What was established before is reported all the same, perhaps after this call: whoever hears of it judges it again.
    */
   revoke(): void;
+
+  /** Reports now what was established and ended so far, instead of soon. */
+  tell(): void;
 }
 
 /** A window that belongs to the pump. */

@@ -1,6 +1,7 @@
 import t from 'tap';
 import { parseCounts, voidReason } from '../../bench/proof.ts';
 import { busySeconds, foreignCpus } from '../../bench/quiet.ts';
+import { packetsHandedOver } from '../../bench/queued-packets.ts';
 import { connectionsThatFit, parseSmaps } from '../../bench/memory.ts';
 
 const series = (given: Record<string, string>): string =>
@@ -97,3 +98,11 @@ t.test(
     t.end();
   },
 );
+
+t.test('benchmark: packets that the queues handed over are summed over the queues', (t) => {
+  const text =
+    ' 14101  21466     0 2 65531     0     0        4  1\n 14100  21466     0 2 65531     0     0        7  1\n';
+  t.equal(packetsHandedOver(text), 11);
+  t.equal(packetsHandedOver(''), 0);
+  t.end();
+});

@@ -313,6 +313,38 @@ t.test('netlink: no bytes make the decoders throw or read outside of them', (t) 
   t.end();
 });
 
+t.test('netlink: a writer that grows in the middle of anything writes the same bytes', (t) => {
+  const write = (writer: MessageWriter): void => {
+    encodeVerdict(
+      writer,
+      { queue: 1, id: 7 },
+      VERDICT.accept,
+      { mark: 0xabcdef, bytes: Uint8Array.of(1, 2, 3) },
+      9,
+    );
+    encodeMark(writer, SIX, { value: 5, mask: 15 }, { liberal: true, acknowledge: true }, 1);
+    encodeSocketDestroy(writer, FOUR, COOKIE, 2);
+  };
+  const expected = hex(written(write));
+  // The buffer of a new writer is full at some place of the second half.
+  for (let filled = 3_600; filled <= 4_096; filled += 4) {
+    const bytes = written((writer) => write(writer.raw(new Uint8Array(filled))));
+    if (hex(bytes.subarray(filled)) !== expected) t.fail(`after ${filled} bytes`);
+  }
+  t.pass('at every place');
+  t.end();
+});
+
+t.test('netlink: what cannot be written leaves nothing half written', (t) => {
+  const writer = new MessageWriter();
+  const wrong = { ...FOUR, sourcePort: -1 };
+  t.throws(() => encodeMark(writer, wrong, { value: 1, mask: 1 }, { liberal: true, acknowledge: true }, 1));
+  t.throws(() => encodeDelete(writer, wrong, 1));
+  t.throws(() => encodeSocketDestroy(writer, wrong, COOKIE, 1));
+  t.equal(writer.length, 0);
+  t.end();
+});
+
 t.test('netlink: a writer grows, and what was taken is not sent again', (t) => {
   const writer = new MessageWriter();
   for (let id = 0; id < 500; id++) encodeVerdict(writer, { queue: 1, id }, VERDICT.accept, {}, 0);

@@ -85,6 +85,8 @@ export class MiniTcp {
   receive(bytes: Uint8Array): void {
     const packet = parseTcpPacket(bytes);
     if ('error' in packet || !hasRightChecksum(packet)) return;
+    if (packet.destinationPort !== this.#tuple.sourcePort) return;
+    if (packet.sourcePort !== this.#tuple.destinationPort) return;
     if (isReset(packet)) return this.#reset(packet);
     if (this.state === 'listen' && isOpening(packet)) {
       this.#otherInitial = packet.sequence;

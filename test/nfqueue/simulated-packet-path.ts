@@ -60,6 +60,9 @@ export class SimulatedPacketPath implements PacketPath {
       const verified = marked !== undefined && this.#marks.generationOf(marked.mark) !== undefined;
       if (verified && (packet.flags & TCP_FLAG.syn) === 0) return deliver(bytes);
     }
+    // The rules take the mark from an entry that a new connection finds: outbound before the queue, inbound when it was accepted.
+    const opens = !('error' in packet) && isOpening(packet);
+    if (opens && outgoing) this.#unmark(tupleKey(tupleOf(packet), true));
     this.queued++;
     if (!this.isOpen) return;
     const queued: QueuedPacket = {
@@ -74,12 +77,18 @@ export class SimulatedPacketPath implements PacketPath {
     };
     this.#pending.set(queued, (verdict, options) => {
       if (verdict !== 'accept') return;
+      if (opens && !outgoing) this.#unmark(tupleKey(tupleOf(packet), false));
       const stream = options?.mark !== undefined && options.mark === this.#marks.withStream(0);
       if (stream && !('error' in packet) && isOpening(packet))
         this.#toListener(options?.bytes ?? bytes, hook);
       else deliver(options?.bytes ?? bytes);
     });
     this.#events.packets([queued]);
+  }
+
+  #unmark(key: string): void {
+    const found = this.marks.get(key);
+    if (found !== undefined) this.marks.set(key, { ...found, mark: 0 });
   }
 
   /** Packets without a verdict: there should never be any. */

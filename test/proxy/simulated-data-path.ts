@@ -58,6 +58,8 @@ export class RecordedPasses implements Resumption {
     this.inbound = [];
     this.outbound = [];
   }
+
+  tell(): void {}
 }
 
 /** A data path that moves messages in memory. */

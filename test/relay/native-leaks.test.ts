@@ -11,7 +11,7 @@ import { soaking } from '../support/effort.ts';
 
 t.setTimeout(900_000);
 
-/** `make soak` runs the long one. */
+/** `make long-test` runs the long one. */
 const CONNECTIONS = soaking ? 100_000 : 10_000;
 const AT_ONCE = 32;
 

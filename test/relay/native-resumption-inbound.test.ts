@@ -86,6 +86,20 @@ t.test('resumption, inbound: a short connection is told once, as a whole', async
   t.match(ending, { cause: 'end', bytesIn: 0, bytesOut: 3 });
 });
 
+t.test('resumption, inbound: what was established is told at once when asked for', async (t) => {
+  const rig = await rigFor(t);
+  rig.passInbound();
+  const client = await rig.connect(helloOf(rig));
+  await client.has(REPLY_BYTES);
+  // The Reply goes out a moment before the thread takes note of it.
+  await until(() => {
+    rig.dataPath.resumption.tell();
+    return rig.passed.length > 0;
+  }, 'the news');
+  rig.dataPath.resumption.tell();
+  t.equal(rig.passed.length, 1, 'and once');
+});
+
 t.test('resumption, inbound: a connection that went by a pass is cut like any other', async (t) => {
   const rig = await rigFor(t);
   rig.passInbound();

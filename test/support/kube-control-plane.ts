@@ -9,10 +9,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { ApiClient, type ApiTiming } from '../../src/kube/api-client.ts';
 import { fixedToken } from '../../src/kube/credential.ts';
+import { relayBetween } from './relay-between.ts';
 
 const RIG = join(import.meta.dirname, '../../tools/kube-rig/build.sh');
 /** Nothing takes longer than that to be ready, on a machine ten times slower neither. */
 const PATIENCE_MS = 180_000;
+
+/** A name that the server's own certificate always has. */
+const SERVER_NAME = 'kubernetes.default.svc';
 
 /** One entry of the audit log, as far as tests look at it. */
 export interface AuditEntry {
@@ -23,9 +27,14 @@ export interface AuditEntry {
 }
 
 export interface ControlPlaneOptions {
-  /** An address besides loopback by which the server's certificate is to be good. */
-  readonly advertise?: string;
-  readonly flags?: readonly string[];
+  /** Runs everything in another network namespace: `['ip', 'netns', 'exec', NAME]`. This process reaches it over a relay. */
+  readonly enter?: readonly string[];
+  /** The address of a node there: the server listens at every address, and the Service `kubernetes` leads to this one. */
+  readonly nodeAddress?: string;
+  /** Lines of a static token file (`token,user,uid,"groups"`) besides the administrator's. */
+  readonly users?: readonly string[];
+  /** More flags of the API server; what they name may be made now. */
+  readonly flags?: (plane: { readonly folder: string }) => readonly string[];
 }
 
 /**
@@ -39,6 +48,10 @@ export class KubeControlPlane {
   readonly #options: ControlPlaneOptions;
   readonly #clients: ApiClient[] = [];
   #ports = { etcd: 0, peer: 0, api: 0 };
+  #flags: readonly string[] = [];
+  /** Where this process reaches the API server. */
+  #port = 0;
+  #endRelay = (): void => {};
   #etcd: ChildProcess | undefined;
   #api: ChildProcess | undefined;
 
@@ -53,22 +66,28 @@ export class KubeControlPlane {
     options: ControlPlaneOptions = {},
   ): Promise<KubeControlPlane> {
     const plane = new KubeControlPlane(options);
-    const atExit = (): void => plane.#killAll();
+    const atExit = (): void => {
+      plane.#killAll();
+      plane.#endRelay();
+    };
     process.once('exit', atExit);
     t.teardown(async () => {
       await plane.close();
       process.off('exit', atExit);
     });
     await plane.#prepare();
+    plane.#flags = options.flags?.(plane) ?? [];
     plane.#startEtcd();
     await plane.startApiServer();
     return plane;
   }
 
+  /** As this process reaches it. */
   get url(): string {
-    return `https://127.0.0.1:${this.#ports.api}`;
+    return `https://127.0.0.1:${this.#port}`;
   }
 
+  /** Where the API server listens, in its own namespace. */
   get port(): number {
     return this.#ports.api;
   }
@@ -80,7 +99,8 @@ export class KubeControlPlane {
 
   /** Ends with the control plane. With every right, or with those of a token. */
   client(token = this.adminToken, timing: Partial<ApiTiming> = {}): ApiClient {
-    const server = { url: this.url, ca: readFileSync(this.caFile), credential: fixedToken(token) };
+    const ca = readFileSync(this.caFile);
+    const server = { url: this.url, ca, serverName: SERVER_NAME, credential: fixedToken(token) };
     const client = new ApiClient(server, timing);
     this.#clients.push(client);
     return client;
@@ -96,7 +116,11 @@ export class KubeControlPlane {
       clusters: [
         {
           name: 'test',
-          cluster: { server, 'certificate-authority-data': readFileSync(this.caFile).toString('base64') },
+          cluster: {
+            server,
+            'tls-server-name': SERVER_NAME,
+            'certificate-authority-data': readFileSync(this.caFile).toString('base64'),
+          },
         },
       ],
       users: [{ name: 'test', user: { token } }],
@@ -133,12 +157,14 @@ export class KubeControlPlane {
   /** Starts the API server, for the first time or anew on the same port. Ready when it resolves. */
   async startApiServer(): Promise<void> {
     const { etcd, api } = this.#ports;
+    const { nodeAddress } = this.#options;
     const at = (name: string): string => join(this.folder, name);
     this.#api = this.#start('kube-apiserver', [
       `--etcd-servers=http://127.0.0.1:${etcd}`,
-      '--bind-address=127.0.0.1',
       `--secure-port=${api}`,
-      ...(this.#options.advertise === undefined ? [] : [`--advertise-address=${this.#options.advertise}`]),
+      ...(nodeAddress === undefined
+        ? ['--bind-address=127.0.0.1', '--endpoint-reconciler-type=none']
+        : ['--bind-address=0.0.0.0', `--advertise-address=${nodeAddress}`]),
       `--cert-dir=${this.folder}`,
       `--service-account-key-file=${at('sa.pub')}`,
       `--service-account-signing-key-file=${at('sa.key')}`,
@@ -149,8 +175,7 @@ export class KubeControlPlane {
       `--audit-log-path=${at('audit.log')}`,
       '--service-cluster-ip-range=10.96.0.0/16',
       '--allow-privileged=true',
-      '--endpoint-reconciler-type=none',
-      ...(this.#options.flags ?? []),
+      ...this.#flags,
     ]);
     await this.#ready(this.#api);
   }
@@ -160,7 +185,7 @@ export class KubeControlPlane {
     await this.startApiServer();
   }
 
-  /** Lets etcd forget everything before now. */
+  /** Lets etcd forget everything before now. Not in another namespace. */
   async compact(): Promise<void> {
     const ask = async (path: string, body: object): Promise<unknown> => {
       const answer = await fetch(`http://127.0.0.1:${this.#ports.etcd}/v3/kv/${path}`, {
@@ -196,13 +221,21 @@ export class KubeControlPlane {
     );
     const ended = children.map((child) => once(child!, 'exit'));
     this.#killAll();
+    this.#endRelay();
     await Promise.all(ended);
     rmSync(this.folder, { recursive: true, force: true });
   }
 
   async #prepare(): Promise<void> {
-    const [etcd = 0, peer = 0, api = 0] = await freePorts(3);
+    const [etcd = 0, peer = 0, api = 0, near = 0] = await freePorts(4);
     this.#ports = { etcd, peer, api };
+    const { enter } = this.#options;
+    this.#port = enter === undefined ? api : near;
+    if (enter !== undefined) {
+      const from = { enter: [], at: { host: '127.0.0.1', port: near } };
+      const to = { enter, at: { host: '127.0.0.1', port: api } };
+      this.#endRelay = await relayBetween(from, to, join(this.folder, 'relay.sock'));
+    }
     const { publicKey, privateKey } = generateKeyPairSync('rsa', {
       modulusLength: 2048,
       publicKeyEncoding: { type: 'spki', format: 'pem' },
@@ -212,7 +245,8 @@ export class KubeControlPlane {
       writeFileSync(join(this.folder, name), text, { mode: 0o600 });
     write('sa.pub', publicKey);
     write('sa.key', privateKey);
-    write('tokens.csv', `${this.adminToken},admin,admin,"system:masters"\n`);
+    const users = [`${this.adminToken},admin,admin,"system:masters"`, ...(this.#options.users ?? [])];
+    write('tokens.csv', `${users.join('\n')}\n`);
     const policy = { apiVersion: 'audit.k8s.io/v1', kind: 'Policy', omitStages: ['RequestReceived'] };
     write('audit-policy.json', JSON.stringify({ ...policy, rules: [{ level: 'Metadata' }] }));
   }
@@ -233,8 +267,9 @@ export class KubeControlPlane {
   }
 
   #start(name: string, args: readonly string[]): ChildProcess {
+    const command = [...(this.#options.enter ?? []), join(this.#bin, name), ...args];
     // Whatever ends this process, SIGKILL too, ends its children.
-    const child = spawn('setpriv', ['--pdeathsig', 'SIGKILL', join(this.#bin, name), ...args], {
+    const child = spawn('setpriv', ['--pdeathsig', 'SIGKILL', ...command], {
       stdio: ['ignore', 'pipe', 'pipe'],
       cwd: this.folder,
     });

@@ -35,7 +35,7 @@ function readableProgram(folder: string): string {
     cpSync(join(ROOT, part), join(copy, part), { recursive: true });
   }
   mkdirSync(join(copy, 'node_modules'));
-  for (const name of ['commander', 'jose', 'lru-cache', 'pino', 'prom-client', 'yaml'])
+  for (const name of ['commander', 'jose', 'lru-cache', 'pino', 'prom-client', 'undici', 'yaml'])
     copyPackage(copy, name);
   cpSync(
     execFileSync('readlink', ['-f', join(ROOT, '.setup/node')], { encoding: 'utf8' }).trim(),
@@ -247,7 +247,7 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
   }
 
   async countersign(name: string, ...command: string[]): Promise<Ran> {
-    return this.network.run(name, [join(this.program, 'bin/countersign'), ...command]);
+    return this.network.run(name, [join(this.program, 'bin/countersign'), ...command], { timeoutMs: 60_000 });
   }
 
   /** A Node.js program as the pod's application. Resolves when it says that it is there, on its first line. */

@@ -14,6 +14,7 @@ t.setTimeout(240_000);
 const RATE = { kind: 'rate', seconds: 0.2, number: 4 } as const;
 const TINY: Plan = {
   rounds: 1,
+  roundsUntilMs: 60_000,
   loads: [
     { kind: 'bulk8', order: { kind: 'bulk', seconds: 0.1, number: 8 } },
     { kind: 'ping', order: { kind: 'ping', seconds: 0.1, number: 100 } },

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds a current Kubernetes control plane for the tests from the modules that go.mod pins and go.sum proves, into a cache that is named by both.
 #   build.sh NAME...   builds what is missing of kube-apiserver etcd kubectl kube-controller-manager kube-scheduler kubelet kube-proxy helm
+#                      containerd containerd-shim-runc-v2 ctr
 #   build.sh --path    prints the folder of the binaries
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -9,7 +10,7 @@ say() { echo "kube-rig: $*" >&2; }
 version=$(sed -n 's|^.*k8s.io/kubernetes v\([0-9.]*\).*$|\1|p' "$here/go.mod" | head -n 1)
 # Count this up when the flags below change.
 recipe=1
-sum=$( (echo $recipe && cat "$here/go.mod" "$here/go.sum" "$here/helm/go.mod" "$here/helm/go.sum") | sha256sum | cut -c 1-12)
+sum=$( (echo $recipe && cat "$here"/go.mod "$here"/go.sum "$here"/*/go.mod "$here"/*/go.sum) | sha256sum | cut -c 1-12)
 bin=${XDG_CACHE_HOME:-$HOME/.cache}/countersign/kube-rig/$version-$sum
 if [ "${1:-}" = --path ]; then
   echo "$bin"
@@ -20,6 +21,7 @@ missing=
 for name in "$@"; do
   case $name in
   kube-apiserver | etcd | kubectl | kube-controller-manager | kube-scheduler | kubelet | kube-proxy | helm) ;;
+  containerd | containerd-shim-runc-v2 | ctr) ;;
   *)
     say "nothing is called $name here"
     exit 2
@@ -51,13 +53,14 @@ stamp="-X $v.gitVersion=v$version -X $v.gitMajor=$major -X $v.gitMinor=$minor -X
 for name in $missing; do
   [ ! -x "$bin/$name" ] || continue
   case $name in
-  etcd) folder=$here package=go.etcd.io/etcd/server/v3 ;;
-  helm) folder=$here/helm package=helm.sh/helm/v4/cmd/helm ;;
-  *) folder=$here package=k8s.io/kubernetes/cmd/$name ;;
+  etcd) folder=$here package=go.etcd.io/etcd/server/v3 tags=providerless ;;
+  containerd* | ctr) folder=$here/containerd package=github.com/containerd/containerd/v2/cmd/$name tags=no_btrfs,no_zfs,no_devmapper ;;
+  helm) folder=$here/helm package=helm.sh/helm/v4/cmd/helm tags=providerless ;;
+  *) folder=$here package=k8s.io/kubernetes/cmd/$name tags=providerless ;;
   esac
-  say "building $name of Kubernetes $version, once for this machine (the first takes minutes)"
+  say "building $name for Kubernetes $version, once for this machine (the first takes minutes)"
   began=$(date +%s)
-  (cd "$folder" && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOWORK=off go build -trimpath -buildvcs=false -tags providerless -ldflags "-s -w $stamp" -o "$bin/.$name.new" "$package")
+  (cd "$folder" && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOWORK=off go build -trimpath -buildvcs=false -tags $tags -ldflags "-s -w $stamp" -o "$bin/.$name.new" "$package")
   mv "$bin/.$name.new" "$bin/$name"
   say "$name is built, $(($(date +%s) - began)) s"
 done

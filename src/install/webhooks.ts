@@ -1,0 +1,83 @@
+import { NEVER_INJECTED } from '../inject/decision.ts';
+import { INJECT_LABEL } from '../inject/names.ts';
+import { INJECTOR, type InstallObject, labelsOf, NAME } from './options.ts';
+
+/**
+ * The webhook configurations. Only pods that ask for a sidecar, or live where one is asked for, ever reach the injector: with it away those alone
+ * cannot be made (`failurePolicy: Fail`), and none of them starts unprotected. `caBundle` is missing on purpose: the injector patches it in, and what
+ * is applied again leaves it alone.
+ */
+export function webhookObjects(namespace: string): InstallObject[] {
+  const labels = labelsOf(INJECTOR);
+  const common = (path: string): object => ({
+    admissionReviewVersions: ['v1'],
+    clientConfig: { service: { name: INJECTOR, namespace, path, port: 443 } },
+    failurePolicy: 'Fail',
+    matchPolicy: 'Equivalent',
+    sideEffects: 'NoneOnDryRun',
+    timeoutSeconds: 5,
+  });
+  const except = {
+    key: 'kubernetes.io/metadata.name',
+    operator: 'NotIn',
+    values: [...NEVER_INJECTED, namespace],
+  };
+  const pods = (operation: string, resource: string): object[] => [
+    {
+      apiGroups: [''],
+      apiVersions: ['v1'],
+      operations: [operation],
+      resources: [resource],
+      scope: 'Namespaced',
+    },
+  ];
+  // Every value but "false": one that is neither has to be refused with a sentence, not passed over.
+  const asks = { key: INJECT_LABEL, operator: 'NotIn', values: ['false'] };
+  const exists = { key: INJECT_LABEL, operator: 'Exists' };
+  return [
+    {
+      apiVersion: 'admissionregistration.k8s.io/v1',
+      kind: 'MutatingWebhookConfiguration',
+      metadata: { name: NAME, labels },
+      webhooks: [
+        {
+          name: 'pod.inject.countersign.io',
+          ...common('/inject'),
+          reinvocationPolicy: 'IfNeeded',
+          namespaceSelector: { matchExpressions: [except] },
+          objectSelector: { matchExpressions: [exists, asks] },
+          rules: pods('CREATE', 'pods'),
+        },
+        {
+          name: 'namespace.inject.countersign.io',
+          ...common('/inject'),
+          reinvocationPolicy: 'IfNeeded',
+          namespaceSelector: { matchExpressions: [except, exists, asks] },
+          objectSelector: { matchExpressions: [{ key: INJECT_LABEL, operator: 'DoesNotExist' }] },
+          rules: pods('CREATE', 'pods'),
+        },
+      ],
+    },
+    {
+      apiVersion: 'admissionregistration.k8s.io/v1',
+      kind: 'ValidatingWebhookConfiguration',
+      metadata: { name: NAME, labels },
+      webhooks: [
+        {
+          name: 'verify.inject.countersign.io',
+          ...common('/verify'),
+          namespaceSelector: { matchExpressions: [except] },
+          objectSelector: { matchLabels: { [INJECT_LABEL]: 'true' } },
+          rules: pods('CREATE', 'pods'),
+        },
+        {
+          name: 'ephemeral.inject.countersign.io',
+          ...common('/ephemeral'),
+          namespaceSelector: { matchExpressions: [except] },
+          objectSelector: { matchLabels: { [INJECT_LABEL]: 'true' } },
+          rules: pods('UPDATE', 'pods/ephemeralcontainers'),
+        },
+      ],
+    },
+  ];
+}

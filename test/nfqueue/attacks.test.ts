@@ -1,0 +1,152 @@
+import { randomBytes } from 'node:crypto';
+import t from 'tap';
+import { buildHello } from '../../src/handshake/hello.ts';
+import { addressBytes } from '../../src/nfqueue/flow-endpoints.ts';
+import { flowId, type KeptFlow } from '../../src/nfqueue/flow-record-lines.ts';
+import { buildPacket } from '../../src/nfqueue/packets-build.ts';
+import { TCP_FLAG } from '../../src/nfqueue/packets.ts';
+import { recoverFlows } from '../../src/nfqueue/recovery.ts';
+import { Simulation } from '../proxy/simulation.ts';
+import { allowFrom } from './policies.ts';
+import { MARKS, QueuedNetwork } from './queued-network.ts';
+import { formatFlags } from './wire-reading.ts';
+
+function world(t: { teardown: (f: () => Promise<unknown>) => unknown }) {
+  const simulation = new Simulation();
+  simulation.policies = [allowFrom('db', 'web')];
+  const network = new QueuedNetwork(
+    simulation,
+    simulation.pod('web', { app: 'web' }),
+    simulation.pod('db', { app: 'db' }),
+  );
+  const { client, server } = network;
+  t.teardown(() => Promise.all([client.proxy.close(), server.proxy.close()]));
+  return { simulation, network, client, server };
+}
+
+/** A SYN with a Hello from an address that somebody made up. */
+function forgedSyn(simulation: Simulation, to: string, number: number, admitted: boolean): Uint8Array {
+  const hello = buildHello({
+    wishes: { encryption: 'none' },
+    carrier: 'syn',
+    nonce: randomBytes(32),
+    ephemeral: randomBytes(32),
+    destination: { address: to, port: 80 },
+    cookie: new Uint8Array(0),
+    token: randomBytes(300),
+    offers: [],
+    admissionKey: admitted ? simulation.admissionKey : randomBytes(32),
+  });
+  return buildPacket(
+    {
+      family: 4,
+      sourceAddress: Uint8Array.of(10, 0, 200 + (number >> 13), 1),
+      sourcePort: 1024 + (number & 0x1fff),
+      destinationAddress: addressBytes(to)!,
+      destinationPort: 80,
+    },
+    { sequence: number, acknowledgement: 0, flags: TCP_FLAG.syn, payload: hello },
+  );
+}
+
+t.test('nfqueue attack: a flood of SYNs with made-up identities leaves honest clients alone', (t) => {
+  const { simulation, network, client, server } = world(t);
+  network.connect();
+  client.tcp.connect();
+  network.run();
+  const before = server.pod.records.length;
+  for (let number = 0; number < 6_000; number++) {
+    server.receive(forgedSyn(simulation, server.pod.address, number, number % 2 === 0));
+  }
+  t.ok(server.proxy.strangers.dropped > 4_000, `${server.proxy.strangers.dropped} were dropped unheard`);
+  t.ok(server.pod.records.length - before < 2_500, 'not everyone of them costs a record');
+  t.notOk(server.pod.counts.slice(1).some((count) => count.includes('allow')));
+  t.equal(server.path.undecided, 0);
+  let through = 0;
+  for (let number = 0; number < 100; number++) {
+    network.connect();
+    client.tcp.connect();
+    network.run();
+    if (server.tcp.state === 'established') through++;
+    for (let flood = 0; flood < 50; flood++) {
+      server.receive(forgedSyn(simulation, server.pod.address, 7_000 + number * 50 + flood, true));
+    }
+  }
+  t.equal(through, 100, 'every connection that resumes a session gets through');
+  t.ok(server.proxy.flows.size < 400, 'what was refused leaves nothing behind');
+  t.end();
+});
+
+t.test('nfqueue attack: a replayed SYN is answered with a RST and reaches nobody', (t) => {
+  const { network, client, server } = world(t);
+  for (let count = 0; count < 2; count++) {
+    network.connect();
+    client.tcp.connect();
+    network.run();
+  }
+  const syn = network.wire
+    .filter(({ from, bytes }) => from === 'client' && formatFlags(bytes) === 'SYN')
+    .at(-1)!;
+  const stolen = syn.bytes.slice();
+  // From another port, so that it is no retransmission; the checksum is put right.
+  const port = new DataView(stolen.buffer).getUint16(20) + 1;
+  new DataView(stolen.buffer).setUint16(20, port);
+  const sum = new DataView(stolen.buffer).getUint16(36);
+  new DataView(stolen.buffer).setUint16(36, (sum + 0xfffe) % 0xffff);
+  server.tcp.state = 'listen';
+  const wire = network.wire.length;
+  server.receive(stolen);
+  t.equal(server.tcp.state, 'listen');
+  t.strictSame(
+    network.wire.slice(wire).map(({ bytes }) => formatFlags(bytes)),
+    ['RST ACK'],
+  );
+  t.equal(server.pod.counts.at(-1), 'inbound deny replay unproven none');
+  t.end();
+});
+
+t.test('nfqueue attack: a mark that no record tells of is not believed after a restart', async (t) => {
+  const { network, client, server } = world(t);
+  network.connect();
+  client.tcp.connect();
+  network.run();
+  const [one] = server.proxy.flows.values();
+  const { source, destination } = one!.flow.facts;
+  const id = flowId('inbound', source, destination);
+  const kept: KeptFlow = {
+    direction: 'inbound',
+    source,
+    destination,
+    handshake: 'full',
+    since: Date.now(),
+    judgement: one!.flow.judgement!,
+    peer: one!.peer!,
+  };
+  for (const [records, adopted] of [
+    [new Map([[id, kept]]), 1],
+    [new Map<string, KeptFlow>(), 0],
+  ] as const) {
+    const proxy = server.start(adopted + 1);
+    const around = server.pod.proxy!.surroundings;
+    t.strictSame(await recoverFlows(proxy, records, around, MARKS), { adopted, cut: 1 - adopted });
+    t.equal(proxy.flows.size, adopted);
+    t.equal(server.path.destroyed.length, 1 - adopted, 'its socket is ended');
+    client.tcp.write(adopted === 1 ? 'lives' : 'dead');
+    network.run();
+    t.equal(server.tcp.received, 'lives');
+    await proxy.close();
+  }
+  t.equal(client.tcp.state, 'reset', 'and so is the other end, when it speaks');
+});
+
+t.test('nfqueue attack: a packet whose checksum is wrong changes nothing, whatever it bears', (t) => {
+  const { simulation, network, server } = world(t);
+  network.connect();
+  const syn = forgedSyn(simulation, server.pod.address, 1, true);
+  syn[37] = syn[37]! ^ 1;
+  server.receive(syn);
+  t.equal(server.pod.records.length, 0);
+  t.equal(network.wire.length, 0);
+  t.equal(server.path.undecided, 0);
+  t.end();
+});

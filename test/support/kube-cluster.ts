@@ -1,0 +1,326 @@
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { createWriteStream, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import type { ApiClient } from '../../src/kube/api-client.ts';
+import { writePauseImage, writeTestImage } from './container-image.ts';
+import { KubeControlPlane, rigBinaries } from './kube-control-plane.ts';
+import {
+  cniConfig,
+  containerdConfig,
+  kubeletConfig,
+  kubeProxyConfig,
+  type NodePlan,
+  PAUSE_IMAGE,
+} from './kube-node.ts';
+import { enterInto, makeNodeNamespace, removeCgroups, removeNamespace, unmountBelow } from './node-place.ts';
+import { until } from './until.ts';
+
+/** Node.js, curl and a shell of this machine. Pods need `imagePullPolicy: Never`: there is no registry. */
+export const TEST_IMAGE = 'countersign.test/app:1';
+
+const NODE = 'node-1';
+const NODE_ADDRESS = '192.168.77.10';
+const POD_CIDR = '10.244.0.0/24';
+const PATIENCE_MS = 180_000;
+const PROGRAMS = [
+  'kube-controller-manager',
+  'kube-scheduler',
+  'kubelet',
+  'kube-proxy',
+  'containerd',
+  'ctr',
+] as const;
+type Program = (typeof PROGRAMS)[number];
+
+/** Why a cluster cannot run here; false when it can. */
+export function cannotCluster(): string | false {
+  if (process.getuid?.() !== 0) return 'needs root';
+  const missing = ['/usr/sbin/runc', '/usr/lib/cni/bridge', '/usr/bin/openssl', '/usr/sbin/ip'].filter(
+    (file) => !existsSync(file),
+  );
+  if (missing.length > 0)
+    return `needs ${missing.join(', ')} (Debian: runc containernetworking-plugins openssl iproute2)`;
+  return false;
+}
+
+/**
+ * A real cluster of one node in a network namespace of its own: etcd, API server, controllers, scheduler, kubelet, kube-proxy, containerd, runc and the CNI bridge. No
+ * DNS: use cluster addresses. Everything ends with the test. One at a time on a machine: kubelet's cgroups have fixed names.
+ */
+export class KubeCluster {
+  readonly plane: KubeControlPlane;
+  readonly admin: ApiClient;
+  readonly #namespace: string;
+  readonly #children = new Map<Program, ChildProcess>();
+  readonly #folder: string;
+
+  private constructor(plane: KubeControlPlane, namespace: string) {
+    this.plane = plane;
+    this.admin = plane.client();
+    this.#namespace = namespace;
+    this.#folder = join(plane.folder, 'node');
+  }
+
+  /** Ready when it resolves: node Ready, the service account `default` there. Half a minute. */
+  static async start(t: Pick<Test, 'teardown'>): Promise<KubeCluster> {
+    const problem = cannotCluster();
+    if (problem !== false) throw new Error(`a cluster cannot run here: ${problem}`);
+    const bin = rigBinaries(...PROGRAMS, 'containerd-shim-runc-v2', 'kubectl');
+    const namespace = `csk${process.pid}-${randomBytes(2).toString('hex')}`;
+    makeNodeNamespace(namespace, NODE_ADDRESS);
+    const atExit = (): void => removeNamespace(namespace);
+    process.once('exit', atExit);
+    const tokens = Object.fromEntries(
+      ['kcm', 'scheduler', 'kubelet', 'proxy'].map((who) => [who, randomBytes(16).toString('hex')]),
+    );
+    let cluster: KubeCluster | undefined;
+    // In the order of the calls: tap tears down the last first.
+    t.teardown(() => {
+      removeNamespace(namespace);
+      process.off('exit', atExit);
+    });
+    const plane = await KubeControlPlane.start(t, {
+      enter: enterInto(namespace),
+      nodeAddress: NODE_ADDRESS,
+      users: [
+        `${tokens['kcm']},system:kube-controller-manager,kcm`,
+        `${tokens['scheduler']},system:kube-scheduler,scheduler`,
+        `${tokens['kubelet']},system:node:${NODE},kubelet,"system:nodes"`,
+        `${tokens['proxy']},system:kube-proxy,proxy`,
+      ],
+      flags: ({ folder }) => {
+        makeKubeletClientCertificate(folder);
+        return [
+          `--kubelet-client-certificate=${folder}/kubelet-client.crt`,
+          `--kubelet-client-key=${folder}/kubelet-client.key`,
+          '--kubelet-preferred-address-types=InternalIP',
+        ];
+      },
+    });
+    cluster = new KubeCluster(plane, namespace);
+    t.teardown(() => cluster.close());
+    await cluster.#startAll(bin, tokens);
+    return cluster;
+  }
+
+  kubectl(args: readonly string[], input?: string): Promise<string> {
+    return this.plane.kubectl(args, input);
+  }
+
+  /** Creates what a manifest says. */
+  apply(manifest: string | object): Promise<string> {
+    return this.kubectl(
+      ['apply', '-f', '-'],
+      typeof manifest === 'string' ? manifest : JSON.stringify(manifest),
+    );
+  }
+
+  /** Runs a program in a pod. Rejects when it fails. */
+  exec(namespace: string, pod: string, command: readonly string[], container?: string): Promise<string> {
+    const which = container === undefined ? [] : ['-c', container];
+    return this.kubectl(['-n', namespace, 'exec', pod, ...which, '--', ...command]);
+  }
+
+  /** Waits until all pods of a namespace are Ready. */
+  async podsReady(namespace: string): Promise<void> {
+    await this.kubectl(['-n', namespace, 'wait', '--for=condition=Ready', 'pod', '--all', '--timeout=170s']);
+  }
+
+  /** Brings an image archive (of `docker save`, or OCI) to the node. */
+  async importImage(archive: string): Promise<void> {
+    await run(join(rigBinaries('ctr'), 'ctr'), [
+      '-a',
+      `${this.#folder}/containerd.sock`,
+      '-n',
+      'k8s.io',
+      'images',
+      'import',
+      archive,
+    ]);
+  }
+
+  /** Runs a program in the node's network namespace. */
+  onNode(command: readonly string[]): Promise<string> {
+    const [program = '', ...args] = [...enterInto(this.#namespace), ...command];
+    return run(program, args);
+  }
+
+  /** The last lines of a program's log. */
+  log(name: Program, lines = 30): string {
+    const file = join(this.#folder, `${name}.log`);
+    return existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(-lines).join('\n') : '';
+  }
+
+  async close(): Promise<void> {
+    // Nobody makes anew what is deleted now; kubelet and CNI tidy up behind each pod.
+    for (const name of ['kube-controller-manager', 'kube-scheduler'] as const) await this.#end(name);
+    const webhooks = 'mutatingwebhookconfigurations,validatingwebhookconfigurations';
+    await this.kubectl(['delete', webhooks, '--all']).catch(() => {});
+    await this.kubectl(['delete', 'pods', '-A', '--all', '--grace-period=1', '--timeout=30s']).catch(
+      () => {},
+    );
+    for (const name of ['kube-proxy', 'kubelet', 'containerd'] as const) await this.#end(name);
+    this.#killShims();
+    unmountBelow(this.plane.folder);
+    removeCgroups();
+  }
+
+  async #startAll(bin: string, tokens: Readonly<Record<string, string>>): Promise<void> {
+    const folder = this.#folder;
+    mkdirSync(join(folder, 'cni'), { recursive: true });
+    const server = `https://127.0.0.1:${this.plane.port}`;
+    const kubeconfig = (who: string): string => this.plane.kubeconfig(server, tokens[who]);
+    const plan: NodePlan = {
+      folder,
+      name: NODE,
+      address: NODE_ADDRESS,
+      podCidr: POD_CIDR,
+      clientCaFile: join(this.plane.folder, 'kubelet-client.crt'),
+      proxyKubeconfig: kubeconfig('proxy'),
+    };
+    const write = (name: string, text: string): string => {
+      writeFileSync(join(folder, name), text);
+      return join(folder, name);
+    };
+    write('cni/10-bridge.conflist', cniConfig(plan));
+    const kcm = kubeconfig('kcm');
+    this.#start(bin, 'containerd', ['--config', write('containerd.toml', containerdConfig(plan))]);
+    this.#start(bin, 'kube-controller-manager', [
+      `--kubeconfig=${kcm}`,
+      `--authentication-kubeconfig=${kcm}`,
+      `--authorization-kubeconfig=${kcm}`,
+      `--service-account-private-key-file=${join(this.plane.folder, 'sa.key')}`,
+      `--root-ca-file=${this.plane.caFile}`,
+      '--use-service-account-credentials',
+      '--leader-elect=false',
+      '--allocate-node-cidrs=true',
+      '--cluster-cidr=10.244.0.0/16',
+      '--node-cidr-mask-size=24',
+    ]);
+    this.#start(bin, 'kube-scheduler', [`--kubeconfig=${kubeconfig('scheduler')}`, '--leader-elect=false']);
+    const ctr = join(bin, 'ctr');
+    await this.#until('containerd answers', 'containerd', () =>
+      run(ctr, ['-a', `${folder}/containerd.sock`, 'version']).then(
+        () => true,
+        () => false,
+      ),
+    );
+    writePauseImage(PAUSE_IMAGE, join(folder, 'pause.tar'));
+    writeTestImage(TEST_IMAGE, join(folder, 'app.tar'));
+    await this.importImage(join(folder, 'pause.tar'));
+    await this.importImage(join(folder, 'app.tar'));
+    this.#start(bin, 'kubelet', [
+      `--config=${write('kubelet.json', kubeletConfig(plan))}`,
+      `--kubeconfig=${kubeconfig('kubelet')}`,
+      `--hostname-override=${NODE}`,
+      `--node-ip=${NODE_ADDRESS}`,
+      `--root-dir=${folder}/kubelet`,
+      `--cert-dir=${folder}/kubelet-pki`,
+    ]);
+    this.#start(bin, 'kube-proxy', [`--config=${write('kube-proxy.json', kubeProxyConfig(plan))}`]);
+    await this.#until('the node is Ready', 'kubelet', async () => {
+      const ready = '{.status.conditions[?(@.type=="Ready")].status}';
+      return (
+        (await this.kubectl(['get', 'node', NODE, '-o', `jsonpath=${ready}`]).catch(() => '')) === 'True'
+      );
+    });
+    await this.#until('the service account default is there', 'kube-controller-manager', () =>
+      this.admin.get('/api/v1/namespaces/default/serviceaccounts/default').then(
+        () => true,
+        () => false,
+      ),
+    );
+  }
+
+  async #until(what: string, program: Program, holds: () => Promise<boolean>): Promise<void> {
+    try {
+      await until(
+        what,
+        () => {
+          const child = this.#children.get(program)!;
+          if (child.exitCode !== null) throw new Error(`${program} ended with ${child.exitCode}`);
+          return holds();
+        },
+        PATIENCE_MS,
+      );
+    } catch (error) {
+      throw new Error(`${what}: ${String(error)}\n${this.log(program)}`, { cause: error });
+    }
+  }
+
+  #start(bin: string, name: Program, args: readonly string[]): void {
+    const command = [...enterInto(this.#namespace), join(bin, name), ...args];
+    const child = spawn('setpriv', ['--pdeathsig', 'SIGKILL', ...command], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      // containerd looks for its shim there.
+      env: { PATH: `${bin}:/usr/sbin:/usr/bin:/sbin:/bin`, HOME: '/root' },
+    });
+    const log = createWriteStream(join(this.#folder, `${name}.log`));
+    log.on('error', () => {});
+    child.stdout.pipe(log, { end: false });
+    child.stderr.pipe(log, { end: false });
+    this.#children.set(name, child);
+  }
+
+  async #end(name: Program): Promise<void> {
+    const child = this.#children.get(name);
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, 'exit');
+    child.kill('SIGTERM');
+    const timer = setTimeout(() => child.kill('SIGKILL'), 5_000);
+    await ended;
+    clearTimeout(timer);
+  }
+
+  /** Shims outlive containerd on purpose; ours are those that name our socket. */
+  #killShims(): void {
+    for (const entry of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+      try {
+        const line = readFileSync(`/proc/${entry}/cmdline`, 'utf8');
+        if (line.includes('containerd-shim') && line.includes(`${this.#folder}/containerd.sock`)) {
+          process.kill(Number(entry), 'SIGKILL');
+        }
+      } catch {
+        // It ended meanwhile.
+      }
+    }
+  }
+}
+
+/** What the API server shows to kubelet: its own authority, trusted by kubelet alone. */
+function makeKubeletClientCertificate(folder: string): void {
+  const key = join(folder, 'kubelet-client.key');
+  const certificate = join(folder, 'kubelet-client.crt');
+  const subject = '/O=system:masters/CN=kube-apiserver-kubelet-client';
+  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+  const extension = ['-addext', 'extendedKeyUsage=clientAuth'];
+  execFileSync(
+    'openssl',
+    [
+      'req',
+      '-x509',
+      ...curve,
+      '-keyout',
+      key,
+      '-out',
+      certificate,
+      '-days',
+      '7',
+      '-subj',
+      subject,
+      ...extension,
+    ],
+    { stdio: 'ignore' },
+  );
+}
+
+function run(program: string, args: readonly string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    execFile(program, args, { timeout: PATIENCE_MS, maxBuffer: 64 << 20 }, (error, out, complaint) =>
+      error === null ? resolve(out) : reject(new Error(complaint || error.message)),
+    );
+  });
+}

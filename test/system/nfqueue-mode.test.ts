@@ -1,0 +1,84 @@
+import t, { type Test } from 'tap';
+import { cannotNetns } from '../support/netns.ts';
+import { ALLOW_LABEL, Cluster } from '../support/sidecars.ts';
+import { DIGEST_CLIENT, DIGEST_SERVER, type DigestOutcome } from '../support/digest-streams.ts';
+import { until } from '../support/until.ts';
+
+const skip = cannotNetns();
+t.setTimeout(600_000);
+
+/** Two clients and a server with queues, and a policy that lets one of the clients in. */
+async function world(t: Test) {
+  const cluster = new Cluster(t);
+  cluster.pod('web', { labels: { app: 'web' }, mode: 'nfqueue' });
+  cluster.pod('other', { labels: { app: 'other' }, mode: 'nfqueue' });
+  const db = cluster.pod('db', { labels: { app: 'db' }, mode: 'nfqueue' });
+  cluster.write('policy.yaml', ALLOW_LABEL('db', 'app', 'web'));
+  await cluster.startSidecars('web', 'other', 'db');
+  return { cluster, db };
+}
+
+t.test(
+  'nfqueue mode: labels decide on the packets of the handshake, over both families',
+  { skip },
+  async (t) => {
+    const { cluster, db } = await world(t);
+    await cluster.app('db', DIGEST_SERVER(8080));
+    for (const address of [db.four, db.six]) {
+      const allowed = await cluster.node('web', DIGEST_CLIENT(address, 8080, 3, 1), 60_000);
+      t.match(JSON.parse(allowed.out), { right: 3, wrong: [], errors: {} }, `over ${address}`);
+      const denied = await cluster.node('other', DIGEST_CLIENT(address, 8080, 3, 1), 60_000);
+      const outcome = JSON.parse(denied.out) as DigestOutcome;
+      t.equal(outcome.right, 0);
+      t.equal(
+        (outcome.errors['ECONNRESET'] ?? 0) + (outcome.errors['ECONNREFUSED'] ?? 0),
+        3,
+        'reset, not silent',
+      );
+    }
+    const counts = await cluster.counts('db');
+    t.equal(counts['inbound allow policy-allowed proven full'], 2, 'one full handshake for each address');
+    t.equal(counts['inbound allow policy-allowed proven resumed'], 4);
+    const full = counts['inbound deny policy-denied proven full'] ?? 0;
+    const resumed = counts['inbound deny policy-denied proven resumed'] ?? 0;
+    t.equal(full + resumed, 6);
+    const told = await cluster.counts('other');
+    t.equal(told['outbound deny refused-by-peer proven full'], 6);
+    const record = await cluster.flow('db', ({ verdict }) => verdict === 'deny');
+    t.match(record, {
+      direction: 'inbound',
+      reason: 'policy-denied',
+      peer: 'proven',
+      source: { namespace: 'demo', pod: 'other' },
+      policy: 'networkpolicy/demo/db',
+    });
+    t.equal(record.destination.address, db.four);
+  },
+);
+
+t.test(
+  'nfqueue mode: verified connections that no record tells of are cut by the next run',
+  { skip },
+  async (t) => {
+    const { cluster, db } = await world(t);
+    await cluster.app(
+      'db',
+      `require('net').createServer((s) => { s.pipe(s); s.on('error', () => {}); }).listen(9000, '::', () => console.log('up'))`,
+    );
+    const talker = cluster.network.start('web', [
+      `${cluster.program}/.setup/node`,
+      '-e',
+      `const s = require('net').connect(9000, '${db.four}', () => s.write('hello'));
+     s.on('data', (d) => process.stdout.write(d)); s.on('error', (e) => console.log(e.code)); s.on('close', () => process.exit());`,
+    ]);
+    let heard = '';
+    talker.stdout!.on('data', (chunk: Buffer) => (heard += chunk.toString()));
+    await until('the echo answers', () => heard === 'hello');
+    await cluster.kill('db');
+    await cluster.network.run('db', ['rm', `${cluster.folder}/keys/db/flows`]);
+    cluster.launch('db');
+    await cluster.ready('db');
+    await until('the connection is cut', () => talker.exitCode !== null);
+    t.match(cluster.log('db'), /"adopted":0,"cut":1/);
+  },
+);
