@@ -28,7 +28,7 @@ t.test('kept objects: of annotations only our own, whatever the others weigh', (
 t.test('kept objects: what cannot be read never opens anything', (t) => {
   const odd = keepObject(
     policy({ podSelector: {}, ingress: 7 }),
-    keepObject(policy({ podSelector: {} }), undefined),
+    keepObject(policy({ podSelector: {}, ingress: [{}] }), undefined),
   );
   t.match(odd?.object, { kind: 'NetworkPolicy', policy: { name: 'web', ingress: [], egress: [] } });
   t.match(complaintAbout(odd!), { object: 'networkpolicy/shop/web', reason: /isolates its pods/ });
