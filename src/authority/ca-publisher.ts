@@ -1,6 +1,6 @@
 import { messageOf } from '../errors.ts';
 import type { SharedObject } from '../rotation/shared-object.ts';
-import type { ClusterFeed } from './kube-access.ts';
+import { type ClusterFeed, statusOf } from './kube-access.ts';
 
 /** Of the ConfigMap that pods mount, and of its one key. */
 export const CA_CONFIG_MAP = { name: 'countersign-ca', key: 'ca.pem' } as const;
@@ -71,6 +71,8 @@ export class CaPublisher {
         else if (found.data[CA_CONFIG_MAP.key] !== wanted) await object.replace(data, found.version);
         this.#published.set(namespace, { bundle: wanted, at: now });
       } catch (error) {
+        // Where it may not write, somebody else publishes (the injector): said once per bundle, and looked at again with the others.
+        if (statusOf(error) === 403) this.#published.set(namespace, { bundle: wanted, at: now });
         onProblem(`the certificates cannot be published in ${namespace}: ${messageOf(error)}`);
       }
     }
