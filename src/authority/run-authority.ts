@@ -20,6 +20,8 @@ export interface AuthorityFlags {
   readonly namespace: string;
   readonly sidecarContainer: string;
   readonly sidecarImage: string;
+  readonly audience: string;
+  readonly caConfigmap: string;
   readonly identityTtl: string;
   readonly renewAfter: string;
   readonly caFile?: string;
@@ -64,6 +66,8 @@ export async function runAuthority(flags: AuthorityFlags): Promise<void> {
     names,
     listen,
     sidecar: { container: flags.sidecarContainer, image: flags.sidecarImage },
+    audience: flags.audience,
+    caConfigMap: flags.caConfigmap,
     ttl,
     renewAfter,
     release: programVersion(),
