@@ -9,6 +9,7 @@ import { installCommand, uninstallCommand } from './commands/install.ts';
 import { policyCommand } from './commands/policy.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { redirectCommand } from './commands/redirect.ts';
+import { statusCommand } from './commands/status.ts';
 import { versionCommand } from './commands/version.ts';
 import { programOf } from './program-frame.ts';
 
@@ -27,6 +28,7 @@ export function buildProgram(): Command {
     policyCommand(),
     proxyCommand(),
     redirectCommand(),
+    statusCommand(),
     versionCommand(),
   ]);
 }

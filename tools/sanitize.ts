@@ -11,7 +11,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const FUZZ = 'test/relay/native-fuzz.test.ts';
-const TESTS = [FUZZ, 'test/relay/native-data-path.test.ts'];
+const TESTS = [
+  FUZZ,
+  'test/relay/native-data-path.test.ts',
+  'test/relay/native-sessions.test.ts',
+  'test/relay/native-resumption-inbound.test.ts',
+  'test/relay/native-resumption-outbound.test.ts',
+];
 const SANITIZERS =
   '-fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer';
 const TIMEOUT_MS = { sanitizers: 240_000, valgrind: 1_800_000 };

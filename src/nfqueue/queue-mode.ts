@@ -16,8 +16,8 @@ import { isClosing, recoverFlows } from './recovery.ts';
 
 /** How often conntrack is asked which connections have ended. */
 const ENDED_MS = 1_000;
-/** With more flows than these only every fifth time: reading them all takes some milliseconds. */
-const MANY_FLOWS = 2_000;
+/** Of all time so much may go into it: a large table is read more seldom. */
+const POLL_SHARE = 0.05;
 /** A connection that is younger may not be in conntrack's dump yet. */
 const YOUNG_MS = 1_000;
 /** The handshake of a connection that is older will not be asked for again. */
@@ -94,9 +94,10 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
   }
   readiness.set('queues', undefined);
   let polling = false;
-  let turn = 0;
+  let notBefore = 0;
   const poll = async (): Promise<void> => {
-    if (polling || (turn++ % 5 !== 0 && queueProxy.flows.size > MANY_FLOWS)) return;
+    const begun = performance.now();
+    if (polling || begun < notBefore) return;
     polling = true;
     try {
       await endGoneFlows(queueProxy, marks);
@@ -104,6 +105,8 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
       log.warn({ err: error }, 'conntrack cannot be read');
     } finally {
       polling = false;
+      const ended = performance.now();
+      notBefore = ended + (ended - begun) / POLL_SHARE - (ended - begun);
     }
   };
   const timer = setInterval(() => void poll(), ENDED_MS);

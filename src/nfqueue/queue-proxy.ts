@@ -3,6 +3,7 @@ import type { Clock } from '../handshake/outcome.ts';
 import type { Judgement } from '../proxy/judgement.ts';
 import type { Surroundings } from '../proxy/surroundings.ts';
 import { FallbackMemory } from './fallback-memory.ts';
+import { isMapped } from './flow-endpoints.ts';
 import { flowKey } from './flow-key.ts';
 import { openClient } from './open-client.ts';
 import { openServer } from './open-server.ts';
@@ -19,6 +20,7 @@ import {
   type QueuedPacket,
 } from './packet-path.ts';
 import {
+  destinationAddress,
   isOpening,
   isReset,
   isSynAck,
@@ -27,6 +29,7 @@ import {
   payloadOf,
   reversedTuple,
   sequenceAdd,
+  sourceAddress,
   TCP_FLAG,
   type TcpPacket,
   tupleOf,
@@ -175,7 +178,7 @@ export class QueueProxy implements PacketPathEvents {
   #packet(queued: QueuedPacket, now: Clock): void {
     const outgoing = queued.hook === HOOK.output || queued.hook === HOOK.postrouting;
     const packet = queued.truncated ? { error: 'longer than what is copied' } : parseTcpPacket(queued.bytes);
-    if ('error' in packet) return this.path.verdict(queued, 'drop');
+    if ('error' in packet || hasMappedAddress(packet)) return this.path.verdict(queued, 'drop');
     if (payloadLength(packet) > 0 && startsWithMagic(packet) && !hasRightChecksum(packet)) {
       return this.path.verdict(queued, 'drop');
     }
@@ -372,6 +375,11 @@ export class QueueProxy implements PacketPathEvents {
   #mark({ tuple }: QueuedFlow): void {
     this.path.setConnectionMark(tuple, this.#verifiedMark, this.#options.marks.mask);
   }
+}
+
+/** Such an address would be read as the IPv4 address in it. */
+function hasMappedAddress(packet: TcpPacket): boolean {
+  return packet.family === 6 && (isMapped(sourceAddress(packet)) || isMapped(destinationAddress(packet)));
 }
 
 const ALLOWED: Judgement = { verdict: 'allow', reason: 'not-isolated' };

@@ -97,9 +97,6 @@ export class NativeResumption implements Resumption {
 /** CLOCK_MONOTONIC in milliseconds, where `performance.now()` is 0. */
 const ORIGIN = Number(process.hrtime.bigint()) / 1e6 - performance.now();
 
-/** The text of the address that was asked for last: most connections come from few. */
-const lastAddress = { key: '', text: '' };
-
 /** Tells what the data thread reports of connections that went by a pass. */
 export function readReports(reports: Float64Array, events: DataPathEvents): void {
   for (let at = 0; at < reports.length; at += REPORT.fields) {
@@ -129,17 +126,19 @@ export function readReports(reports: Float64Array, events: DataPathEvents): void
   }
 }
 
-function addressAt(reports: Float64Array, at: number): string {
-  const family = reports[at + REPORT.family];
-  const words = [0, 1, 2, 3].map((word) => reports[at + REPORT.address + word]!);
-  const key = `${family} ${words.join(' ')}`;
-  if (key === lastAddress.key) return lastAddress.text;
-  // One that was gone before it could be asked for its address.
-  const text =
-    family === 0 ? '0.0.0.0' : formatAddress({ family: family === 4 ? 4 : 6, words: words as Words });
-  lastAddress.key = key;
-  lastAddress.text = text;
-  return text;
-}
+/** Of the address that was asked for last: most connections come from few. */
+const last = { family: 0, words: [0, 0, 0, 0] as [number, number, number, number], text: '0.0.0.0' };
 
-type Words = [number, number, number, number];
+/** The peer's address; one that was gone before it could be asked has family 0. */
+function addressAt(reports: Float64Array, at: number): string {
+  const family = reports[at + REPORT.family]!;
+  const from = at + REPORT.address;
+  const { words } = last;
+  let same = family === last.family;
+  for (let word = 0; word < 4; word++) same &&= words[word] === reports[from + word];
+  if (same) return last.text;
+  for (let word = 0; word < 4; word++) words[word] = reports[from + word]!;
+  last.family = family;
+  last.text = family === 0 ? '0.0.0.0' : formatAddress({ family: family === 4 ? 4 : 6, words });
+  return last.text;
+}

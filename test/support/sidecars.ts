@@ -35,7 +35,7 @@ function readableProgram(folder: string): string {
     cpSync(join(ROOT, part), join(copy, part), { recursive: true });
   }
   mkdirSync(join(copy, 'node_modules'));
-  for (const name of ['commander', 'jose', 'lru-cache', 'pino', 'prom-client', 'yaml'])
+  for (const name of ['commander', 'jose', 'lru-cache', 'pino', 'prom-client', 'undici', 'yaml'])
     copyPackage(copy, name);
   cpSync(
     execFileSync('readlink', ['-f', join(ROOT, '.setup/node')], { encoding: 'utf8' }).trim(),
@@ -157,6 +157,13 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
     await this.ready(name);
   }
 
+  /** A sidecar that takes pods, policies and identity from where the flags say. */
+  async startSidecarWith(name: string, flags: readonly string[]): Promise<void> {
+    await this.applyRules(name);
+    this.#launch(name, flags);
+    await this.ready(name);
+  }
+
   async applyRules(name: string): Promise<void> {
     const { mode } = this.#specs.get(name)!;
     const flags = mode === 'nfqueue' ? ['--mode', mode] : this.#backend(name);
@@ -168,6 +175,20 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
     const keys = join(this.folder, 'keys', name);
     const isQueued = this.#specs.get(name)!.mode === 'nfqueue';
     if (isQueued) chownSync(keys, PROXY_UID, PROXY_UID);
+    return this.#launch(
+      name,
+      [
+        ...['--manifests', this.manifests],
+        ...['--token', join(keys, 'token.jwt'), '--key', join(keys, 'key.jwk')],
+        ...['--trust', join(this.folder, 'trust/trust.jwks')],
+        ...(isQueued ? ['--mode', 'nfqueue', '--flow-state', join(keys, 'flows')] : []),
+        ...flags,
+      ],
+      isQueued ? ['net_admin', 'net_raw'] : [],
+    );
+  }
+
+  #launch(name: string, flags: readonly string[], capabilities: readonly string[] = []): ChildProcess {
     writeFileSync(this.#flowFile(name), '', { flag: 'a' });
     chownSync(this.#flowFile(name), PROXY_UID, PROXY_UID);
     const child = this.network.start(
@@ -175,15 +196,12 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
       [
         join(this.program, 'bin/countersign'),
         'proxy',
-        ...['--manifests', this.manifests, '--pod', `demo/${name}`],
-        ...['--token', join(keys, 'token.jwt'), '--key', join(keys, 'key.jwk')],
-        ...['--trust', join(this.folder, 'trust/trust.jwks')],
+        ...['--pod', `demo/${name}`],
         ...['--flow-log', this.#flowFile(name), '--redirect-probe-interval', '0.3'],
-        ...(isQueued ? ['--mode', 'nfqueue', '--flow-state', join(keys, 'flows')] : []),
         ...flags,
       ],
       PROXY_UID,
-      isQueued ? ['net_admin', 'net_raw'] : [],
+      capabilities,
     );
     this.#sidecars.set(name, child);
     const log = join(this.folder, `${name}.log`);

@@ -23,6 +23,7 @@ t.test('nfqueue mode on the kernel', { skip, timeout: 2_900_000 }, async (t) => 
   cluster.pod('approved', { labels: { drinks: 'beer' }, ...NFQUEUE });
   cluster.pod('other', NFQUEUE);
   cluster.pod('redirected', { labels: { drinks: 'beer' } });
+  const mixed = cluster.addresses.get('redirected')!;
   const plain = cluster.pod('plain', { labels: { drinks: 'beer' }, sidecar: false });
   cluster.write('policy.yaml', ALLOW_LABEL('server', 'drinks', 'beer'));
   await cluster.startSidecars('server', 'approved', 'other', 'redirected');
@@ -30,6 +31,7 @@ t.test('nfqueue mode on the kernel', { skip, timeout: 2_900_000 }, async (t) => 
   await cluster.app('server', HASHING_SERVER(9000));
   await cluster.app('plain', HTTP_APP('plain'));
   await cluster.app('plain', HASHING_SERVER(9000));
+  await cluster.app('redirected', HASHING_SERVER(9000));
 
   const streams = async (
     from: string,
@@ -109,6 +111,7 @@ t.test('nfqueue mode on the kernel', { skip, timeout: 2_900_000 }, async (t) => 
       for (const one of [capture, atPlain]) await new Promise((resolve) => one.stderr!.once('data', resolve));
       t.match(await streams('approved', server, 20), { right: 20, wrong: 0 });
       t.match(await streams('approved', plain, 20), { right: 20, wrong: 0 });
+      t.match(await streams('approved', mixed, 20), { right: 20, wrong: 0 }, 'to a redirecting peer');
       t.match(await streams('redirected', server, 20), { right: 20, wrong: 0 });
       t.match(await streams('plain', server, 4), { right: 0, wrong: 0 });
       await until(

@@ -1,0 +1,91 @@
+import t from 'tap';
+import { toCompact } from '../../src/identity/compact.ts';
+import { KubeControlPlane } from '../support/kube-control-plane.ts';
+import { until } from '../support/until.ts';
+import { NODE, rawNamespace, rawPod, rawPolicy } from './cluster.ts';
+import { Installation } from './installation.ts';
+
+t.setTimeout(600_000);
+
+t.test(
+  'authority on a real API server: identity, slice, change of labels, second replica, deletion, foreign audience',
+  async (t) => {
+    const plane = await KubeControlPlane.start(t);
+    const admin = plane.client();
+    const pods = '/api/v1/namespaces/shop/pods';
+    for (const name of ['shop', 'countersign-system'])
+      await admin.create('/api/v1/namespaces', rawNamespace(name));
+    await admin
+      .create('/api/v1/namespaces/shop/serviceaccounts', { metadata: { name: 'default' } })
+      .catch(() => {});
+    await admin.create('/api/v1/nodes', NODE);
+    const create = async (name: string, address: string, labels: Record<string, string>): Promise<void> => {
+      const { metadata, spec, status, ...rest } = rawPod(name, { address, labels });
+      const { uid: _, ...named } = metadata as Record<string, unknown>;
+      const whole = {
+        ...rest,
+        metadata: named,
+        spec: { ...(spec as object), automountServiceAccountToken: false },
+      };
+      const made = (await admin.create(pods, whole)) as object;
+      const { podIPs } = status as { podIPs: { ip: string }[] };
+      const running = { phase: 'Running', podIP: podIPs[0]!.ip, podIPs };
+      await admin.request('PUT', `${pods}/${name}/status`, { body: { ...made, status: running } });
+    };
+    await create('web', '10.1.0.2', { app: 'web' });
+    await create('db', '10.1.0.3', { app: 'db' });
+    await admin.create(
+      '/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies',
+      rawPolicy('for-web', { app: 'web' }),
+    );
+
+    const at = new Installation(t, admin);
+    const [one, two] = [await at.authority(), await at.authority()];
+    const web = await at.startedLink([one], 'web');
+    const db = await at.startedLink([two], 'db');
+    t.match(web.identity.state?.own, { podName: 'web', labels: { app: 'web' } });
+    t.strictSame(
+      web.source.snapshot?.policies.map(({ name }) => name),
+      ['for-web'],
+    );
+    const shown = db.identity.verify(toCompact(web.identity.jwt!));
+    if (!('identity' in shown)) throw new Error('a replica does not believe what the other one signed');
+    const known = () => db.source.snapshot!.directory.pod('shop', 'web');
+    await until('the peer is known', () => known() !== undefined);
+
+    await admin.request('PATCH', `${pods}/web`, {
+      body: { metadata: { labels: { app: 'other' } } },
+      contentType: 'application/merge-patch+json',
+    });
+    await until(
+      'everybody has the new label',
+      () => known()?.labels['app'] === 'other' && web.identity.state?.own.labels['app'] === 'other',
+    );
+    await until('its policy is not its own any more', () => web.source.snapshot?.policies.length === 0);
+
+    const foreign = at.link([one], await at.tokenFile('web', { audience: 'vault' }));
+    void foreign.source.start();
+    await until('another audience is refused', () => /token-invalid/.test(foreign.identity.problem ?? ''));
+
+    const token = await at.tokenFile('web');
+    await admin.request('DELETE', `${pods}/web`, { body: { gracePeriodSeconds: 0 } });
+    await until('the identity of the deleted pod is dead', () => !db.identity.stillHolds(shown.identity));
+    const late = at.link([one], token);
+    void late.source.start();
+    await until('its token is worth nothing', () =>
+      /token-invalid|pod-gone/.test(late.identity.problem ?? ''),
+    );
+    t.equal(late.identity.jwt, undefined);
+
+    const before = plane.audit().length;
+    t.ok(before > 0);
+    await plane.restart();
+    await admin.create(
+      '/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies',
+      rawPolicy('for-db', { app: 'db' }),
+    );
+    await until('changes arrive after the API server was killed', () =>
+      db.source.snapshot!.policies.some(({ name }) => name === 'for-db'),
+    );
+  },
+);
