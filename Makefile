@@ -38,7 +38,7 @@ kube-rig-for-tests:
 
 kube-rig: ## every program of a current Kubernetes, containerd and helm, built from Go modules into ~/.cache/countersign (some 15 minutes, once)
 	@tools/kube-rig/build.sh kube-apiserver etcd kubectl kube-controller-manager kube-scheduler kubelet kube-proxy helm \
-		containerd containerd-shim-runc-v2 ctr
+		containerd containerd-shim-runc-v2 ctr coredns
 
 test-cluster: setup kube-rig ## tests in a real cluster of one node on this machine (root; half a minute each)
 	@tools/setup.sh cluster

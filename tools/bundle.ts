@@ -9,11 +9,31 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { build } from 'esbuild';
+import { build, type Plugin } from 'esbuild';
 
 const root = join(import.meta.dirname, '..');
 const folder = join(root, 'bundle');
 const BUNDLES = { countersign: 'src/main.ts', sidecar: 'src/sidecar-main.ts' };
+
+/**
+ * Reading the API itself takes an HTTP client of 700 KB, which every sidecar would hold though hardly one uses it. The whole program has it.
+ */
+const withoutKubernetesSource: Plugin = {
+  name: 'without-kubernetes-source',
+  setup: (made) => {
+    made.onResolve({ filter: /\/kubernetes-source\.ts$/ }, ({ path }) => ({ path, namespace: 'left-out' }));
+    made.onLoad({ filter: /./, namespace: 'left-out' }, () => ({
+      resolveDir: root,
+      loader: 'ts',
+      contents: `import { UserError } from './src/errors.ts';
+export class KubernetesSource {
+  constructor() {
+    throw new UserError('--source kubernetes is not in the bundle for injected pods: run bundle/countersign.cjs proxy instead');
+  }
+}`,
+    }));
+  },
+};
 
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder);
@@ -32,6 +52,7 @@ for (const [name, entry] of Object.entries(BUNDLES)) {
     legalComments: 'none',
     logLevel: 'warning',
     define: { 'import.meta.url': '__bundleUrl' },
+    plugins: name === 'sidecar' ? [withoutKubernetesSource] : [],
   });
   writeFileSync(
     join(folder, `${name}.inputs.json`),

@@ -62,5 +62,6 @@ build bud --isolation chroot --network host --layers=false --timestamp 0 \
 	fail "the build did not succeed; its output is in $state/build.log"
 }
 rm -f "$state/countersign.tar"
-build push --quiet countersign:dev "oci-archive:$state/countersign.tar:countersign:dev"
+# The whole name: kubelet asks for that one, and an OCI archive is imported under what it says.
+build push --quiet countersign:dev "oci-archive:$state/countersign.tar:docker.io/library/countersign:dev"
 say "$state/countersign.tar  $(($(stat -c %s "$state/countersign.tar") / 1000000)) MB, countersign:dev"

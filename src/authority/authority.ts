@@ -5,7 +5,7 @@ import { ClusterWatch } from '../kube/cluster-watch.ts';
 import { Reflector, type ReflectorTiming } from '../kube/reflector.ts';
 import type { Endpoint } from '../lib/address.ts';
 import type { RotationKeeper } from '../rotation/keeper.ts';
-import { CA_CONFIG_MAP, CaPublisher } from './ca-publisher.ts';
+import { CaPublisher } from './ca-publisher.ts';
 import { AuthorityMetrics } from './authority-metrics.ts';
 import { SHARDS } from './identity-records.ts';
 import { Issuer } from './issuer.ts';
@@ -25,6 +25,10 @@ export interface AuthorityOptions {
   readonly names: readonly string[];
   readonly listen: Endpoint;
   readonly sidecar: SidecarMark;
+  /** Audience that the service-account tokens of sidecars have to be for. */
+  readonly audience: string;
+  /** Name of the ConfigMap that it keeps in its namespace, with the certificates by which it is believed. */
+  readonly caConfigMap: string;
   /** Life of identities, and when they are renewed, seconds. */
   readonly ttl: number;
   readonly renewAfter: number;
@@ -151,7 +155,7 @@ export class Authority {
     this.#renew();
     this.#watch.start();
     this.#recordWatch.start();
-    const { client, sidecar, ttl, renewAfter, now } = this.#options;
+    const { client, namespace, caConfigMap, sidecar, audience, ttl, renewAfter, now } = this.#options;
     const clock = now === undefined ? {} : { now };
     const issuer = new Issuer({
       kube: client,
@@ -160,6 +164,7 @@ export class Authority {
       signer: () => this.#keys.rotation.active!.signer,
       trust: () => this.#trust.bundle,
       sidecar,
+      audience,
       ttl,
       renewAfter,
       onSecondKey: (pod, alert) => this.#secondKey(pod, alert),
@@ -181,10 +186,8 @@ export class Authority {
     this.#bound = await server.listen(this.#options.listen);
     this.#server = server;
     this.#publisher = new CaPublisher({
-      feed: this.#watch,
       bundle: () => this.#certificates.bundle,
-      objectIn: (namespace) => kubeObject(client, { kind: 'ConfigMap', namespace, name: CA_CONFIG_MAP.name }),
-      ownNamespace: this.#options.namespace,
+      object: kubeObject(client, { kind: 'ConfigMap', namespace, name: caConfigMap }),
       onProblem: (problem) => this.#options.log.warn({ problem }, 'a shared object cannot be kept up'),
     });
     this.#certificates.subscribe(() => {

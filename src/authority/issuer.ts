@@ -24,6 +24,8 @@ export interface IssuerOptions {
   readonly signer: () => SigningKey;
   readonly trust: () => object;
   readonly sidecar: SidecarMark;
+  /** Audience that service-account tokens have to be for. */
+  readonly audience: string;
   /** Seconds. */
   readonly ttl: number;
   readonly renewAfter: number;
@@ -112,8 +114,12 @@ export class Issuer {
 
   async #review(token: string): Promise<ReviewedPod | Refusal> {
     const path = '/apis/authentication.k8s.io/v1/tokenreviews';
+    const { kube, audience } = this.#options;
     try {
-      return readTokenReview(await this.#options.kube.request('POST', path, { body: tokenReviewFor(token) }));
+      return readTokenReview(
+        await kube.request('POST', path, { body: tokenReviewFor(token, audience) }),
+        audience,
+      );
     } catch (error) {
       return refusal(503, 'not-ready', `the API server does not review tokens: ${messageOf(error)}`);
     }

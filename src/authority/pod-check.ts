@@ -6,7 +6,7 @@ import { refusal, type Refusal, type ReviewedPod } from './token-review.ts';
 export interface SidecarMark {
   /** Name of its container. */
   readonly container: string;
-  /** What its image begins with; empty: any image. */
+  /** Name of its image, of any tag and digest; what ends with `/`: any image below that; empty: any image. */
   readonly image: string;
 }
 
@@ -59,13 +59,19 @@ function sidecarRestarts(raw: Record<string, unknown>, sidecar: SidecarMark): nu
   const carries = (list: unknown): boolean =>
     entries(list).some(
       ({ name, image }) =>
-        name === sidecar.container && typeof image === 'string' && image.startsWith(sidecar.image),
+        name === sidecar.container && typeof image === 'string' && isImage(image, sidecar.image),
     );
   if (!carries(spec['containers']) && !carries(spec['initContainers'])) return undefined;
   const status = fields(raw['status']);
   const all = [...entries(status['containerStatuses']), ...entries(status['initContainerStatuses'])];
   const found = all.find(({ name }) => name === sidecar.container);
   return Number.isInteger(found?.['restartCount']) ? Number(found!['restartCount']) : 0;
+}
+
+/** Whole names: `countersign` is not what `countersign-of-mine:1` begins with. */
+function isImage(image: string, name: string): boolean {
+  if (!image.startsWith(name)) return false;
+  return name === '' || name.endsWith('/') || ['', ':', '@'].includes(image.charAt(name.length));
 }
 
 function fields(value: unknown): Record<string, unknown> {

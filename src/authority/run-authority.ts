@@ -1,10 +1,12 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT, messageOf, UserError } from '../errors.ts';
+import { listenEndpoint } from '../lib/listen-endpoint.ts';
+import { untilSignal } from '../until-signal.ts';
 import { isTrustDomain } from '../identity/claims.ts';
 import { ApiClient } from '../kube/api-client.ts';
 import { TokenFile } from '../kube/credential.ts';
-import { canonicalAddress, type Endpoint, formatEndpoint } from '../lib/address.ts';
+import { formatEndpoint } from '../lib/address.ts';
 import { AdminServer, type Routes, text } from '../observe/admin-server.ts';
 import { createLog, type LogLevel } from '../observe/log.ts';
 import { programVersion } from '../version.ts';
@@ -18,6 +20,8 @@ export interface AuthorityFlags {
   readonly namespace: string;
   readonly sidecarContainer: string;
   readonly sidecarImage: string;
+  readonly audience: string;
+  readonly caConfigmap: string;
   readonly identityTtl: string;
   readonly renewAfter: string;
   readonly caFile?: string;
@@ -36,7 +40,10 @@ export async function runAuthority(flags: AuthorityFlags): Promise<void> {
   const ttl = seconds('--identity-ttl', flags.identityTtl, 60, 86_400);
   const renewAfter = seconds('--renew-after', flags.renewAfter, 1, ttl - 1);
   const drainMs = seconds('--drain', flags.drain, 0, 3_600) * 1000;
-  const [listen, metrics] = [endpointOf('--listen', flags.listen), endpointOf('--metrics', flags.metrics)];
+  const [listen, metrics] = [
+    listenEndpoint('--listen', flags.listen),
+    listenEndpoint('--metrics', flags.metrics),
+  ];
   const names = flags.names.split(',').filter((name) => name !== '');
   if (names.length === 0) throw new UserError('--names: name at least one');
   if (!isTrustDomain(flags.trustDomain)) {
@@ -59,6 +66,8 @@ export async function runAuthority(flags: AuthorityFlags): Promise<void> {
     names,
     listen,
     sidecar: { container: flags.sidecarContainer, image: flags.sidecarImage },
+    audience: flags.audience,
+    caConfigMap: flags.caConfigmap,
     ttl,
     renewAfter,
     release: programVersion(),
@@ -117,25 +126,4 @@ function seconds(flag: string, value: string, least: number, most: number): numb
   const number = /^\d{1,6}$/.test(value) ? Number(value) : -1;
   if (number >= least && number <= most) return number;
   throw new UserError(`${flag} ${value}: has to be a number of seconds from ${least} to ${most}`);
-}
-
-function endpointOf(flag: string, value: string): Endpoint {
-  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(value);
-  const address = canonicalAddress(match?.[1] ?? match?.[2] ?? '');
-  const port = Number(match?.[3]);
-  if (address === undefined || port > 65_535) {
-    throw new UserError(`${flag} ${value}: write ADDRESS:PORT, for instance 0.0.0.0:14443`);
-  }
-  return { address, port };
-}
-
-function untilSignal(): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      process.once(signal, () => {
-        process.once(signal, () => process.exit(EXIT.failure)); // who asks twice will not wait
-        resolve(signal);
-      });
-    }
-  });
 }

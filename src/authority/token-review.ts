@@ -1,5 +1,3 @@
-import { TOKEN_AUDIENCE } from '../authority-protocol/limits.ts';
-
 /** Whose token it was, as the API server says (authentication.k8s.io/v1, TokenReview). */
 export interface ReviewedPod {
   readonly namespace: string;
@@ -29,11 +27,11 @@ export interface Refusal {
 const USER = /^system:serviceaccount:([a-z0-9][-a-z0-9]{0,62}):([a-z0-9][-.a-z0-9]{0,252})$/;
 
 /** The object that asks the API server about a token: for our own audience and no other. */
-export function tokenReviewFor(token: string): object {
+export function tokenReviewFor(token: string, audience: string): object {
   return {
     apiVersion: 'authentication.k8s.io/v1',
     kind: 'TokenReview',
-    spec: { token, audiences: [TOKEN_AUDIENCE] },
+    spec: { token, audiences: [audience] },
   };
 }
 
@@ -41,14 +39,14 @@ export function tokenReviewFor(token: string): object {
  * Reads the API server's answer. Strict: a server that does not look at audiences leaves them out of its answer, and then the token may be one that any
  * other service was given; there is no fallback.
  */
-export function readTokenReview(review: unknown): ReviewedPod | Refusal {
+export function readTokenReview(review: unknown, audience: string): ReviewedPod | Refusal {
   const status = fields(fields(review)['status']);
   if (status['authenticated'] !== true) {
     return refusal(401, 'token-invalid', 'the API server does not believe the service-account token');
   }
   const audiences = status['audiences'];
-  if (!Array.isArray(audiences) || !audiences.includes(TOKEN_AUDIENCE)) {
-    return refusal(401, 'token-invalid', `the token is not for the audience ${TOKEN_AUDIENCE}`);
+  if (!Array.isArray(audiences) || !audiences.includes(audience)) {
+    return refusal(401, 'token-invalid', `the token is not for the audience ${audience}`);
   }
   const user = fields(status['user']);
   const name = USER.exec(typeof user['username'] === 'string' ? user['username'] : '');

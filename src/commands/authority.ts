@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { inClusterApiServer, setting } from '../config.ts';
+import { TOKEN_AUDIENCE } from '../authority-protocol/limits.ts';
 import type { AuthorityFlags } from '../authority/run-authority.ts';
 
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
@@ -29,7 +30,19 @@ export function authorityCommand(): Command {
       ),
     )
     .addOption(
-      setting('--sidecar-image <prefix>', 'what the image of that container has to begin with').default(''),
+      setting(
+        '--sidecar-image <name>',
+        'image of that container, of any tag and digest; a name that ends with / means all below it, none any image',
+      ).default(''),
+    )
+    .addOption(
+      setting('--audience <name>', "audience of the sidecars' service-account token").default(TOKEN_AUDIENCE),
+    )
+    .addOption(
+      setting(
+        '--ca-configmap <name>',
+        'ConfigMap that it keeps in its namespace, with the certificates by which it is believed',
+      ).default('countersign-ca'),
     )
     .addOption(
       setting('--identity-ttl <seconds>', 'how long identities live, at most 86400').default('14400'),

@@ -199,7 +199,7 @@ export class Cast {
 
   /** The record that a beer pod writes about somebody, waiting a moment for it. */
   async newBeerFlow(address: string, known: number): Promise<FlowRecord | undefined> {
-    const deadline = Date.now() + 4_000;
+    const deadline = Date.now() + 20_000;
     for (;;) {
       const flows = this.beerFlows()
         .toSorted((a, b) => a.time.localeCompare(b.time))

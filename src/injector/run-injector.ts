@@ -3,9 +3,10 @@ import { ServingCertificates } from '../certificates/serving-certificates.ts';
 import { kubeObject } from '../authority/kube-access.ts';
 import { EXIT, messageOf, UserError } from '../errors.ts';
 import type { InjectSettings } from '../inject/settings.ts';
+import { listenEndpoint } from '../lib/listen-endpoint.ts';
+import { untilSignal } from '../until-signal.ts';
 import { ApiClient } from '../kube/api-client.ts';
 import { TokenFile } from '../kube/credential.ts';
-import { canonicalAddress, type Endpoint } from '../lib/address.ts';
 import { AdminServer, type Routes, text } from '../observe/admin-server.ts';
 import { createLog, type LogLevel } from '../observe/log.ts';
 import { programVersion } from '../version.ts';
@@ -30,7 +31,10 @@ const RENEW_MS = 60_000;
 
 /** Runs a replica until a signal ends it. What the API server does not give yet is waited for, and told; what is wrong with the flags is thrown. */
 export async function runInjector(flags: InjectorFlags, settings: InjectSettings): Promise<void> {
-  const [listen, metrics] = [endpointOf('--listen', flags.listen), endpointOf('--metrics', flags.metrics)];
+  const [listen, metrics] = [
+    listenEndpoint('--listen', flags.listen),
+    listenEndpoint('--metrics', flags.metrics),
+  ];
   if (flags.apiServer === undefined || !flags.apiServer.startsWith('https://'))
     throw new UserError('--api-server: write https://HOST:PORT; in a pod kubelet tells it');
   const names = (flags.names ?? `countersign-injector.${flags.namespace}.svc`)
@@ -101,24 +105,4 @@ export async function runInjector(flags: InjectorFlags, settings: InjectSettings
   await injector.close();
   await health.close();
   await client.close();
-}
-
-function endpointOf(flag: string, value: string): Endpoint {
-  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(value);
-  const address = canonicalAddress(match?.[1] ?? match?.[2] ?? '');
-  const port = Number(match?.[3]);
-  if (address === undefined || port > 65_535)
-    throw new UserError(`${flag} ${value}: write ADDRESS:PORT, for instance 0.0.0.0:14444`);
-  return { address, port };
-}
-
-function untilSignal(): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      process.once(signal, () => {
-        process.once(signal, () => process.exit(EXIT.failure)); // who asks twice will not wait
-        resolve(signal);
-      });
-    }
-  });
 }

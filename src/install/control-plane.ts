@@ -37,6 +37,8 @@ function authorityArguments({ namespace, trustDomain, sidecars }: InstallOptions
     `--namespace=${namespace}`,
     `--names=${[`${AUTHORITY}.${namespace}.svc`, `${AUTHORITY}.${namespace}`, AUTHORITY].join(',')}`,
     `--sidecar-image=${imageName(sidecars.image)}`,
+    `--audience=${sidecars.audience}`,
+    `--ca-configmap=${sidecars.caConfigMap}`,
     `--listen=0.0.0.0:${PORTS.authority}`,
     `--metrics=0.0.0.0:${PORTS.metrics}`,
   ];

@@ -80,6 +80,12 @@ export function openClient(
   };
   const opened = openClientFlow(packet, options, context, now);
   if ('noRoom' in opened) return { ...stream, problem: opened.noRoom };
+  if (choice.toSelf) {
+    // The own server has to know its own Hello from a reflected one.
+    const nonce = Buffer.from(handshake.randomness.nonce).toString('hex');
+    around.pendingHellos.add(nonce);
+    one.leave = () => around.pendingHellos.delete(nonce);
+  }
   one.machine = { role: 'client', state: opened.state, context };
   return { kind: 'opened', one, effects: opened.effects };
 }

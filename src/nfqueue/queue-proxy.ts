@@ -3,6 +3,7 @@ import type { Clock } from '../handshake/outcome.ts';
 import type { Judgement } from '../proxy/judgement.ts';
 import type { Surroundings } from '../proxy/surroundings.ts';
 import { FallbackMemory } from './fallback-memory.ts';
+import { isMapped } from './flow-endpoints.ts';
 import { flowKey } from './flow-key.ts';
 import { openClient } from './open-client.ts';
 import { openServer } from './open-server.ts';
@@ -19,6 +20,7 @@ import {
   type QueuedPacket,
 } from './packet-path.ts';
 import {
+  destinationAddress,
   isOpening,
   isReset,
   isSynAck,
@@ -27,6 +29,7 @@ import {
   payloadOf,
   reversedTuple,
   sequenceAdd,
+  sourceAddress,
   TCP_FLAG,
   type TcpPacket,
   tupleOf,
@@ -140,8 +143,9 @@ export class QueueProxy implements PacketPathEvents {
   end(one: QueuedFlow): void {
     this.#around.open.delete(one.flow);
     one.flow.end({ ...one.counted, cause: 'end' });
-    this.#forget(one);
+    // Before an older connection on its ports, which has the same name in the file, is kept again.
     this.#options.onEnded?.(one);
+    this.#forget(one);
   }
 
   /** Takes a flow of an earlier run back. */
@@ -154,8 +158,8 @@ export class QueueProxy implements PacketPathEvents {
   /** Cuts an open connection: out of conntrack, so that its packets are queued again and answered with RSTs, and its socket is ended. */
   readonly cut = (one: QueuedFlow): void => {
     this.#around.open.delete(one.flow);
-    this.#forget(one);
     this.#options.onEnded?.(one);
+    this.#forget(one);
     this.cutConnection(one.tuple, one.outgoing);
   };
 
@@ -175,7 +179,7 @@ export class QueueProxy implements PacketPathEvents {
   #packet(queued: QueuedPacket, now: Clock): void {
     const outgoing = queued.hook === HOOK.output || queued.hook === HOOK.postrouting;
     const packet = queued.truncated ? { error: 'longer than what is copied' } : parseTcpPacket(queued.bytes);
-    if ('error' in packet) return this.path.verdict(queued, 'drop');
+    if ('error' in packet || hasMappedAddress(packet)) return this.path.verdict(queued, 'drop');
     if (payloadLength(packet) > 0 && startsWithMagic(packet) && !hasRightChecksum(packet)) {
       return this.path.verdict(queued, 'drop');
     }
@@ -199,6 +203,8 @@ export class QueueProxy implements PacketPathEvents {
       known.previous = undefined;
       this.end(previous);
       this.flows.set(known.key, known);
+      // Both have the same name in the file.
+      if (known.established) this.#options.onVerified?.(known);
     }
     return undefined;
   }
@@ -367,11 +373,17 @@ export class QueueProxy implements PacketPathEvents {
     // The new connection never came to be: the old one is the kernel's again.
     this.flows.set(one.key, previous);
     this.#mark(previous);
+    this.#options.onVerified?.(previous);
   }
 
   #mark({ tuple }: QueuedFlow): void {
     this.path.setConnectionMark(tuple, this.#verifiedMark, this.#options.marks.mask);
   }
+}
+
+/** Such an address would be read as the IPv4 address in it. */
+function hasMappedAddress(packet: TcpPacket): boolean {
+  return packet.family === 6 && (isMapped(sourceAddress(packet)) || isMapped(destinationAddress(packet)));
 }
 
 const ALLOWED: Judgement = { verdict: 'allow', reason: 'not-isolated' };

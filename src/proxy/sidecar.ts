@@ -6,11 +6,13 @@ import { createLog, isLogLevel, type LogLevel } from '../observe/log.ts';
 import { Metrics } from '../observe/metrics.ts';
 import { Readiness } from '../observe/readiness.ts';
 import { programVersion } from '../version.ts';
-import { EXIT, messageOf, UserError } from '../errors.ts';
+import { messageOf, UserError } from '../errors.ts';
+import { listenEndpoint } from '../lib/listen-endpoint.ts';
+import { untilSignal } from '../until-signal.ts';
 import { FileIdentity } from '../identity/file-identity.ts';
 import type { IdentityKeeper } from '../identity/identity-keeper.ts';
 import { SharedSecretIdentity } from '../identity/shared-secret-identity.ts';
-import { canonicalAddress, type Endpoint } from '../lib/address.ts';
+import type { Endpoint } from '../lib/address.ts';
 import { printable } from '../lib/printable.ts';
 import { loadAddon, type NativeAddon } from '../native.ts';
 import { Marks } from '../nfqueue/marks.ts';
@@ -90,7 +92,8 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       ? undefined
       : new FlowLog(flags.flowLog, (count) => metrics.droppedRecords(count));
   const reporter = new FlowReporter(metrics, log, flowLog);
-  const stopped = untilSignal(flowLog);
+  const stopped = untilSignal();
+  process.on('SIGHUP', () => flowLog?.reopen());
   const local = new LocalAddresses();
   const random = Math.random();
   const addon = loadAddon();
@@ -272,7 +275,7 @@ function settingsOf(flags: SidecarFlags): Settings {
   }
   return {
     makeIdentity,
-    metrics: endpointOf(flags.metrics),
+    metrics: listenEndpoint('--metrics', flags.metrics),
     marks: marksOf(flags.markMask),
     firstQueue: whole('--first-queue', flags.firstQueue, 0, 65_535),
     queues: whole('--queues', flags.queues, 1, 64),
@@ -341,17 +344,6 @@ async function startQueues(
   return startQueueMode({ addon, proxy, log, metrics, readiness, marks, firstQueue, queues, flowState });
 }
 
-/** `0.0.0.0:14020`, `[::]:14020`. */
-function endpointOf(value: string): Endpoint {
-  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(value);
-  const address = canonicalAddress(match?.[1] ?? match?.[2] ?? '');
-  const port = Number(match?.[3]);
-  if (address === undefined || port > 65_535) {
-    throw new UserError(`--metrics ${value}: write ADDRESS:PORT, for instance 0.0.0.0:14020 or [::]:14020`);
-  }
-  return { address, port };
-}
-
 /** The four listeners; where there is no IPv6 the two of it are left out. @returns the families that are there */
 async function listenEverywhere(proxy: Proxy, warn: (message: string) => void): Promise<(4 | 6)[]> {
   await proxy.listen('outbound', { address: '127.0.0.1', port: OUTBOUND_PORT });
@@ -365,18 +357,4 @@ async function listenEverywhere(proxy: Proxy, warn: (message: string) => void): 
     warn('no IPv6 here; IPv4 alone is served');
     return [4];
   }
-}
-
-function untilSignal(flowLog: FlowLog | undefined): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    process.on('SIGHUP', () => flowLog?.reopen());
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      let first = true;
-      process.on(signal, () => {
-        if (!first) process.exit(EXIT.failure); // who asks twice will not wait
-        first = false;
-        resolve(signal);
-      });
-    }
-  });
 }

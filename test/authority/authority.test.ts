@@ -308,23 +308,20 @@ t.test('authority: its public keys verify what it signs', async (t) => {
 });
 
 t.test(
-  'authority: its certificates stand in every namespace with enrolled pods, and in no other',
+  'authority: its certificates stand in a ConfigMap of its own namespace, and in no other; the injector brings them to pods',
   async (t) => {
     const { api, at } = await world(t);
-    api.put(rawNamespace('plain') as unknown as FakeObject);
-    api.put(rawPod('old', { namespace: 'plain', enrolled: false }) as unknown as FakeObject);
     const authority = await at.authority();
     const read = (namespace: string) =>
       api.client().get(`/api/v1/namespaces/${namespace}/configmaps/countersign-ca`);
-    await until('they are in shop', () =>
-      read('shop').then(
+    await until('they are published', () =>
+      read('countersign-system').then(
         () => true,
         () => false,
       ),
     );
-    t.match(await read('shop'), { data: { 'ca.pem': authority.authorities } });
     t.match(await read('countersign-system'), { data: { 'ca.pem': authority.authorities } });
-    t.equal(await read('plain').catch((error: { status?: number }) => error.status), 404);
+    t.equal(await read('shop').catch((error: { status?: number }) => error.status), 404);
   },
 );
 

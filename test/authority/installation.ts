@@ -57,6 +57,8 @@ export class Installation {
       names: ['localhost', '127.0.0.1'],
       listen: { address: '127.0.0.1', port: options.port ?? 0 },
       sidecar: { container: 'countersign-proxy', image: '' },
+      audience: AUDIENCE,
+      caConfigMap: 'countersign-ca',
       ttl: options.ttl ?? 14_400,
       renewAfter: options.renewAfter ?? 1_200,
       release: 'test',

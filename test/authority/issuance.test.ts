@@ -32,13 +32,15 @@ const REVIEWED = {
   podUid: 'uid-web',
   nodeName: 'node-1',
 };
-const SIDECAR = { container: 'countersign-proxy', image: 'countersign:' };
+const SIDECAR = { container: 'countersign-proxy', image: 'countersign' };
+const AUDIENCE = 'countersign-authority';
 
 t.test('token review: asks for the own audience alone, and reads whose token it is', (t) => {
-  t.match(tokenReviewFor('x'), { spec: { token: 'x', audiences: ['countersign-authority'] } });
-  t.strictSame(readTokenReview(review()), REVIEWED);
+  t.match(tokenReviewFor('x', AUDIENCE), { spec: { token: 'x', audiences: ['countersign-authority'] } });
+  t.strictSame(readTokenReview(review(), AUDIENCE), REVIEWED);
   const old = readTokenReview(
     review({}, { extra: { ...EXTRA, 'authentication.kubernetes.io/node-name': undefined } }),
+    AUDIENCE,
   );
   t.match(old, { podUid: 'uid-web', nodeName: undefined });
   t.end();
@@ -63,7 +65,7 @@ t.test('token review: whatever is not certainly a token of a pod for this audien
     ],
   };
   for (const [what, [given, code]] of Object.entries(refused))
-    t.match(readTokenReview(given), { code }, what);
+    t.match(readTokenReview(given, AUDIENCE), { code }, what);
   t.end();
 });
 
@@ -87,6 +89,10 @@ t.test(
       'a pod that is not enrolled': [rawPod('web', { enrolled: false }), 'no-sidecar'],
       'a label without a sidecar': [
         rawPod('web', { enrolled: false, labels: { 'countersign.io/inject': 'true' } }),
+        'no-sidecar',
+      ],
+      'an image whose name begins with that of ours': [
+        rawPod('web', { image: 'countersign-of-mine:1' }),
         'no-sidecar',
       ],
       "a sidecar of somebody's own": [rawPod('web', { image: 'evil/countersign:1' }), 'no-sidecar'],

@@ -1,5 +1,6 @@
 import t from 'tap';
 import { complaintAbout, keepObject, opensByAbsence } from '../../src/kube/cluster-objects.ts';
+import type { NetworkPolicyObject } from '../../src/sources/objects.ts';
 
 const metadata = { name: 'web', namespace: 'shop', resourceVersion: '1' };
 const policy = (spec: unknown): Record<string, unknown> => ({
@@ -30,7 +31,9 @@ t.test('kept objects: what cannot be read never opens anything', (t) => {
     policy({ podSelector: {}, ingress: 7 }),
     keepObject(policy({ podSelector: {}, ingress: [{}] }), undefined),
   );
-  t.match(odd?.object, { kind: 'NetworkPolicy', policy: { name: 'web', ingress: [], egress: [] } });
+  const { policy: isolating } = odd!.object as NetworkPolicyObject;
+  t.equal(isolating.name, 'web');
+  t.strictSame([isolating.ingress, isolating.egress], [[], []], 'both directions, and nobody');
   t.match(complaintAbout(odd!), { object: 'networkpolicy/shop/web', reason: /isolates its pods/ });
   t.notOk(opensByAbsence(odd!));
 

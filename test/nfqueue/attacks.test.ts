@@ -150,3 +150,27 @@ t.test('nfqueue attack: a packet whose checksum is wrong changes nothing, whatev
   t.equal(server.path.undecided, 0);
   t.end();
 });
+
+t.test('nfqueue attack: an IPv4 address in the dress of an IPv6 address is nobody', (t) => {
+  const { network, server } = world(t);
+  network.connect();
+  const mapped = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 1);
+  const other = Uint8Array.of(0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1);
+  for (const [sourceAddress, destinationAddress] of [
+    [mapped, other],
+    [other, mapped],
+  ] as const) {
+    const tuple = {
+      family: 6 as const,
+      sourceAddress,
+      sourcePort: 1,
+      destinationAddress,
+      destinationPort: 80,
+    };
+    server.receive(buildPacket(tuple, { sequence: 1, acknowledgement: 0, flags: TCP_FLAG.syn }));
+  }
+  t.strictSame(server.redirected, []);
+  t.equal(network.wire.length, 0);
+  t.equal(server.path.undecided, 0);
+  t.end();
+});

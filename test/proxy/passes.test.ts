@@ -38,7 +38,8 @@ function passesInTestTime() {
     };
     const dialled = { ...server.address, port };
     const reserve = (counters: number) => ({ session, first: (counter += BigInt(counters)) });
-    passes.giveOutbound(dialled, server.address, context, { fastOpen: true, synData: true }, reserve, {
+    const syn = { fastOpen: true, synData: true, note: () => {} };
+    passes.giveOutbound(dialled, server.address, context, syn, reserve, {
       peer,
       judgement: allowed('not-isolated'),
       rejudge: () => allowed('not-isolated'),

@@ -36,6 +36,8 @@ async function start(): Promise<Authority> {
     names: [address],
     listen: { address, port: PORT },
     sidecar: { container: 'countersign-proxy', image: '' },
+    audience: 'countersign-authority',
+    caConfigMap: 'countersign-ca',
     ttl: 14_400,
     renewAfter: 1_200,
     release: 'test',

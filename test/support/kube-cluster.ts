@@ -7,6 +7,7 @@ import type { Test } from 'tap';
 import type { ApiClient } from '../../src/kube/api-client.ts';
 import { writePauseImage, writeTestImage } from './container-image.ts';
 import { KubeControlPlane, rigBinaries } from './kube-control-plane.ts';
+import { corefile, DNS_USER, dnsObjects } from './kube-dns.ts';
 import {
   cniConfig,
   containerdConfig,
@@ -32,6 +33,7 @@ const PROGRAMS = [
   'kube-proxy',
   'containerd',
   'ctr',
+  'coredns',
 ] as const;
 type Program = (typeof PROGRAMS)[number];
 
@@ -47,8 +49,8 @@ export function cannotCluster(): string | false {
 }
 
 /**
- * A real cluster of one node in a network namespace of its own: etcd, API server, controllers, scheduler, kubelet, kube-proxy, containerd, runc and the CNI bridge. No
- * DNS: use cluster addresses. Everything ends with the test. One at a time on a machine: kubelet's cgroups have fixed names.
+ * A real cluster of one node in a network namespace of its own: etcd, API server, controllers, scheduler, kubelet, kube-proxy, containerd, runc, the CNI
+ * bridge and CoreDNS. Everything ends with the test. One at a time on a machine: kubelet's cgroups have fixed names.
  */
 export class KubeCluster {
   readonly plane: KubeControlPlane;
@@ -74,7 +76,7 @@ export class KubeCluster {
     const atExit = (): void => removeNamespace(namespace);
     process.once('exit', atExit);
     const tokens = Object.fromEntries(
-      ['kcm', 'scheduler', 'kubelet', 'proxy'].map((who) => [who, randomBytes(16).toString('hex')]),
+      ['kcm', 'scheduler', 'kubelet', 'proxy', 'dns'].map((who) => [who, randomBytes(16).toString('hex')]),
     );
     let cluster: KubeCluster | undefined;
     // In the order of the calls: tap tears down the last first.
@@ -90,6 +92,7 @@ export class KubeCluster {
         `${tokens['scheduler']},system:kube-scheduler,scheduler`,
         `${tokens['kubelet']},system:node:${NODE},kubelet,"system:nodes"`,
         `${tokens['proxy']},system:kube-proxy,proxy`,
+        `${tokens['dns']},${DNS_USER},dns`,
       ],
       flags: ({ folder }) => {
         makeKubeletClientCertificate(folder);
@@ -162,7 +165,7 @@ export class KubeCluster {
     await this.kubectl(['delete', 'pods', '-A', '--all', '--grace-period=1', '--timeout=30s']).catch(
       () => {},
     );
-    for (const name of ['kube-proxy', 'kubelet', 'containerd'] as const) await this.#end(name);
+    for (const name of ['coredns', 'kube-proxy', 'kubelet', 'containerd'] as const) await this.#end(name);
     this.#killShims();
     unmountBelow(this.plane.folder);
     removeCgroups();
@@ -220,6 +223,8 @@ export class KubeCluster {
       `--root-dir=${folder}/kubelet`,
       `--cert-dir=${folder}/kubelet-pki`,
     ]);
+    await this.apply({ apiVersion: 'v1', kind: 'List', items: dnsObjects(NODE_ADDRESS) });
+    this.#start(bin, 'coredns', ['-conf', write('Corefile', corefile(NODE_ADDRESS, kubeconfig('dns')))]);
     this.#start(bin, 'kube-proxy', [`--config=${write('kube-proxy.json', kubeProxyConfig(plan))}`]);
     await this.#until('the node is Ready', 'kubelet', async () => {
       const ready = '{.status.conditions[?(@.type=="Ready")].status}';
@@ -227,6 +232,12 @@ export class KubeCluster {
         (await this.kubectl(['get', 'node', NODE, '-o', `jsonpath=${ready}`]).catch(() => '')) === 'True'
       );
     });
+    await this.#until('CoreDNS has read the Services', 'coredns', () =>
+      this.onNode(['curl', '-sf', `http://${NODE_ADDRESS}:8181/ready`]).then(
+        () => true,
+        () => false,
+      ),
+    );
     await this.#until('the service account default is there', 'kube-controller-manager', () =>
       this.admin.get('/api/v1/namespaces/default/serviceaccounts/default').then(
         () => true,

@@ -1,3 +1,5 @@
+import { DNS_ADDRESS } from './kube-dns.ts';
+
 /** The files that make one machine a node, as texts. Each line that is not usual says which obstacle it is for. */
 export interface NodePlan {
   readonly folder: string;
@@ -69,7 +71,9 @@ export function kubeletConfig({ folder, clientCaFile }: NodePlan): string {
     // Ready some ten seconds sooner.
     nodeStatusUpdateFrequency: '1s',
     failSwapOn: false,
-    // There is no DNS.
+    clusterDNS: [DNS_ADDRESS],
+    clusterDomain: 'cluster.local',
+    // Names outside the cluster are nobody's.
     resolvConf: '',
     enforceNodeAllocatable: [],
     oomScoreAdj: 0,

@@ -9,7 +9,7 @@ import { cannotNetns } from '../support/netns.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const skip = cannotNetns();
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 function start(...flags: string[]) {
   const child = spawn(join(ROOT, 'bin/countersign'), ['demo', '--output', 'json', ...flags]);
@@ -98,5 +98,13 @@ t.test('demo: a second one is refused while the first runs, and SIGTERM cleans u
   t.match(second.complaint, /another demo is running/);
   first.child.kill('SIGTERM');
   await first.ended;
+  t.strictSame(leftovers(), []);
+});
+
+t.test('demo: in nfqueue mode every step comes out as expected, too', { skip }, async (t) => {
+  const { status, steps, complaint } = await start('--mode', 'nfqueue').ended;
+  for (const step of steps) t.equal(step.got, step.expected, `${step.step}: ${step.from}`);
+  t.equal(status, 0, complaint);
+  t.ok(steps.length > 12, `${steps.length} steps`);
   t.strictSame(leftovers(), []);
 });

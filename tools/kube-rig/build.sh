@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds a current Kubernetes control plane for the tests from the modules that go.mod pins and go.sum proves, into a cache that is named by both.
 #   build.sh NAME...   builds what is missing of kube-apiserver etcd kubectl kube-controller-manager kube-scheduler kubelet kube-proxy helm
-#                      containerd containerd-shim-runc-v2 ctr
+#                      containerd containerd-shim-runc-v2 ctr coredns
 #   build.sh --path    prints the folder of the binaries
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -10,7 +10,7 @@ say() { echo "kube-rig: $*" >&2; }
 version=$(sed -n 's|^.*k8s.io/kubernetes v\([0-9.]*\).*$|\1|p' "$here/go.mod" | head -n 1)
 # Count this up when the flags below change.
 recipe=1
-sum=$( (echo $recipe && cat "$here"/go.mod "$here"/go.sum "$here"/*/go.mod "$here"/*/go.sum) | sha256sum | cut -c 1-12)
+sum=$( (echo $recipe && cat "$here"/go.mod "$here"/go.sum "$here"/*/go.mod "$here"/*/go.sum "$here"/*/*.go) | sha256sum | cut -c 1-12)
 bin=${XDG_CACHE_HOME:-$HOME/.cache}/countersign/kube-rig/$version-$sum
 if [ "${1:-}" = --path ]; then
   echo "$bin"
@@ -21,7 +21,7 @@ missing=
 for name in "$@"; do
   case $name in
   kube-apiserver | etcd | kubectl | kube-controller-manager | kube-scheduler | kubelet | kube-proxy | helm) ;;
-  containerd | containerd-shim-runc-v2 | ctr) ;;
+  containerd | containerd-shim-runc-v2 | ctr | coredns) ;;
   *)
     say "nothing is called $name here"
     exit 2
@@ -55,6 +55,7 @@ for name in $missing; do
   case $name in
   etcd) folder=$here package=go.etcd.io/etcd/server/v3 tags=providerless ;;
   containerd* | ctr) folder=$here/containerd package=github.com/containerd/containerd/v2/cmd/$name tags=no_btrfs,no_zfs,no_devmapper ;;
+  coredns) folder=$here/coredns package=. tags=providerless ;;
   helm) folder=$here/helm package=helm.sh/helm/v4/cmd/helm tags=providerless ;;
   *) folder=$here package=k8s.io/kubernetes/cmd/$name tags=providerless ;;
   esac
