@@ -66,6 +66,8 @@ struct connection {
   uint64_t id;
   struct resuming *resuming;
   uint64_t pass; /* not 0: established by this pass, and told by reports */
+  enum syn_data syn_data;
+  uint32_t syn_retransmits;
   int64_t accepted_us;
   uint64_t report_batch;
   size_t report_index;

@@ -17,6 +17,8 @@ enum {
   MOST_AWAITED_HELLOS = 1024,
   /* Reply, or application. */
   ANSWER_MS = 1000,
+  /* Of a dial and its answer: a SYN that was lost is sent again after a second, and shall count as one that was lost. */
+  DIAL_MS = 2000,
 };
 
 static bool draw(struct data_path *path, uint8_t nonce[NONCE_BYTES]) {
@@ -226,7 +228,7 @@ static bool call(struct data_path *path, struct connection *connection, struct r
   resuming->pass = pass;
   command.bytes = resuming->hello;
   command.length = resuming->hello_length;
-  enter(path, connection, resuming, ANSWER_MS);
+  enter(path, connection, resuming, DIAL_MS);
   dial(path, connection, &command);
   return true;
 }

@@ -3,6 +3,7 @@ import { buildHello } from '../handshake/hello.ts';
 import { type CounterWindow, ReplayWindow } from '../handshake/replay-window.ts';
 import type { Session } from '../handshake/sessions.ts';
 import type { Endpoint } from '../lib/address.ts';
+import type { DialReport } from '../relay/data-path.ts';
 import type { OwnedWindow, Resumption } from '../relay/resumption.ts';
 import type { FlowEnd } from './flow.ts';
 import type { Judgement } from './judgement.ts';
@@ -33,9 +34,18 @@ export interface GivenPass {
   readonly rejudge: (address: string) => Judgement;
   /** Of an outbound pass: how its handshakes go on when they go otherwise. */
   readonly context?: ClientContext<ProvenPeer>;
+  /** Of an outbound pass: told of each SYN. */
+  readonly noteDial?: PassSyn['note'];
 }
 
-type Told = Omit<GivenPass, 'number' | 'revision' | 'direction' | 'context'>;
+/** How the SYN of a dial by a pass goes, and who wants to know what became of it. */
+export interface PassSyn {
+  readonly fastOpen: boolean;
+  readonly synData: boolean;
+  readonly note: (begunAt: number, report: DialReport) => void;
+}
+
+type Told = Omit<GivenPass, 'number' | 'revision' | 'direction' | 'context' | 'noteDial'>;
 
 /** The passes that the data path has, and what they stand for. Given when a connection was judged; taken back with every change. */
 export class Passes {
@@ -89,7 +99,7 @@ export class Passes {
     dialled: Endpoint,
     target: Endpoint,
     context: ClientContext<ProvenPeer>,
-    syn: { readonly fastOpen: boolean; readonly synData: boolean },
+    syn: PassSyn,
     reserve: (counters: number) => { session: Session<ProvenPeer>; first: bigint } | undefined,
     told: Told,
   ): void {
@@ -114,14 +124,20 @@ export class Passes {
       offers,
       admissionKey: context.admissionKey,
     });
-    const number = this.#remember({ ...told, direction: 'outbound', context: { ...context, offers } });
+    const { note: noteDial, ...options } = syn;
+    const number = this.#remember({
+      ...told,
+      direction: 'outbound',
+      context: { ...context, offers },
+      noteDial,
+    });
     this.#resumption?.passOutbound({
       number,
       lifetimeMs,
       session,
       dialled,
       target,
-      ...syn,
+      ...options,
       hello,
       admissionKey: context.admissionKey,
       counters: { first, count: COUNTERS },

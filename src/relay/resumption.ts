@@ -1,6 +1,6 @@
 import type { CounterWindow } from '../handshake/replay-window.ts';
 import type { Endpoint } from '../lib/address.ts';
-import type { Closed, ConnectionId, DialOptions } from './data-path.ts';
+import type { Closed, ConnectionId, DialOptions, DialReport } from './data-path.ts';
 
 /**
  * What a data path may offer besides: resumed handshakes that go by a pass. The brain decides in advance, about one place and one session; a
@@ -86,6 +86,8 @@ export interface ByPass {
   /** When it was accepted, as `performance.now()` counts. */
   readonly startedAt: number;
   readonly handshakeMs: number;
+  /** Of an outbound one: what became of the SYN. */
+  readonly dial: DialReport;
   /** Set when it is over already; else `closed` follows, as for any other. */
   readonly ending: (Closed & { readonly durationMs: number }) | undefined;
 }
