@@ -4,6 +4,7 @@ import { type CompiledSelector, compileSelector, selectorMatches } from '../poli
 import type { NetworkPolicy } from '../policy/model.ts';
 import { objectName } from '../sources/cluster-contents.ts';
 import type { ClusterObject } from '../sources/objects.ts';
+import { gatewayAddresses } from '../sources/objects-node.ts';
 import type { PodObject } from '../sources/objects-pod.ts';
 import type { EndpointSliceObject, ServiceObject } from '../sources/objects-service.ts';
 import type { ClusterLookup } from './cluster-lookup.ts';
@@ -65,7 +66,13 @@ export function sliceOf(
   addPod(self);
   if (self.pod.nodeName !== undefined) {
     dependsOn.add(`node/${self.pod.nodeName}`);
-    add(lookup.nodes.get(self.pod.nodeName));
+    const node = lookup.nodes.get(self.pod.nodeName);
+    add(node);
+    // A pod that has what would be the gateway's address is not to be taken for the node.
+    for (const address of node === undefined ? [] : gatewayAddresses(node)) {
+      dependsOn.add(`address/${address}`);
+      for (const pod of lookup.podsAt(address)) addPod(pod);
+    }
   }
   addPolicies(lookup, self, selectors, add, dependsOn);
   for (const address of self.pod.addresses) {

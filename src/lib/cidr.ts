@@ -1,4 +1,4 @@
-import { type IpAddress, parseAddress } from './address.ts';
+import { formatAddress, type IpAddress, parseAddress } from './address.ts';
 
 /** A block of addresses: those whose first `prefix` bits equal those of `network`. */
 export interface Cidr {
@@ -30,6 +30,13 @@ export function parseCidr(text: string): Cidr | undefined {
   const mask = maskWords(address.family === 4 ? prefix + 96 : prefix);
   const masked = (index: 0 | 1 | 2 | 3): number => (address.words[index] & mask[index]) >>> 0;
   return { family: address.family, prefix, network: [masked(0), masked(1), masked(2), masked(3)], mask };
+}
+
+/** The first address after that of the block itself, which many networks give to the gateway; undefined where a block has no room for one. */
+export function firstHost({ family, prefix, network }: Cidr): string | undefined {
+  if (prefix > (family === 4 ? 30 : 126)) return undefined;
+  const [a, b, c, d] = network;
+  return formatAddress({ family, words: [a, b, c, (d | 1) >>> 0] });
 }
 
 /** Whether the address lies in the block. An address of the other family never does. */

@@ -1,3 +1,4 @@
+import { gatewayAddresses } from '../sources/objects-node.ts';
 import { parseAddress } from '../lib/address.ts';
 import { type Cidr, cidrContains, parseCidr } from '../lib/cidr.ts';
 import type { Labels } from '../policy/model.ts';
@@ -90,15 +91,18 @@ function isInside(blocks: readonly Cidr[], address: string): boolean {
   return parsed === undefined || blocks.some((cidr) => cidrContains(cidr, parsed));
 }
 
-/** Pods on the host's network have their node's address, also where the Node itself is not known. */
+/** Pods on the host's network have their node's address, also where the Node itself is not known; a gateway's is its node's. Pods are asked first. */
 function nodeAddresses({ nodes, pods }: DirectoryContents): Map<string, string> {
   const known = nodes.flatMap((node) => node.addresses.map((address) => [address, node.name] as const));
+  const gateways = nodes.flatMap((node) =>
+    gatewayAddresses(node).map((address) => [address, node.name] as const),
+  );
   const told = pods.flatMap(({ pod, finished }) => {
     const { hostNetwork, nodeName, addresses } = pod;
     if (!hostNetwork || finished || nodeName === undefined) return [];
     return addresses.map((address) => [address, nodeName] as const);
   });
-  return new Map([...told, ...known]);
+  return new Map([...gateways, ...told, ...known]);
 }
 
 /** Of several pods that claim an address, one that is there to stay has it; of those the youngest. A finished one has none. */

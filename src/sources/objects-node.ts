@@ -1,5 +1,5 @@
 import type { Labels } from '../policy/model.ts';
-import { parseCidr } from '../lib/cidr.ts';
+import { firstHost, parseCidr } from '../lib/cidr.ts';
 import type { FieldReader } from '../policy/fields.ts';
 import { decodeAddresses, decodeMetadata } from './objects-fields.ts';
 
@@ -11,6 +11,17 @@ export interface NodeObject {
   readonly podCidrs: readonly string[];
   /** `topology.kubernetes.io/zone`. */
   readonly zone: string | undefined;
+}
+
+/**
+ * Where kubelet and everybody else on a node come from when they call one of its pods over a bridge or a pair of interfaces: the gateway of the pods' network, by
+ * convention (kubenet, kind, flannel, the CNI bridge) the first address of the node's pod block. A network that gives it to a pod has no gateway there.
+ */
+export function gatewayAddresses({ podCidrs }: Pick<NodeObject, 'podCidrs'>): string[] {
+  return podCidrs.flatMap((text) => {
+    const cidr = parseCidr(text);
+    return (cidr && firstHost(cidr)) ?? [];
+  });
 }
 
 /** The addresses that Services are given, by `ServiceCIDR` objects (KEP-1880). */

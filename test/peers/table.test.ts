@@ -198,3 +198,18 @@ t.test('directory: services, their endpoints by family and port name, and the wa
   t.strictSame(directory.destinationsOf('10.1.0.66', 8080), [], 'a slice of another namespace is not ours');
   t.end();
 });
+
+t.test("directory: the gateway of a node's pods is the node, unless a pod has that address", (t) => {
+  const nodes = [
+    node('n1', '192.0.2.1', ['10.1.0.0/24', 'fd00:1::/64']),
+    node('n2', '192.0.2.2', ['10.2.0.0/32']),
+  ];
+  const directory = buildDirectory({ ...EMPTY, nodes });
+  for (const address of ['10.1.0.1', 'fd00:1::1'])
+    t.match(directory.owner(address), { kind: 'node', name: 'n1' });
+  t.match(directory.owner('10.1.0.2'), { kind: 'unknown' });
+  t.match(directory.owner('10.2.0.1'), { kind: 'external' }, 'a block of one address has no gateway');
+  const taken = buildDirectory({ ...EMPTY, nodes, pods: [here(pod('web', '10.1.0.1'))] });
+  t.match(taken.owner('10.1.0.1'), { kind: 'pod', pod: { name: 'web' } });
+  t.end();
+});
