@@ -7,7 +7,7 @@ import type { Closed, ConnectionId, DialOptions, DialReport } from './data-path.
  * connection that is in every byte what a pass foresees is answered, dialled and relayed by the pump at once, and reported afterwards.
  * Everything else is accepted as if there were no passes. Every change of what a pass was decided by takes all of them back.
  *
- * `test/support/resumption-compliance.ts` is the contract in executable form; the machines of `src/handshake/` are its oracle.
+ * `test/relay/native-resumption-inbound.test.ts` and `-outbound.test.ts` hold an implementation to it, with the machines of `src/handshake/` as oracle.
  */
 export interface Resumption {
   /**
