@@ -206,7 +206,7 @@ t.test(
     const [open, records] = [server.proxy!.open.size, server.records.length];
     const id = server.dataPath!.tell(number, { address: client.address, port: 1 });
     t.equal(server.proxy!.open.size, open + 1);
-    server.dataPath!.reset(id);
+    server.dataPath!.tellEnd(id, ENDING);
     await world.settle();
     t.equal(server.proxy!.open.size, open);
     t.equal(server.records.length, records + 1);
