@@ -135,7 +135,7 @@ export class Passes {
     meant: Endpoint,
     admissionKeys: readonly Uint8Array[],
     found: { session: Session<ProvenPeer>; window: CounterWindow },
-    told: Told,
+    { keepSource, ...told }: Told & { readonly keepSource: boolean },
   ): void {
     const now = performance.now();
     const { session, window } = found;
@@ -154,6 +154,7 @@ export class Passes {
       target: reached,
       meant,
       token,
+      keepSource,
       admissionKeys,
     });
   }
