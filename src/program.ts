@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { authorityCommand } from './commands/authority.ts';
+import { checkCommand } from './commands/check.ts';
 import { demoCommand } from './commands/demo.ts';
 import { identityCommand } from './commands/identity.ts';
 import { injectCommand, uninjectCommand } from './commands/inject.ts';
@@ -16,6 +17,7 @@ import { programOf } from './program-frame.ts';
 export function buildProgram(): Command {
   return programOf([
     authorityCommand(),
+    checkCommand(),
     demoCommand(),
     identityCommand(),
     injectCommand(),

@@ -12,6 +12,8 @@ const PURE = [
   /^src\/identity\/(claims|compact|inflate|verify|issue|trust)\.ts$/,
   /^src\/handshake\/(?!run\b)/,
   /^src\/inject\//,
+  /^src\/checks\/(?!fetch-facts|trial-pods|look-at-cluster)/,
+  /^src\/install\//,
   /^src\/injector\/(review|events|metric-list)\.ts$/,
   /^src\/redirect\/(plan|ports)/,
   /^src\/netlink\/(?!query-socket)/,
