@@ -117,6 +117,11 @@ export class SimulatedDataPath implements DataPath {
     return id;
   }
 
+  /** Says that such a connection has ended. */
+  tellEnd(id: ConnectionId, closed: Closed): void {
+    this.#events.closed(id, closed);
+  }
+
   listen(): Promise<Listener> {
     return Promise.resolve({ endpoint: { address: '0.0.0.0', port: 0 }, close: () => {} });
   }
