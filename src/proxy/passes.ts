@@ -164,7 +164,7 @@ export class Passes {
     meant: Endpoint,
     admissionKeys: readonly Uint8Array[],
     found: { session: Session<ProvenPeer>; window: CounterWindow },
-    told: Told,
+    { keepSource, ...told }: Told & { readonly keepSource: boolean },
   ): void {
     const now = this.#now();
     const { session, window } = found;
@@ -183,6 +183,7 @@ export class Passes {
       target: reached,
       meant,
       token,
+      keepSource,
       admissionKeys,
     });
   }

@@ -82,6 +82,7 @@ export class NativeResumption implements Resumption {
       meant.address,
       meant.port,
       pass.token,
+      pass.keepSource,
     );
   }
 
