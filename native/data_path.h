@@ -32,7 +32,7 @@ struct event {
   uint64_t id;
   int role;
   enum side side;
-  bool flag; /* NOT_FRAME: end of file; PREAMBLE: the upstream side spoke */
+  bool flag; /* NOT_FRAME: end of file; PREAMBLE: the upstream side spoke; DIALLED: the source could not be taken */
   int number; /* DIALLED: errno; CLOSED: cause */
   uint32_t announced;
   uint32_t syn_retransmits; /* DIALLED */
@@ -54,6 +54,8 @@ struct report {
   uint64_t id, pass;
   struct sockaddr_storage peer;
   int64_t accepted_us, established_us, closed_us;
+  enum syn_data syn_data; /* of an outbound dial, and how often its SYN was sent again */
+  uint32_t syn_retransmits;
   enum close_cause cause;
   uint64_t bytes_in, bytes_out;
 };
@@ -83,6 +85,7 @@ struct command {
   int role; /* LISTEN */
   uint32_t max_bytes; /* READ_FRAME; RELAY: 0, or the most that a verdict frame may have */
   struct sockaddr_storage target; /* DIAL */
+  struct sockaddr_storage source; /* DIAL: the address to dial from, which need not be this host's; family 0: any own one */
   size_t length;
   uint8_t *bytes;
 };

@@ -78,6 +78,7 @@ export type NativeEvent =
       local: RawEndpoint | undefined,
       synRetransmits: number,
       synData: number,
+      unbound: boolean,
     ]
   | readonly [type: typeof EVENT.preamble, id: number, upstreamSpoke: boolean]
   | readonly [type: typeof EVENT.closed, id: number, cause: number, bytesIn: number, bytesOut: number]
@@ -97,7 +98,9 @@ export const REPORT = {
   cause: 12,
   bytesIn: 13,
   bytesOut: 14,
-  fields: 15,
+  synData: 15,
+  synRetransmits: 16,
+  fields: 17,
 } as const;
 export const REPORT_KIND = { open: 0, closed: 1, whole: 2 } as const;
 export const COUNTER_STATES = ['fresh', 'seen', 'too-old'] as const;
@@ -114,7 +117,11 @@ export interface NativeAddon {
     fastOpen: boolean,
     first: Uint8Array | undefined,
     synData: boolean,
+    source: string | undefined,
+    sourcePort: number,
   ): void;
+  /** Throws what the kernel says to a process that may not dial from the addresses of others (ip(7), IP_TRANSPARENT). */
+  tryTransparent(): void;
   command(
     path: NativeDataPath,
     type: (typeof COMMAND)[keyof typeof COMMAND],
@@ -164,6 +171,7 @@ export interface NativeAddon {
     meant: string,
     meantPort: number,
     token: Uint8Array,
+    keepSource: boolean,
   ): boolean;
   revokePasses(path: NativeDataPath): void;
   /** The reports that would be delivered soon. */

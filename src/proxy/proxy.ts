@@ -32,6 +32,8 @@ export interface ProxyOptions {
   readonly choose: ChooseEndpoint;
   readonly isLocalAddress: (address: string) => boolean;
   readonly nodeTraffic: NodeTraffic;
+  /** Dials the application from the client's address, which takes a data path, rules and a capability that allow it. */
+  readonly keepSource?: boolean;
   /** Tells whether a connection is the proxy's own test of the redirection; it ends there then. */
   readonly isProbe?: (accepted: Accepted) => boolean;
   /** Called after every change of policy, peers or labels. */
@@ -63,7 +65,14 @@ export class Proxy {
       (id, accepted) => this.#accept(id, accepted),
       (told) => {
         this.#byPass++;
-        return resumed(told, this.#dataPath, this.#around.passes, this.open, options.sink);
+        try {
+          return resumed(told, this.#dataPath, this.#around.passes, this.open, options.sink);
+        } catch (error) {
+          // The rest of the news is of others: none of them may go unjudged.
+          this.#dataPath.reset(told.id);
+          options.onDefect(error);
+          return undefined;
+        }
       },
     );
     this.#dataPath = options.createDataPath(this.#table);
@@ -89,6 +98,7 @@ export class Proxy {
       pendingHellos: new Set(),
       isLocalAddress: options.isLocalAddress,
       nodeTraffic: options.nodeTraffic,
+      keepSource: options.keepSource ?? false,
       draining: () => this.#draining,
     };
   }

@@ -73,7 +73,9 @@ export class SimulatedDataPath implements DataPath {
   readonly resets: { id: ConnectionId; revoked: number }[] = [];
   #lastId = 0;
   /** What the sidecar dialled, in order. */
-  readonly dialled: (Endpoint & { fastOpen: boolean })[] = [];
+  readonly dialled: (Endpoint & { fastOpen: boolean; source?: Endpoint })[] = [];
+  /** The address of a client cannot be had. */
+  sourcesFail = false;
   /** So many of the next dials are refused. */
   refusals = 0;
 
@@ -110,8 +112,14 @@ export class SimulatedDataPath implements DataPath {
   /** Says that a pass has established a connection. */
   tell(pass: number, peer: Endpoint, ending?: ByPass['ending']): ConnectionId {
     const id = ++this.#lastId;
-    this.#events.byPass?.({ id, pass, peer, startedAt: performance.now() - 2, handshakeMs: 1, ending });
+    const dial = { synData: 'none', synRetransmits: 0 } as const;
+    this.#events.byPass?.({ id, pass, peer, dial, startedAt: performance.now() - 2, handshakeMs: 1, ending });
     return id;
+  }
+
+  /** Says that such a connection has ended. */
+  tellEnd(id: ConnectionId, closed: Closed): void {
+    this.#events.closed(id, closed);
   }
 
   listen(): Promise<Listener> {
@@ -134,7 +142,13 @@ export class SimulatedDataPath implements DataPath {
         entry.upstream.onChange = undefined;
         entry.upstream.reset();
       }
-      this.dialled.push({ ...target, fastOpen: options.fastOpen });
+      const { fastOpen, source: from } = options;
+      this.dialled.push({ ...target, fastOpen, ...(from && { source: from }) });
+      if (from !== undefined && this.sourcesFail) {
+        const report = { synRetransmits: 0, synData: 'none', unbound: true } as const;
+        later(() => this.#events.dialled(id, 'EPERM', undefined, report));
+        return;
+      }
       const [near, far] = End.pair();
       const own = this.#pod.pod.addresses.includes(target.address);
       let error: string | undefined;

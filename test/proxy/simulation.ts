@@ -169,6 +169,7 @@ interface PodOptions {
   readonly probePorts?: readonly number[];
   readonly address?: string;
   readonly nodeTraffic?: NodeTraffic;
+  readonly keepSource?: boolean;
   /** What its application says as soon as somebody connects. */
   readonly greeting?: string;
 }
@@ -218,6 +219,7 @@ export class SimulatedPod implements FlowSink {
       choose: (_service, among) => among.find((one) => one.ready),
       isLocalAddress: (address) => this.pod.addresses.includes(address),
       nodeTraffic: options.nodeTraffic ?? 'probes',
+      keepSource: options.keepSource ?? false,
       onDefect: (error) => this.defects.push(error),
     });
     this.dataPath = dataPath;
