@@ -201,4 +201,5 @@ const METHOD = `- \`bench/authority-scale.ts\`. etcd and kube-apiserver run besi
 - Sidecars are the real client (\`src/authority-client\`) without the proxy, many in a process, each with a token by TokenRequest, a key, a TLS connection and a loopback address of its own;
   each asks about nine other pods.
 - CPU and memory are those of the authority's process. A collection before each reading of the heap is not counted as CPU; resident memory is read before it.
-- Requests are entries of the audit log, a watch counted once. A watch lasts five to ten minutes: some are opened anew in any measurement.`;
+- Requests are entries of the audit log, a watch counted once. A watch lasts five to ten minutes: some are opened anew in any measurement.
+- Arrival needs CPUs that are free: a run beside a compiler and a linter on the same two had 1.2 s at p99 for policies with 500 sidecars, and 0.15 s with 200.`;
