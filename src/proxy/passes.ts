@@ -84,17 +84,23 @@ export class Passes {
     this.revoke();
   }
 
-  /** Lets connections of the application to `dialled` resume this session with `target`. `counters` of it are set aside by `reserve`. */
+  /**
+   * Lets connections of the application to `dialled` resume this session with `target`. `counters` of it are set aside by `reserve`.
+   * @param target with the candidates that connections there are spread between; it is one of them
+   */
   giveOutbound(
     dialled: Endpoint,
-    target: Endpoint,
+    {
+      endpoint: target,
+      candidates,
+    }: { readonly endpoint: Endpoint; readonly candidates: readonly Endpoint[] },
     context: ClientContext<ProvenPeer>,
     syn: { readonly fastOpen: boolean; readonly synData: boolean },
     reserve: (counters: number) => { session: Session<ProvenPeer>; first: bigint } | undefined,
     told: Told,
   ): void {
     const now = performance.now();
-    const key = `${dialled.address} ${dialled.port}`;
+    const key = `${dialled.address} ${dialled.port} ${target.address} ${target.port}`;
     if (!this.#mayGive(key, now)) return;
     const reserved = reserve(COUNTERS);
     if (reserved === undefined) return;
@@ -115,12 +121,15 @@ export class Passes {
       admissionKey: context.admissionKey,
     });
     const number = this.#remember({ ...told, direction: 'outbound', context: { ...context, offers } });
+    const ofSeveral = candidates.length > 1;
+    if (ofSeveral) this.#resumption?.choiceOutbound({ lifetimeMs: LIFETIME_MS, dialled, candidates });
     this.#resumption?.passOutbound({
       number,
       lifetimeMs,
       session,
       dialled,
       target,
+      ofSeveral,
       ...syn,
       hello,
       admissionKey: context.admissionKey,

@@ -17,7 +17,7 @@ import { printable } from '../lib/printable.ts';
 import { loadAddon, type NativeAddon } from '../native.ts';
 import { Marks } from '../nfqueue/marks.ts';
 import type { QueueMode } from '../nfqueue/queue-mode.ts';
-import { chooseEndpoint } from '../peers/endpoint-choice.ts';
+import { candidateEndpoints } from '../peers/endpoint-choice.ts';
 import { INBOUND_PORT, OUTBOUND_PORT } from '../redirect/ports.ts';
 import { ProbeArrivals } from '../redirect/probe-arrivals.ts';
 import { NativeDataPath } from '../relay/native-data-path.ts';
@@ -95,20 +95,15 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const stopped = untilSignal();
   process.on('SIGHUP', () => flowLog?.reopen());
   const local = new LocalAddresses();
-  const random = Math.random();
+  const client = Math.random();
   const addon = loadAddon();
   const proxy = new Proxy({
     source,
     identity,
     createDataPath: (events) => new NativeDataPath(addon, events),
     sink: reporter,
-    choose: (service, among) =>
-      chooseEndpoint(
-        service,
-        among,
-        source.snapshot?.self.nodeName,
-        service.clientIpAffinity ? random : Math.random(),
-      ),
+    candidates: (service, among) =>
+      candidateEndpoints(service, among, source.snapshot?.self.nodeName, client),
     isLocalAddress: (address) => local.has(address),
     nodeTraffic: flags.nodeTraffic,
     isProbe: ({ original }) => arrivals.notice(original),
