@@ -18,6 +18,9 @@
 enum {
   ACCEPTS = 64, /* before others get their turn */
   REST_MS = 20, /* when there is nothing to accept with */
+  /* Behind so many events and reports who comes waits in the kernel's queue, which is bounded: a main thread that stands still for
+   * seconds shall not cost memory by the second. */
+  MOST_UNTOLD = 8192,
 };
 
 /* Level-triggered: who is left waiting after a full round is told again. */
@@ -50,7 +53,7 @@ static void hear_all(struct data_path *path, uint32_t events) {
   }
 }
 
-/* Nothing to accept with: without a rest the thread would be told of who waits again and again. */
+/* Without it the thread would be told of who waits again and again. */
 static void rest(struct data_path *path) {
   hear_all(path, 0);
   path->accept_again = now_ms() + REST_MS;
@@ -68,14 +71,13 @@ bool original_destination(int fd, int family, struct sockaddr_storage *out) {
   return getsockopt(fd, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IP6T_SO_ORIGINAL_DST : SO_ORIGINAL_DST, out, &length) == 0;
 }
 
-void report_accepted(struct data_path *path, struct connection *connection, int role, const struct resuming *begun,
-                     const uint8_t *reply, size_t reply_length) {
+void report_accepted(struct data_path *path, struct connection *connection, int role, const struct sockaddr_storage *peer,
+                     const struct resuming *begun, const uint8_t *reply, size_t reply_length) {
   int fd = connection->end[CLIENT].fd;
   struct event *event = new_event(EVENT_ACCEPTED, connection);
   event->role = role;
-  socklen_t length = sizeof event->peer;
-  if (getpeername(fd, (struct sockaddr *)&event->peer, &length) != 0) event->peer.ss_family = 0;
-  length = sizeof event->local;
+  event->peer = *peer;
+  socklen_t length = sizeof event->local;
   getsockname(fd, (struct sockaddr *)&event->local, &length);
   if (!original_destination(fd, event->local.ss_family, &event->original)) event->original.ss_family = 0;
   uint8_t syn[256];
@@ -102,6 +104,10 @@ static bool refuse_one(struct data_path *path, struct listener *listener) {
 }
 
 void accept_some(struct data_path *path, struct listener *listener) {
+  if (count_untold(path) >= MOST_UNTOLD) {
+    rest(path);
+    return;
+  }
   for (int i = 0; i < ACCEPTS && listener->end.fd >= 0; i++) {
     int fd = accept4(listener->end.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
@@ -120,9 +126,13 @@ void accept_some(struct data_path *path, struct listener *listener) {
       continue;
     }
     connection->accepted_us = now_us();
+    /* Asked for at once: of one that resets in a moment the kernel knows no peer any more, and who it was is recorded all the same. */
+    struct sockaddr_storage peer = {0};
+    socklen_t length = sizeof peer;
+    if (getpeername(fd, (struct sockaddr *)&peer, &length) != 0) peer.ss_family = 0;
     bool watched = watch(path, &connection->end[CLIENT]);
-    if (!watched || !begin_resumption(path, connection, listener->role)) {
-      report_accepted(path, connection, listener->role, NULL, NULL, 0);
+    if (!watched || !begin_resumption(path, connection, listener->role, &peer)) {
+      report_accepted(path, connection, listener->role, &peer, NULL, NULL, 0);
       if (!watched) close_connection(path, connection, CAUSE_RESET);
     }
   }

@@ -56,6 +56,8 @@ struct report {
   uint64_t id, pass;
   struct sockaddr_storage peer;
   int64_t accepted_us, established_us, closed_us;
+  enum syn_data syn_data; /* of an outbound dial, and how often its SYN was sent again */
+  uint32_t syn_retransmits;
   enum close_cause cause;
   uint64_t bytes_in, bytes_out;
 };

@@ -8,19 +8,20 @@
 #include <unistd.h>
 
 /* What the kernel says about the SYN of a connection that is there. */
-static void tell_syn(struct event *event, const struct end *upstream, const struct tcp_info *info) {
-  if (!upstream->syn_data) event->syn_data = SYN_DATA_NONE;
-  else event->syn_data = info->tcpi_options & TCPI_OPT_SYN_DATA ? SYN_DATA_TAKEN : SYN_DATA_REFUSED;
+static void note_syn(struct connection *connection, const struct tcp_info *info) {
+  if (!connection->end[UPSTREAM].syn_data) connection->syn_data = SYN_DATA_NONE;
+  else connection->syn_data = info->tcpi_options & TCPI_OPT_SYN_DATA ? SYN_DATA_TAKEN : SYN_DATA_REFUSED;
   /* Nothing but the SYN has been sent long enough to be sent again, and data that was refused, which the kernel repeats at once. */
-  uint32_t repeated = event->syn_data == SYN_DATA_REFUSED && info->tcpi_total_retrans > 0 ? 1 : 0;
-  event->syn_retransmits = info->tcpi_total_retrans - repeated;
+  uint32_t repeated = connection->syn_data == SYN_DATA_REFUSED && info->tcpi_total_retrans > 0 ? 1 : 0;
+  connection->syn_retransmits = info->tcpi_total_retrans - repeated;
 }
 
 static void report_dialled(struct data_path *path, struct connection *connection, int error, const struct tcp_info *info) {
   struct end *upstream = &connection->end[UPSTREAM];
+  if (error == 0 && info != NULL) note_syn(connection, info);
   if (connection->resuming != NULL) {
     upstream->connecting = false;
-    resumption_dialled(path, connection, error, info != NULL && info->tcpi_total_retrans > 0);
+    resumption_dialled(path, connection, error, error == 0 && connection->syn_retransmits > 0);
     return;
   }
   struct event *event = new_event(EVENT_DIALLED, connection);
@@ -29,7 +30,8 @@ static void report_dialled(struct data_path *path, struct connection *connection
   if (error == 0) {
     socklen_t length = sizeof event->local;
     getsockname(upstream->fd, (struct sockaddr *)&event->local, &length);
-    if (info != NULL) tell_syn(event, upstream, info);
+    event->syn_data = connection->syn_data;
+    event->syn_retransmits = connection->syn_retransmits;
   } else {
     close_end(path, upstream, true);
   }

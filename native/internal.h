@@ -55,7 +55,7 @@ struct resuming {
   enum stage stage;
   int role;
   struct pass *pass; /* NULL while the Hello is waited for */
-  struct sockaddr_storage original;
+  struct sockaddr_storage peer, original;
   struct sockaddr_storage picked; /* of the servers behind it; family 0: nothing is picked there */
   uint8_t *hello; /* sent, or received and its counter used */
   size_t hello_length;
@@ -67,6 +67,8 @@ struct connection {
   uint64_t id;
   struct resuming *resuming;
   uint64_t pass; /* not 0: established by this pass, and told by reports */
+  enum syn_data syn_data;
+  uint32_t syn_retransmits;
   int64_t accepted_us;
   uint64_t report_batch;
   size_t report_index;
@@ -108,6 +110,7 @@ struct data_path {
 
   pthread_mutex_t events_lock;
   struct event *first_event, **last_event;
+  size_t event_count;
 
   struct report *reports; /* under events_lock, too */
   size_t report_count, report_capacity;
@@ -145,6 +148,8 @@ struct event *new_event(enum event_type type, const struct connection *connectio
 uint8_t *copy_of(const uint8_t *bytes, size_t length);
 void set_bytes(struct event *event, const uint8_t *bytes, size_t length);
 void emit(struct data_path *path, struct event *event);
+/* How many events and reports the main thread has not taken yet. */
+size_t count_untold(struct data_path *path);
 /* All commands so far, in path->working. @returns how many */
 size_t take_commands(struct data_path *path);
 
@@ -191,8 +196,8 @@ void accept_again(struct data_path *path);
 /* SO_ORIGINAL_DST. False when conntrack has no entry. */
 bool original_destination(int fd, int family, struct sockaddr_storage *out);
 /* Hands a connection to TypeScript, with what a handshake by a pass has already used up, if there was one. */
-void report_accepted(struct data_path *path, struct connection *connection, int role, const struct resuming *begun,
-                     const uint8_t *reply, size_t reply_length);
+void report_accepted(struct data_path *path, struct connection *connection, int role, const struct sockaddr_storage *peer,
+                     const struct resuming *begun, const uint8_t *reply, size_t reply_length);
 
 /* --- dial.c --- */
 void dial(struct data_path *path, struct connection *connection, const struct command *command);
@@ -207,7 +212,7 @@ bool pass_guard(struct data_path *path, struct connection *connection);
 
 /* --- resume.c: handshakes that go by a pass --- */
 /* @returns whether the new connection is taken care of: it may go by a pass, or TypeScript was told of it. Else that is the caller's. */
-bool begin_resumption(struct data_path *path, struct connection *connection, int role);
+bool begin_resumption(struct data_path *path, struct connection *connection, int role, const struct sockaddr_storage *peer);
 /* Does what can be done for it now. Afterwards it is established, TypeScript's, closed, or still under way. */
 void continue_resumption(struct data_path *path, struct connection *connection);
 /* @param repeated the SYN, or what went with it, had to be sent again */

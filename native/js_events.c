@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REPORT_FIELDS = 15 };
+enum { REPORT_FIELDS = 17 };
 
 napi_value js_event(napi_env env, const struct event *event) {
   napi_value list;
@@ -91,6 +91,8 @@ napi_value js_reports(napi_env env, const struct report *reports, size_t count) 
         (double)report->cause,
         (double)report->bytes_in,
         (double)report->bytes_out,
+        (double)report->syn_data,
+        (double)report->syn_retransmits,
     };
     memcpy(fields, values, sizeof values);
   }

@@ -13,8 +13,16 @@ void emit(struct data_path *path, struct event *event) {
   bool first = path->first_event == NULL;
   *path->last_event = event;
   path->last_event = &event->next;
+  path->event_count++;
   pthread_mutex_unlock(&path->events_lock);
   if (first) path->wake(path->context);
+}
+
+size_t count_untold(struct data_path *path) {
+  pthread_mutex_lock(&path->events_lock);
+  size_t count = path->event_count + path->report_count;
+  pthread_mutex_unlock(&path->events_lock);
+  return count;
 }
 
 struct event *new_event(enum event_type type, const struct connection *connection) {
@@ -42,6 +50,7 @@ struct event *data_path_take_events(struct data_path *path) {
   struct event *first = path->first_event;
   path->first_event = NULL;
   path->last_event = &path->first_event;
+  path->event_count = 0;
   pthread_mutex_unlock(&path->events_lock);
   return first;
 }

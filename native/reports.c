@@ -38,6 +38,8 @@ void report_established(struct data_path *path, struct connection *connection, c
   report->peer = *peer;
   report->accepted_us = connection->accepted_us;
   report->established_us = now;
+  report->syn_data = connection->syn_data;
+  report->syn_retransmits = connection->syn_retransmits;
   connection->report_batch = path->report_batch;
   connection->report_index = path->report_count - 1;
   size_t count = path->report_count;

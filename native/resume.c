@@ -17,6 +17,8 @@ enum {
   MOST_AWAITED_HELLOS = 1024,
   /* Reply, or application. */
   ANSWER_MS = 1000,
+  /* Of a dial and its answer: a SYN that was lost is sent again after a second, and shall count as one that was lost. */
+  DIAL_MS = 2000,
 };
 
 static bool draw(struct data_path *path, void *out, size_t length) {
@@ -78,7 +80,7 @@ static void hand_over(struct data_path *path, struct connection *connection, con
     close_end(path, &connection->end[UPSTREAM], true);
     init_end(connection, UPSTREAM, -1);
   }
-  report_accepted(path, connection, resuming->role, resuming, reply, length);
+  report_accepted(path, connection, resuming->role, &resuming->peer, resuming, reply, length);
   forget(path, resuming);
 }
 
@@ -91,10 +93,7 @@ static void establish(struct data_path *path, struct connection *connection) {
   connection->pass = resuming->pass->number;
   connection->relaying = true;
   connection->end[CLIENT].readable = connection->end[UPSTREAM].readable = true;
-  struct sockaddr_storage peer = {0};
-  socklen_t length = sizeof peer;
-  if (getpeername(connection->end[CLIENT].fd, (struct sockaddr *)&peer, &length) != 0) peer.ss_family = 0;
-  report_established(path, connection, &peer);
+  report_established(path, connection, &resuming->peer);
   forget(path, resuming);
 }
 
@@ -129,11 +128,10 @@ static bool take(struct data_path *path, struct end *end, size_t length) {
 /* --- inbound --- */
 
 /* The pass for the Hello in the scratch, its counter spent; NULL when there is none for exactly this. */
-static struct pass *spend(struct data_path *path, const struct resuming *resuming, const struct sockaddr_storage *peer,
-                          size_t length) {
+static struct pass *spend(struct data_path *path, const struct resuming *resuming, size_t length) {
   uint8_t place[2 * PLACE_BYTES];
   int64_t now = now_ms();
-  inbound_place(peer, &resuming->original, place);
+  inbound_place(&resuming->peer, &resuming->original, place);
   pthread_mutex_lock(&path->passes.lock);
   struct pass *pass = NULL;
   while ((pass = pass_at(&path->passes, place, pass, now)) != NULL) {
@@ -157,12 +155,7 @@ static void receive_hello(struct data_path *path, struct connection *connection)
   size_t length = 0;
   enum look look = look_for_frame(path, client, &length);
   if (look == LOOK_WAIT) return;
-  struct sockaddr_storage peer;
-  socklen_t peer_length = sizeof peer;
-  struct pass *pass = NULL;
-  if (look == LOOK_FRAME && getpeername(client->fd, (struct sockaddr *)&peer, &peer_length) == 0) {
-    pass = spend(path, resuming, &peer, length);
-  }
+  struct pass *pass = look == LOOK_FRAME ? spend(path, resuming, length) : NULL;
   if (pass == NULL) {
     hand_over(path, connection, NULL, 0);
     return;
@@ -233,7 +226,7 @@ static bool call(struct data_path *path, struct connection *connection, struct r
   resuming->pass = pass;
   command.bytes = resuming->hello;
   command.length = resuming->hello_length;
-  enter(path, connection, resuming, ANSWER_MS);
+  enter(path, connection, resuming, DIAL_MS);
   dial(path, connection, &command);
   return true;
 }
@@ -261,16 +254,17 @@ static void receive_reply(struct data_path *path, struct connection *connection)
 
 /* --- both --- */
 
-bool begin_resumption(struct data_path *path, struct connection *connection, int role) {
-  if (__atomic_load_n(&path->passes.count, __ATOMIC_RELAXED) == 0) return false;
+bool begin_resumption(struct data_path *path, struct connection *connection, int role, const struct sockaddr_storage *peer) {
+  if (__atomic_load_n(&path->passes.count, __ATOMIC_RELAXED) == 0 || peer->ss_family == 0) return false;
   struct end *client = &connection->end[CLIENT];
-  struct sockaddr_storage local, peer;
+  struct sockaddr_storage local;
   uint8_t place[2 * PLACE_BYTES];
   socklen_t length = sizeof local;
   if (getsockname(client->fd, (struct sockaddr *)&local, &length) != 0) return false;
   struct resuming *resuming = calloc(1, sizeof *resuming);
   if (resuming == NULL) return false;
   resuming->role = role;
+  resuming->peer = *peer;
   /* Without an entry in conntrack it came straight to this address; TypeScript gives no pass for that in a pod. */
   if (!original_destination(client->fd, local.ss_family, &resuming->original)) resuming->original = local;
   bool foreseen = false;
@@ -278,13 +272,10 @@ bool begin_resumption(struct data_path *path, struct connection *connection, int
     resuming->stage = STAGE_REPLY;
     foreseen = call(path, connection, resuming);
   } else if (path->awaited_hellos < MOST_AWAITED_HELLOS) {
-    length = sizeof peer;
-    if (getpeername(client->fd, (struct sockaddr *)&peer, &length) == 0) {
-      inbound_place(&peer, &resuming->original, place);
-      pthread_mutex_lock(&path->passes.lock);
-      foreseen = pass_at(&path->passes, place, NULL, now_ms()) != NULL;
-      pthread_mutex_unlock(&path->passes.lock);
-    }
+    inbound_place(peer, &resuming->original, place);
+    pthread_mutex_lock(&path->passes.lock);
+    foreseen = pass_at(&path->passes, place, NULL, now_ms()) != NULL;
+    pthread_mutex_unlock(&path->passes.lock);
     if (foreseen) {
       enter(path, connection, resuming, HELLO_MS);
       run_later(path, connection);
@@ -292,7 +283,7 @@ bool begin_resumption(struct data_path *path, struct connection *connection, int
   }
   /* Whom no pass leads to is called by TypeScript: another pick would shift what each of them gets. */
   bool told = !foreseen && resuming->picked.ss_family != 0;
-  if (told) report_accepted(path, connection, role, resuming, NULL, 0);
+  if (told) report_accepted(path, connection, role, peer, resuming, NULL, 0);
   if (!foreseen) free(resuming);
   return foreseen || told;
 }

@@ -98,7 +98,9 @@ export const REPORT = {
   cause: 12,
   bytesIn: 13,
   bytesOut: 14,
-  fields: 15,
+  synData: 15,
+  synRetransmits: 16,
+  fields: 17,
 } as const;
 export const REPORT_KIND = { open: 0, closed: 1, whole: 2 } as const;
 /** Of native/passes.h. */

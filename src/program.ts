@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { authorityCommand } from './commands/authority.ts';
+import { bugReportCommand } from './commands/bug-report.ts';
 import { checkCommand } from './commands/check.ts';
 import { demoCommand } from './commands/demo.ts';
 import { identityCommand } from './commands/identity.ts';
@@ -10,6 +11,7 @@ import { policyCommand } from './commands/policy.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { redirectCommand } from './commands/redirect.ts';
 import { statusCommand } from './commands/status.ts';
+import { upgradeCommand } from './commands/upgrade.ts';
 import { versionCommand } from './commands/version.ts';
 import { programOf } from './program-frame.ts';
 
@@ -17,6 +19,7 @@ import { programOf } from './program-frame.ts';
 export function buildProgram(): Command {
   return programOf([
     authorityCommand(),
+    bugReportCommand(),
     checkCommand(),
     demoCommand(),
     identityCommand(),
@@ -29,6 +32,7 @@ export function buildProgram(): Command {
     proxyCommand(),
     redirectCommand(),
     statusCommand(),
+    upgradeCommand(),
     versionCommand(),
   ]);
 }

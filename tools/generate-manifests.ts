@@ -3,6 +3,7 @@
  *
  *   manifests/install/  a Kustomize base
  *   manifests/chart/    a Helm chart: its templates are the objects with expressions where flags go
+ *   manifests/monitoring/  the Grafana dashboard
  *
  * `--check` compares instead and exits 1 when something is stale; it is part of `npm run check`.
  */
@@ -10,6 +11,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import { DEFAULT_SETTINGS } from '../src/inject/settings.ts';
+import { dashboard } from '../src/install/dashboard.ts';
 import { installObjects } from '../src/install/install.ts';
 import type { InstallObject, InstallOptions } from '../src/install/options.ts';
 import { programVersion } from '../src/version.ts';
@@ -144,6 +146,7 @@ kind: Kustomization
 resources:
   - countersign.yaml
 `,
+  'manifests/monitoring/dashboard.json': `${JSON.stringify(dashboard(), null, 2)}\n`,
   'manifests/chart/Chart.yaml': `${NOTE}apiVersion: v2
 name: countersign
 description: Proven label identity on every TCP connection between pods, enforced with plain NetworkPolicy.

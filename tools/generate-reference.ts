@@ -4,7 +4,9 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { AUTHORITY_METRICS } from '../src/authority/metric-list.ts';
 import { EXIT, EXIT_MEANING } from '../src/errors.ts';
+import { INJECTOR_METRICS } from '../src/injector/metric-list.ts';
 import { type MetricDescription, METRICS } from '../src/observe/metric-list.ts';
 import { ALL_REASONS, REASONS } from '../src/observe/reasons.ts';
 import { RECORD_FIELDS } from '../src/observe/record.ts';
@@ -47,15 +49,17 @@ function reference(): string {
     '',
     'Served at `/metrics` in the Prometheus text format. Labels have the values listed here and no others: nothing that a peer sends becomes a label.',
     '',
-    ...table(
-      ['metric', 'type', 'labels', 'meaning'],
-      Object.entries<MetricDescription>(METRICS).map(([name, metric]) => [
-        `\`${name}\``,
-        metric.type,
-        labelsCell(metric),
-        metric.help,
-      ]),
-    ),
+    '### Of a sidecar',
+    '',
+    ...metricTable(METRICS),
+    '',
+    '### Of an authority',
+    '',
+    ...metricTable(AUTHORITY_METRICS),
+    '',
+    '### Of an injector',
+    '',
+    ...metricTable(INJECTOR_METRICS),
     '',
     '## Flow records',
     '',
@@ -80,6 +84,18 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
   const line = (cells: readonly string[]): string =>
     `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
   return [line(head), line(head.map(() => '---')), ...rows.map(line)];
+}
+
+function metricTable(metrics: Readonly<Record<string, MetricDescription>>): string[] {
+  return table(
+    ['metric', 'type', 'labels', 'meaning'],
+    Object.entries(metrics).map(([name, metric]) => [
+      `\`${name}\``,
+      metric.type,
+      labelsCell(metric),
+      metric.help,
+    ]),
+  );
 }
 
 function labelsCell({ labels }: MetricDescription): string {

@@ -23,6 +23,9 @@ export function ephemeralRefusals(
     if (known.has(container.name)) return [];
     const at = `spec.ephemeralContainers[${index}]`;
     const problems = containerRefusals(container as AnyContainer, at, settings, grants);
+    // kubectl's own default adds SYS_PTRACE.
+    if (problems.some((problem) => problem.includes('capabilities.add')))
+      problems.push('«kubectl debug --profile=baseline» asks for no capability');
     const target = container.targetContainerName;
     if (target !== undefined && OWN_CONTAINERS.includes(target))
       problems.push(

@@ -2,6 +2,7 @@ import type { Container, Pod } from './pod.ts';
 import { decide } from './decision.ts';
 import { grantsOf, wishesOf } from './grants.ts';
 import { INJECT_LABEL, INJECTED_ANNOTATION } from './names.ts';
+import { podSecurityProblems } from './pod-security.ts';
 import { leadTcpProbes } from './probes.ts';
 import { claimsOwnNames, refusalsOf } from './refusals.ts';
 import type { InjectSettings } from './settings.ts';
@@ -37,7 +38,12 @@ export function injectPod(
   const bare = claimsOwnNames(pod) ? pod : stripPod(pod);
   const { grants, problems } = grantsOf(namespace.annotations);
   const { wishes, problems: ungranted } = wishesOf(bare, grants);
-  const all = [...problems, ...ungranted, ...refusalsOf(bare, settings, grants)];
+  const all = [
+    ...podSecurityProblems(namespace),
+    ...problems,
+    ...ungranted,
+    ...refusalsOf(bare, settings, grants),
+  ];
   if (all.length > 0) return { outcome: 'refused', problems: all };
 
   const led = (bare.spec?.containers ?? []).map(leadTcpProbes);

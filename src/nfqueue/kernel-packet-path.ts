@@ -20,7 +20,12 @@ import {
   isPacket,
   VERDICT,
 } from '../netlink/queue.ts';
-import { decodeConnectedSocket, encodeSocketDestroy, encodeSocketFind } from '../netlink/socket-destroy.ts';
+import {
+  decodeConnectedSocket,
+  encodeSocketDestroy,
+  encodeSocketFind,
+  isLiveSocket,
+} from '../netlink/socket-destroy.ts';
 import type { Marks } from './marks.ts';
 import type {
   ConntrackEntry,
@@ -153,6 +158,11 @@ export class KernelPacketPath implements PacketPath {
     const cookie = found && decodeConnectedSocket(found, tuple);
     if (sockets === undefined || cookie === undefined) return false;
     return sockets.request((writer, sequence) => encodeSocketDestroy(writer, tuple, cookie, sequence)) === 0;
+  }
+
+  hasSocket(tuple: FlowTuple): boolean {
+    const found = this.#opened?.sockets.find((writer, sequence) => encodeSocketFind(writer, tuple, sequence));
+    return found !== undefined && isLiveSocket(found, tuple);
   }
 
   statistics(): QueueStatistics[] {

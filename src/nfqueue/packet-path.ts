@@ -135,6 +135,13 @@ export interface PacketPath {
    */
   destroySocket(tuple: FlowTuple): Promise<boolean>;
 
+  /**
+   * Whether a connection has a local socket that can still send or get bytes: what conntrack believes about its end a forged packet may have
+   * told it.
+   * @param tuple seen from the socket
+   */
+  hasSocket(tuple: FlowTuple): boolean;
+
   /** One for each queue that is open. */
   statistics(): QueueStatistics[];
 

@@ -4,24 +4,20 @@ import type { NativeAddon } from '../native.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import type { Readiness } from '../observe/readiness.ts';
 import type { Proxy } from '../proxy/proxy.ts';
+import { endGoneFlows } from './ended-flows.ts';
 import { endpointsOf } from './flow-endpoints.ts';
-import { tupleKey } from './flow-key.ts';
 import { flowId } from './flow-record-lines.ts';
 import { FlowStore } from './flow-store.ts';
 import { KernelPacketPath } from './kernel-packet-path.ts';
 import type { Marks } from './marks.ts';
 import { QueueProxy } from './queue-proxy.ts';
 import type { QueuedFlow } from './queued-flow.ts';
-import { isClosing, recoverFlows } from './recovery.ts';
+import { recoverFlows } from './recovery.ts';
 
 /** How often conntrack is asked which connections have ended. */
 const ENDED_MS = 1_000;
 /** Of all time so much may go into it: a large table is read more seldom. */
 const POLL_SHARE = 0.05;
-/** A connection that is younger may not be in conntrack's dump yet. */
-const YOUNG_MS = 1_000;
-/** The handshake of a connection that is older will not be asked for again. */
-const SETTLED_MS = 120_000;
 /** Packets that may wait in each queue. */
 const MAX_WAITING = 8_192;
 
@@ -123,26 +119,6 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
       store?.close();
     },
   };
-}
-
-/** Ends the flows that conntrack has no more, or only as closed. The kernel does not tell it otherwise: no packet of theirs is queued. */
-async function endGoneFlows(proxy: QueueProxy, marks: Marks): Promise<void> {
-  const asked = performance.now();
-  const { value, mask } = marks.anyVerified;
-  const entries = await proxy.path.dumpConnections(value, mask);
-  const open = new Set<QueuedFlow>();
-  for (const { tuple, tcpState, bytes } of entries) {
-    const one = proxy.flows.get(tupleKey(tuple, true)) ?? proxy.flows.get(tupleKey(tuple, false));
-    if (one === undefined) continue;
-    if (bytes !== undefined) one.counted = { bytesIn: bytes.original, bytesOut: bytes.reply };
-    if (!isClosing(tcpState)) open.add(one);
-    else if (one.established) proxy.end(one);
-  }
-  for (const one of proxy.flows.values()) {
-    if (!one.established) continue;
-    if (!open.has(one) && asked - one.startedAt > YOUNG_MS) proxy.end(one);
-    else if (asked - one.startedAt > SETTLED_MS) one.settle();
-  }
 }
 
 function idOf(one: QueuedFlow): string {

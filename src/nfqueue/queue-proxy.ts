@@ -143,8 +143,9 @@ export class QueueProxy implements PacketPathEvents {
   end(one: QueuedFlow): void {
     this.#around.open.delete(one.flow);
     one.flow.end({ ...one.counted, cause: 'end' });
-    this.#forget(one);
+    // Before an older connection on its ports, which has the same name in the file, is kept again.
     this.#options.onEnded?.(one);
+    this.#forget(one);
   }
 
   /** Takes a flow of an earlier run back. */
@@ -157,8 +158,8 @@ export class QueueProxy implements PacketPathEvents {
   /** Cuts an open connection: out of conntrack, so that its packets are queued again and answered with RSTs, and its socket is ended. */
   readonly cut = (one: QueuedFlow): void => {
     this.#around.open.delete(one.flow);
-    this.#forget(one);
     this.#options.onEnded?.(one);
+    this.#forget(one);
     this.cutConnection(one.tuple, one.outgoing);
   };
 
@@ -202,6 +203,8 @@ export class QueueProxy implements PacketPathEvents {
       known.previous = undefined;
       this.end(previous);
       this.flows.set(known.key, known);
+      // Both have the same name in the file.
+      if (known.established) this.#options.onVerified?.(known);
     }
     return undefined;
   }
@@ -370,6 +373,7 @@ export class QueueProxy implements PacketPathEvents {
     // The new connection never came to be: the old one is the kernel's again.
     this.flows.set(one.key, previous);
     this.#mark(previous);
+    this.#options.onVerified?.(previous);
   }
 
   #mark({ tuple }: QueuedFlow): void {

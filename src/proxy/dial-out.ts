@@ -1,6 +1,7 @@
 import type { Endpoint } from '../lib/address.ts';
 import type { DialOptions } from '../relay/data-path.ts';
 import type { Connection, ConnectionEvent } from './connection.ts';
+import type { PassSyn } from './passes.ts';
 import type { FastOpenMemory } from './fast-open-memory.ts';
 
 /** How often a dial that is refused is made, each time from another port. */
@@ -41,9 +42,13 @@ export async function dialFast(
   return event;
 }
 
-/** How a SYN to this server goes at the moment. */
-export function synFor(target: Endpoint, memory: FastOpenMemory): ReturnType<typeof optionsFor> {
-  return optionsFor(memory.contentFor(target.address, performance.now()));
+/** How a SYN to this server goes at the moment, and who is told what became of it. */
+export function synFor(target: Endpoint, memory: FastOpenMemory): PassSyn {
+  const sent = memory.contentFor(target.address, performance.now());
+  return {
+    ...optionsFor(sent),
+    note: (begunAt, report) => memory.note(target.address, sent, begunAt, report, performance.now()),
+  };
 }
 
 function optionsFor(content: ReturnType<FastOpenMemory['contentFor']>): {

@@ -201,7 +201,7 @@ async function handshake(
 function begunBy(flow: Flow, endpoint: Endpoint, around: Surroundings): BegunHandshake | undefined {
   const { begun } = flow.connection.accepted;
   const pass = begun === undefined ? undefined : around.passes.find(begun.pass);
-  const context = pass?.context;
+  const context = pass && around.passes.contextOf(pass.number);
   if (begun?.reply === undefined || context === undefined || !around.passes.stands(pass!)) return undefined;
   const { address, port } = context.destination;
   return address === endpoint.address && port === endpoint.port

@@ -3,6 +3,7 @@ import { buildHello } from '../handshake/hello.ts';
 import { type CounterWindow, ReplayWindow } from '../handshake/replay-window.ts';
 import type { Session } from '../handshake/sessions.ts';
 import type { Endpoint } from '../lib/address.ts';
+import type { DialReport } from '../relay/data-path.ts';
 import type { OwnedWindow, Resumption } from '../relay/resumption.ts';
 import type { FlowEnd } from './flow.ts';
 import type { Judgement } from './judgement.ts';
@@ -16,8 +17,9 @@ const BEFORE_SESSION_END_MS = 2_000;
 const COUNTERS = 4_096;
 /** Handshakes of one burst end at once: one pass is enough for them. */
 const AGAIN_AFTER_MS = 250;
-/** Passes that are remembered, so that what went by them is understood when it is told. */
+/** Passes that are remembered, so that what went by them is understood when it is told: at most so many, and so long after their end. */
 const REMEMBERED = 65_536;
+const AFTER_END_MS = 5_000;
 
 /** What a pass stands for: the values that records of its connections are made of. */
 export interface GivenPass {
@@ -31,23 +33,42 @@ export interface GivenPass {
   readonly judgement: Judgement;
   /** The verdict on a connection from this address, now. */
   readonly rejudge: (address: string) => Judgement;
-  /** Of an outbound pass: how its handshakes go on when they go otherwise. */
-  readonly context?: ClientContext<ProvenPeer>;
+  /** Monotonic milliseconds: no connection begins by it from then on. */
+  readonly endsAt: number;
+  /** Of an outbound pass: told of each SYN. */
+  readonly noteDial?: PassSyn['note'];
 }
 
-type Told = Omit<GivenPass, 'number' | 'revision' | 'direction' | 'context'>;
+/** How the SYN of a dial by a pass goes, and who wants to know what became of it. */
+export interface PassSyn {
+  readonly fastOpen: boolean;
+  readonly synData: boolean;
+  readonly note: (begunAt: number, report: DialReport) => void;
+}
+
+type Told = Omit<GivenPass, 'number' | 'revision' | 'direction' | 'endsAt' | 'noteDial'>;
 
 /** The passes that the data path has, and what they stand for. Given when a connection was judged; taken back with every change. */
 export class Passes {
   readonly #resumption: Resumption | undefined;
+  readonly #now: () => number;
   readonly #given = new Map<number, GivenPass>();
+  /** Apart, because keys are in them: nothing is left of those that were taken back. */
+  readonly #contexts = new Map<number, ClientContext<ProvenPeer>>();
   readonly #lastGiven = new Map<string, number>();
   #last = 0;
   #revision = 0;
   #ended = false;
 
-  constructor(resumption: Resumption | undefined) {
+  /** @param now monotonic milliseconds */
+  constructor(resumption: Resumption | undefined, now: () => number = () => performance.now()) {
     this.#resumption = resumption;
+    this.#now = now;
+  }
+
+  /** How many passes are remembered. */
+  get remembered(): number {
+    return this.#given.size;
   }
 
   /** Where the counters of a session are kept: with whoever spends them. */
@@ -59,6 +80,11 @@ export class Passes {
     return this.#given.get(number);
   }
 
+  /** How a handshake that an outbound pass has begun goes on when it goes otherwise; undefined once the pass was taken back. */
+  contextOf(number: number): ClientContext<ProvenPeer> | undefined {
+    return this.#contexts.get(number);
+  }
+
   /** Whether nothing has changed since a pass was given. */
   stands(pass: GivenPass): boolean {
     return pass.revision === this.#revision;
@@ -68,6 +94,7 @@ export class Passes {
   revoke(): void {
     this.#revision++;
     this.#lastGiven.clear();
+    this.#contexts.clear();
     this.#resumption?.revoke();
     // What they have established until now belongs to what is judged again.
     this.tell();
@@ -95,11 +122,11 @@ export class Passes {
       candidates,
     }: { readonly endpoint: Endpoint; readonly candidates: readonly Endpoint[] },
     context: ClientContext<ProvenPeer>,
-    syn: { readonly fastOpen: boolean; readonly synData: boolean },
+    syn: PassSyn,
     reserve: (counters: number) => { session: Session<ProvenPeer>; first: bigint } | undefined,
     told: Told,
   ): void {
-    const now = performance.now();
+    const now = this.#now();
     const key = `${dialled.address} ${dialled.port} ${target.address} ${target.port}`;
     if (!this.#mayGive(key, now)) return;
     const reserved = reserve(COUNTERS);
@@ -120,7 +147,9 @@ export class Passes {
       offers,
       admissionKey: context.admissionKey,
     });
-    const number = this.#remember({ ...told, direction: 'outbound', context: { ...context, offers } });
+    const { note: noteDial, ...options } = syn;
+    const number = this.#remember({ ...told, direction: 'outbound', endsAt: now + lifetimeMs, noteDial });
+    this.#contexts.set(number, { ...context, offers });
     const ofSeveral = candidates.length > 1;
     if (ofSeveral) this.#resumption?.choiceOutbound({ lifetimeMs: LIFETIME_MS, dialled, candidates });
     this.#resumption?.passOutbound({
@@ -130,7 +159,7 @@ export class Passes {
       dialled,
       target,
       ofSeveral,
-      ...syn,
+      ...options,
       hello,
       admissionKey: context.admissionKey,
       counters: { first, count: COUNTERS },
@@ -146,12 +175,12 @@ export class Passes {
     found: { session: Session<ProvenPeer>; window: CounterWindow },
     told: Told,
   ): void {
-    const now = performance.now();
+    const now = this.#now();
     const { session, window } = found;
     const lifetimeMs = lifetimeOf(session, now);
     if (this.#resumption === undefined || this.#ended || lifetimeMs <= 0) return;
     if (!isOwned(window) || admissionKeys.length === 0 || admissionKeys.length > MAX_ADMISSION_KEYS) return;
-    const number = this.#remember({ ...told, direction: 'inbound' });
+    const number = this.#remember({ ...told, direction: 'inbound', endsAt: now + lifetimeMs });
     const { peerToken: token } = session;
     this.#resumption.passInbound({
       number,
@@ -178,8 +207,27 @@ export class Passes {
   #remember(pass: Omit<GivenPass, 'number' | 'revision'>): number {
     const number = ++this.#last;
     this.#given.set(number, { ...pass, number, revision: this.#revision });
-    this.#given.delete(number - REMEMBERED);
+    this.#forget(number - REMEMBERED);
+    this.#forgetEnded();
     return number;
+  }
+
+  /** The oldest first. One that ended earlier than an older one waits for that: a minute at most. */
+  #forgetEnded(): void {
+    const ended = this.#now() - AFTER_END_MS;
+    let told = false;
+    for (const [number, pass] of this.#given) {
+      if (pass.endsAt > ended) return;
+      // After this nobody will ask for it.
+      if (!told) this.tell();
+      told = true;
+      this.#forget(number);
+    }
+  }
+
+  #forget(number: number): void {
+    this.#given.delete(number);
+    this.#contexts.delete(number);
   }
 }
 

@@ -63,7 +63,14 @@ export class Proxy {
       (id, accepted) => this.#accept(id, accepted),
       (told) => {
         this.#byPass++;
-        return resumed(told, this.#dataPath, this.#around.passes, this.open, options.sink);
+        try {
+          return resumed(told, this.#dataPath, this.#around.passes, this.open, options.sink);
+        } catch (error) {
+          // The rest of the news is of others: none of them may go unjudged.
+          this.#dataPath.reset(told.id);
+          options.onDefect(error);
+          return undefined;
+        }
       },
     );
     this.#dataPath = options.createDataPath(this.#table);

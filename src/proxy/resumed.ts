@@ -19,6 +19,7 @@ export function resumed(
     dataPath.reset(told.id);
     return undefined;
   }
+  pass.noteDial?.(told.startedAt, told.dial);
   const facts = factsOf(told, pass);
   if (told.ending !== undefined) {
     sink.counted(facts, pass.judgement, told.handshakeMs);

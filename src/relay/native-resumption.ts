@@ -7,6 +7,7 @@ import {
   type NativeDataPath as Handle,
   REPORT,
   REPORT_KIND,
+  SYN_DATA,
 } from '../native.ts';
 import type { DataPathEvents } from './data-path.ts';
 import type { InboundPass, OutboundChoice, OutboundPass, OwnedWindow, Resumption } from './resumption.ts';
@@ -126,6 +127,10 @@ export function readReports(reports: Float64Array, events: DataPathEvents): void
       pass: reports[at + REPORT.pass]!,
       peer: { address: addressAt(reports, at), port: reports[at + REPORT.port]! },
       startedAt: acceptedAt / 1000 - ORIGIN,
+      dial: {
+        synData: SYN_DATA[reports[at + REPORT.synData]!]!,
+        synRetransmits: reports[at + REPORT.synRetransmits]!,
+      },
       handshakeMs: (reports[at + REPORT.establishedAt]! - acceptedAt) / 1000,
       ending:
         kind === REPORT_KIND.whole

@@ -1,13 +1,13 @@
 import type { CounterWindow } from '../handshake/replay-window.ts';
 import type { Endpoint } from '../lib/address.ts';
-import type { Closed, ConnectionId, DialOptions } from './data-path.ts';
+import type { Closed, ConnectionId, DialOptions, DialReport } from './data-path.ts';
 
 /**
  * What a data path may offer besides: resumed handshakes that go by a pass. The brain decides in advance, about one place and one session; a
  * connection that is in every byte what a pass foresees is answered, dialled and relayed by the pump at once, and reported afterwards.
  * Everything else is accepted as if there were no passes. Every change of what a pass was decided by takes all of them back.
  *
- * `test/support/resumption-compliance.ts` is the contract in executable form; the machines of `src/handshake/` are its oracle.
+ * `test/relay/native-resumption-inbound.test.ts` and `-outbound.test.ts` hold an implementation to it, with the machines of `src/handshake/` as oracle.
  */
 export interface Resumption {
   /**
@@ -103,6 +103,8 @@ export interface ByPass {
   /** When it was accepted, as `performance.now()` counts. */
   readonly startedAt: number;
   readonly handshakeMs: number;
+  /** Of an outbound one: what became of the SYN. */
+  readonly dial: DialReport;
   /** Set when it is over already; else `closed` follows, as for any other. */
   readonly ending: (Closed & { readonly durationMs: number }) | undefined;
 }

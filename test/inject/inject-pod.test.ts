@@ -197,3 +197,25 @@ t.test('injection: TCP probes are led to the sidecar, which knows their ports; o
   t.ok(spec!.initContainers![1]!.args!.includes('--tcp-probes=5432'));
   t.end();
 });
+
+t.test(
+  'inject: where Pod Security forbids the init step, the refusal names level, reason and command',
+  (t) => {
+    const levelled = (level: string) =>
+      injectPod(
+        pod(),
+        namespace({ labels: { 'pod-security.kubernetes.io/enforce': level } }),
+        SETTINGS,
+        '1.0.0',
+      );
+    for (const level of ['baseline', 'restricted']) {
+      const result = levelled(level);
+      t.match(result, {
+        outcome: 'refused',
+        problems: [new RegExp(`${level} forbids the NET_ADMIN .*kubectl label namespace shop --overwrite`)],
+      });
+    }
+    t.equal(levelled('privileged').outcome, 'injected');
+    t.end();
+  },
+);

@@ -91,6 +91,10 @@ t.test('review: an ephemeral container joins an injected pod only as an ordinary
     );
   };
   const rows: [object, RegExp][] = [
+    [
+      { securityContext: { capabilities: { add: ['SYS_PTRACE'] } } },
+      /SYS_PTRACE.*kubectl debug --profile=baseline/,
+    ],
     [{ securityContext: { runAsUser: 14014 } }, /ephemeralContainers\[0\]\.securityContext\.runAsUser/],
     [{ securityContext: { capabilities: { add: ['NET_ADMIN'] } } }, /NET_ADMIN/],
     [{ securityContext: { privileged: true } }, /privileged/],

@@ -2,6 +2,7 @@ import { Marks } from '../../src/nfqueue/marks.ts';
 import { addressBytes } from '../../src/nfqueue/flow-endpoints.ts';
 import type { FlowTuple } from '../../src/nfqueue/packet-path.ts';
 import { clock, QueueProxy } from '../../src/nfqueue/queue-proxy.ts';
+import type { QueuedFlow } from '../../src/nfqueue/queued-flow.ts';
 import type { Simulation, SimulatedPod } from '../proxy/simulation.ts';
 import { MiniTcp } from './mini-tcp.ts';
 import { SimulatedPacketPath } from './simulated-packet-path.ts';
@@ -18,6 +19,8 @@ export class QueuedPod {
   readonly redirected: { bytes: Uint8Array; hook: number }[] = [];
   readonly defects: unknown[] = [];
   readonly fallbacks: string[] = [];
+  /** Flows that a next run would know, by their key. */
+  readonly kept = new Map<string, QueuedFlow>();
   readonly #out: (bytes: Uint8Array) => void;
 
   constructor(pod: SimulatedPod, out: (bytes: Uint8Array) => void) {
@@ -50,6 +53,8 @@ export class QueuedPod {
       onLost: () => {},
       onFailed: () => {},
       onDefect: (error) => this.defects.push(error),
+      onVerified: (one) => this.kept.set(one.key, one),
+      onEnded: (one) => this.kept.delete(one.key),
     });
     proxy.open({ firstQueue: 0, queues: 1, maxWaiting: 1_024, copyBytes: 65_535 });
     return proxy;

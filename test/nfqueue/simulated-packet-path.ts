@@ -23,6 +23,12 @@ export class SimulatedPacketPath implements PacketPath {
   /** How many packets were queued. */
   queued = 0;
   isOpen = false;
+  /** Whether the kernel has a socket for what is asked about. */
+  socketLives = true;
+  /** What conntrack says of connections: TCP_CONNTRACK_*. */
+  tcpState = 3;
+  /** Runs while a dump is under way. */
+  onDump: () => void = () => {};
   readonly #events: PacketPathEvents;
   readonly #marks: Marks;
   readonly #own: (address: Uint8Array) => boolean;
@@ -121,7 +127,7 @@ export class SimulatedPacketPath implements PacketPath {
 
   findConnection(tuple: FlowTuple): Promise<ConntrackEntry | undefined> {
     const found = this.marks.get(tupleKey(tuple, this.#own(tuple.sourceAddress)));
-    return Promise.resolve(found && entryOf(found));
+    return Promise.resolve(found && entryOf(found, this.tcpState));
   }
 
   deleteConnection(tuple: FlowTuple): Promise<boolean> {
@@ -131,12 +137,18 @@ export class SimulatedPacketPath implements PacketPath {
 
   dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]> {
     const found = [...this.marks.values()].filter((one) => (one.mark & mask) >>> 0 === mark);
-    return Promise.resolve(found.map(entryOf));
+    const entries = found.map((one) => entryOf(one, this.tcpState));
+    this.onDump();
+    return Promise.resolve(entries);
   }
 
   destroySocket(tuple: FlowTuple): Promise<boolean> {
     this.destroyed.push(tuple);
     return Promise.resolve(true);
+  }
+
+  hasSocket(): boolean {
+    return this.socketLives;
   }
 
   statistics(): QueueStatistics[] {
@@ -149,6 +161,6 @@ export class SimulatedPacketPath implements PacketPath {
   }
 }
 
-function entryOf({ tuple, mark }: { tuple: FlowTuple; mark: number }): ConntrackEntry {
-  return { tuple, id: 1, mark, tcpState: 3, bytes: undefined };
+function entryOf({ tuple, mark }: { tuple: FlowTuple; mark: number }, tcpState: number): ConntrackEntry {
+  return { tuple, id: 1, mark, tcpState, bytes: undefined };
 }

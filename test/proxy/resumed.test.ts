@@ -147,3 +147,20 @@ t.test('passes: a connection by a pass that nobody knows is cut', async (t) => {
   t.ok(server.dataPath!.resets.some((reset) => reset.id === id));
   t.equal(server.counts.length, counted);
 });
+
+t.test('passes: a defect about one connection that is told costs that one alone', async (t) => {
+  const { server, client, passes } = await twoPods();
+  const { number } = passes.inbound.inbound[0]!;
+  const peer = { address: client.address, port: 1 };
+  const push = server.counts.push.bind(server.counts);
+  server.counts.push = () => {
+    throw new Error('a defect');
+  };
+  const id = server.dataPath!.tell(number, peer);
+  server.counts.push = push;
+  t.ok(server.dataPath!.resets.some((reset) => reset.id === id));
+  t.match(server.defects, [{ message: 'a defect' }]);
+  const open = server.proxy!.open.size;
+  server.dataPath!.tell(number, peer);
+  t.equal(server.proxy!.open.size, open + 1);
+});

@@ -119,7 +119,8 @@ export class SimulatedDataPath implements DataPath {
   /** Says that a pass has established a connection. */
   tell(pass: number, peer: Endpoint, ending?: ByPass['ending']): ConnectionId {
     const id = ++this.#lastId;
-    this.#events.byPass?.({ id, pass, peer, startedAt: performance.now() - 2, handshakeMs: 1, ending });
+    const dial = { synData: 'none', synRetransmits: 0 } as const;
+    this.#events.byPass?.({ id, pass, peer, dial, startedAt: performance.now() - 2, handshakeMs: 1, ending });
     return id;
   }
 

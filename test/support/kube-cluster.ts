@@ -145,6 +145,12 @@ export class KubeCluster {
     ]);
   }
 
+  /** Gives an image on the node one more name. */
+  async tagImage(name: string, further: string): Promise<void> {
+    const socket = ['-a', `${this.#folder}/containerd.sock`, '-n', 'k8s.io'];
+    await run(join(rigBinaries('ctr'), 'ctr'), [...socket, 'images', 'tag', '--force', name, further]);
+  }
+
   /** Runs a program in the node's network namespace. */
   onNode(command: readonly string[]): Promise<string> {
     const [program = '', ...args] = [...enterInto(this.#namespace), ...command];

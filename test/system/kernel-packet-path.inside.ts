@@ -308,10 +308,12 @@ t.test('kernel packet path: destroying a socket tells its program and its peer a
     const { socket, said } = dial(family);
     await until('both ends have it', () => said() !== '' && accepted.length > 0);
     const tuple = tupleOf(socket, family);
+    t.equal(harness.path.hasSocket(tuple), true);
     t.equal(await harness.path.destroySocket(tuple), true);
     await until('the program knows', () => said().includes('ECONNABORTED'));
     await until('the peer knows', () => heard().includes('<ECONNRESET>'));
     t.equal(await harness.path.destroySocket(tuple), false);
+    t.equal(harness.path.hasSocket(tuple), false, 'the listener behind it is none');
     accepted.length = 0;
   }
   await harness.path.close();

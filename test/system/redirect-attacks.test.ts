@@ -236,7 +236,10 @@ for (const tool of TOOLS) {
         status: 2,
         complaint: /own/,
       });
-      t.match(await under.redirect('apply', '--mode', 'nfqueue'), { status: 2, complaint: /not built/ });
+      t.match(await under.redirect('apply', '--mode', 'sideways'), {
+        status: 2,
+        complaint: /Allowed choices/,
+      });
       const plan = redirectPlan({
         proxyUid: 1,
         excludeInboundPorts: [],

@@ -1,0 +1,42 @@
+import { tupleKey } from './flow-key.ts';
+import type { Marks } from './marks.ts';
+import { reversedTuple } from './packets.ts';
+import type { QueueProxy } from './queue-proxy.ts';
+import type { QueuedFlow } from './queued-flow.ts';
+import { isClosing } from './recovery.ts';
+
+/** A connection that is younger may not be in conntrack's dump yet. */
+const YOUNG_MS = 1_000;
+/** The handshake of a connection that is older will not be asked for again. */
+const SETTLED_MS = 120_000;
+
+/**
+ * Ends the flows that conntrack has no more, or only as closed. The kernel does not tell it otherwise: no packet of theirs is queued.
+ *
+ * A flow that has ended is not judged again when policy changes, and its packets pass by its mark. So conntrack is not believed alone: whoever can
+ * send raw packets can show it a RST that the sockets do not believe (its window is not checked, see `encodeMark`). A flow has ended when its
+ * socket has, too.
+ */
+export async function endGoneFlows(proxy: QueueProxy, marks: Marks): Promise<void> {
+  const asked = performance.now();
+  const { value, mask } = marks.anyVerified;
+  const entries = await proxy.path.dumpConnections(value, mask);
+  const open = new Set<QueuedFlow>();
+  for (const { tuple, tcpState, bytes } of entries) {
+    const one = proxy.flows.get(tupleKey(tuple, true)) ?? proxy.flows.get(tupleKey(tuple, false));
+    // On the ports of a closed entry a new connection may have come while the table was read.
+    if (one === undefined || one.startedAt >= asked) continue;
+    if (bytes !== undefined) one.counted = { bytesIn: bytes.original, bytesOut: bytes.reply };
+    if (!isClosing(tcpState) || hasSocket(proxy, one)) open.add(one);
+    else if (one.established) proxy.end(one);
+  }
+  for (const one of proxy.flows.values()) {
+    if (!one.established) continue;
+    if (!open.has(one) && asked - one.startedAt > YOUNG_MS) proxy.end(one);
+    else if (asked - one.startedAt > SETTLED_MS) one.settle();
+  }
+}
+
+function hasSocket(proxy: QueueProxy, { tuple, outgoing }: QueuedFlow): boolean {
+  return proxy.path.hasSocket(outgoing ? tuple : reversedTuple(tuple));
+}

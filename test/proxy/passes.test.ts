@@ -1,0 +1,95 @@
+import { randomBytes } from 'node:crypto';
+import t from 'tap';
+import type { ClientContext } from '../../src/handshake/client.ts';
+import type { Session } from '../../src/handshake/sessions.ts';
+import { allowed } from '../../src/proxy/judgement.ts';
+import { Passes } from '../../src/proxy/passes.ts';
+import type { ProvenPeer } from '../../src/proxy/peer.ts';
+import type { OutboundPass } from '../../src/relay/resumption.ts';
+import { World } from '../handshake/parties.ts';
+import { RecordedPasses } from './simulated-data-path.ts';
+
+const LIFETIME_MS = 60_000;
+
+/** Passes in test time, with one peer to give them about. */
+function passesInTestTime() {
+  let now = 1_000_000;
+  let onTell = (): void => {};
+  class Recorded extends RecordedPasses {
+    override tell(): void {
+      onTell();
+    }
+  }
+  const resumption = new Recorded();
+  const passes = new Passes(resumption, () => now);
+  const world = new World();
+  const [client, server] = [world.party('client', '10.0.0.1'), world.party('server', '10.0.0.2')];
+  const context = world.client(client, server.address) as unknown as ClientContext<ProvenPeer>;
+  const peer = { podUid: 'uid-server', namespace: 'demo', podName: 'server' } as ProvenPeer;
+  let counter = 0n;
+  const give = (port = 80): OutboundPass => {
+    const session: Session<ProvenPeer> = {
+      id: randomBytes(16),
+      clientKey: randomBytes(32),
+      serverKey: randomBytes(32),
+      peer,
+      peerToken: server.token,
+      expiresAt: now + 600_000,
+    };
+    const dialled = { ...server.address, port };
+    const target = { endpoint: server.address, candidates: [server.address] };
+    const reserve = (counters: number) => ({ session, first: (counter += BigInt(counters)) });
+    const syn = { fastOpen: true, synData: true, note: () => {} };
+    passes.giveOutbound(dialled, target, context, syn, reserve, {
+      peer,
+      judgement: allowed('not-isolated'),
+      rejudge: () => allowed('not-isolated'),
+      destination: dialled,
+      sourceName: { namespace: 'demo', pod: 'client' },
+    });
+    return resumption.outbound.at(-1)!;
+  };
+  return {
+    passes,
+    give,
+    wait: (milliseconds: number) => void (now += milliseconds),
+    whenTold: (act: () => void) => void (onTell = act),
+  };
+}
+
+t.test(
+  'passes: of those that were taken back no key is kept, and what went by them is still understood',
+  (t) => {
+    const { passes, give } = passesInTestTime();
+    const { number, session } = give();
+    t.strictSame(passes.contextOf(number)?.offers[0]?.session.clientKey, session.clientKey);
+    passes.revoke();
+    t.equal(passes.contextOf(number), undefined);
+    t.equal(passes.find(number)?.number, number);
+    t.end();
+  },
+);
+
+t.test('passes: one that is over is forgotten, after what went by it was told', (t) => {
+  const { passes, give, wait, whenTold } = passesInTestTime();
+  const first = give(1);
+  wait(LIFETIME_MS / 2);
+  const second = give(2);
+  wait(LIFETIME_MS / 2);
+  give(3);
+  t.equal(passes.remembered, 3, 'a handshake may still be under way by one that is just over');
+  let understood = false;
+  whenTold(() => (understood ||= passes.find(first.number) !== undefined));
+  wait(LIFETIME_MS / 4);
+  give(4);
+  t.ok(understood, 'told while it was remembered');
+  t.equal(passes.find(first.number), undefined);
+  t.equal(passes.contextOf(first.number), undefined);
+  t.ok(passes.find(second.number));
+  for (let port = 1_000; port < 1_500; port++) {
+    wait(1_000);
+    give(port);
+  }
+  t.ok(passes.remembered < 70, `${passes.remembered} after 500, one each second`);
+  t.end();
+});

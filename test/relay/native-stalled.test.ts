@@ -1,0 +1,59 @@
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import t from 'tap';
+import { COMMAND, EVENT, loadAddon, type NativeEvent, ROLES } from '../../src/native.ts';
+import { until } from '../support/resumption-rig.ts';
+
+/** Accepting rests behind so many events, MOST_UNTOLD of native/accept.c, and one round more of each listener. */
+const MOST_UNTOLD = 8_192 + 64 * 2;
+/** Each of them costs two events: more than three times what may wait. */
+const ATTEMPTS = 14_000;
+
+/** Connects and resets, 64 at once, until all are done or nothing moves any more. */
+const FLOOD = `
+  const { connect } = require('node:net');
+  let [begun, connected, lately] = [0, 0, 0];
+  const one = () => {
+    if (begun++ >= ${ATTEMPTS}) return;
+    const socket = connect(Number(process.argv[1]), '127.0.0.1');
+    socket.on('error', () => {}).on('close', one);
+    socket.on('connect', () => { connected++; lately++; socket.resetAndDestroy(); });
+  };
+  for (let at = 0; at < 64; at++) one();
+  setInterval(() => {
+    if (lately === 0) { console.log(connected); process.exit(); }
+    lately = 0;
+  }, 1500);
+`;
+
+t.test(
+  'native data path: while the main thread stands still, connections wait in the kernel and not in memory',
+  async (t) => {
+    const addon = loadAddon();
+    const batches: number[] = [];
+    const open = new Set<number>();
+    let [accepted, closed, stopped] = [0, 0, false];
+    const handle = addon.start((batch: readonly NativeEvent[]) => {
+      batches.push(batch.length);
+      for (const event of batch) {
+        if (event[0] === EVENT.accepted) accepted += Number(open.add(event[1]).has(event[1]));
+        if (event[0] === EVENT.closed) closed += Number(open.delete(event[1]));
+        stopped ||= event[0] === EVENT.stopped;
+      }
+    });
+    const [, port] = addon.listen(handle, '127.0.0.1', 0, ROLES.indexOf('inbound'));
+    const made = execFileSync(process.execPath, ['-e', FLOOD, String(port)], { encoding: 'utf8' });
+    t.ok(Number(made) > MOST_UNTOLD / 2, `${made.trim()} connections while nobody was told`);
+    await until(() => accepted > MOST_UNTOLD / 4 && closed === accepted, 'the end of all');
+    t.ok(batches[0]! <= MOST_UNTOLD, `${batches[0]} events at once`);
+    // And then it serves as before.
+    const before = accepted;
+    const socket = connect(port, '127.0.0.1').on('error', () => {});
+    await once(socket, 'connect');
+    await until(() => accepted > before, 'one more');
+    socket.destroy();
+    addon.command(handle, COMMAND.stop, 0, 0, false, 0, undefined);
+    await until(() => stopped, 'the end');
+  },
+);
