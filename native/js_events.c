@@ -46,6 +46,7 @@ napi_value js_event(napi_env env, const struct event *event) {
       PUSH(js_endpoint(env, &event->local));
       PUSH(js_number(env, event->syn_retransmits));
       PUSH(js_number(env, event->syn_data));
+      PUSH(flag);
       break;
     case EVENT_PREAMBLE:
       PUSH(flag);

@@ -158,11 +158,11 @@ static napi_value do_choice_outbound(napi_env env, napi_callback_info info) {
 }
 
 /* passInbound(handle, number, lifetime, session id, client key, server key, admission keys,
- *   session, peer address, reached address, port, target address, port, meant address, port, token) -> whether there was room */
+ *   session, peer address, reached address, port, target address, port, meant address, port, token, keep source) -> whether there was room */
 static napi_value do_pass_inbound(napi_env env, napi_callback_info info) {
-  napi_value values[16];
+  napi_value values[17];
   struct handle *handle;
-  if (!arguments(env, info, 16, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  if (!arguments(env, info, 17, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
   struct pass *pass = calloc(1, sizeof *pass);
   if (pass == NULL) return throw_errno(env, ENOMEM);
   struct sockaddr_storage peer, reached, meant;
@@ -174,6 +174,7 @@ static napi_value do_pass_inbound(napi_env env, napi_callback_info info) {
       !copy_bytes(env, values[15], 1, 4096, &pass->token, &pass->token_length))
     return refuse(env, pass);
   inbound_place(&peer, &reached, pass->place);
+  pass->keep_source = truth(env, values[16]);
   pass->meant_length = write_place(&meant, pass->meant);
   struct passes *passes = data_path_passes(handle->path);
   pthread_mutex_lock(&passes->lock);

@@ -46,6 +46,7 @@ struct pass {
   /* Inbound: the destination that the client means, its token, and the session with the counters seen. */
   uint8_t meant[PLACE_BYTES];
   size_t meant_length;
+  bool keep_source; /* the application is dialled from the client's address */
   uint8_t *token;
   size_t token_length;
   struct session *session;

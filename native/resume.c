@@ -171,6 +171,7 @@ static void receive_hello(struct data_path *path, struct connection *connection)
     return;
   }
   struct command command = {.type = COMMAND_DIAL, .target = pass->target};
+  if (pass->keep_source) command.source = resuming->peer;
   dial(path, connection, &command);
 }
 

@@ -79,6 +79,7 @@ export type NativeEvent =
       local: RawEndpoint | undefined,
       synRetransmits: number,
       synData: number,
+      unbound: boolean,
     ]
   | readonly [type: typeof EVENT.preamble, id: number, upstreamSpoke: boolean]
   | readonly [type: typeof EVENT.closed, id: number, cause: number, bytesIn: number, bytesOut: number]
@@ -119,7 +120,11 @@ export interface NativeAddon {
     fastOpen: boolean,
     first: Uint8Array | undefined,
     synData: boolean,
+    source: string | undefined,
+    sourcePort: number,
   ): void;
+  /** Throws what the kernel says to a process that may not dial from the addresses of others (ip(7), IP_TRANSPARENT). */
+  tryTransparent(): void;
   command(
     path: NativeDataPath,
     type: (typeof COMMAND)[keyof typeof COMMAND],
@@ -178,6 +183,7 @@ export interface NativeAddon {
     meant: string,
     meantPort: number,
     token: Uint8Array,
+    keepSource: boolean,
   ): boolean;
   revokePasses(path: NativeDataPath): void;
   /** The reports that would be delivered soon. */

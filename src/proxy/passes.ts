@@ -173,7 +173,7 @@ export class Passes {
     meant: Endpoint,
     admissionKeys: readonly Uint8Array[],
     found: { session: Session<ProvenPeer>; window: CounterWindow },
-    told: Told,
+    { keepSource, ...told }: Told & { readonly keepSource: boolean },
   ): void {
     const now = this.#now();
     const { session, window } = found;
@@ -192,6 +192,7 @@ export class Passes {
       target: reached,
       meant,
       token,
+      keepSource,
       admissionKeys,
     });
   }

@@ -32,6 +32,8 @@ export interface ProxyOptions {
   readonly candidates: CandidatesOf;
   readonly isLocalAddress: (address: string) => boolean;
   readonly nodeTraffic: NodeTraffic;
+  /** Dials the application from the client's address, which takes a data path, rules and a capability that allow it. */
+  readonly keepSource?: boolean;
   /** Tells whether a connection is the proxy's own test of the redirection; it ends there then. */
   readonly isProbe?: (accepted: Accepted) => boolean;
   /** Called after every change of policy, peers or labels. */
@@ -96,6 +98,7 @@ export class Proxy {
       pendingHellos: new Set(),
       isLocalAddress: options.isLocalAddress,
       nodeTraffic: options.nodeTraffic,
+      keepSource: options.keepSource ?? false,
       draining: () => this.#draining,
     };
   }

@@ -41,6 +41,8 @@ export interface Surroundings {
   /** Whether an address belongs to this network namespace. */
   readonly isLocalAddress: (address: string) => boolean;
   readonly nodeTraffic: NodeTraffic;
+  /** The application is dialled from the client's address. */
+  readonly keepSource: boolean;
   readonly draining: () => boolean;
 }
 

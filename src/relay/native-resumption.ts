@@ -91,6 +91,7 @@ export class NativeResumption implements Resumption {
       meant.address,
       meant.port,
       pass.token,
+      pass.keepSource,
     );
   }
 

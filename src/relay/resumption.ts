@@ -92,6 +92,8 @@ export interface InboundPass extends Pass {
   readonly target: Endpoint;
   readonly meant: Endpoint;
   readonly token: Uint8Array;
+  /** The target is dialled from the client's address, as by {@link DialOptions.source}. */
+  readonly keepSource: boolean;
   readonly admissionKeys: readonly Uint8Array[];
 }
 

@@ -164,3 +164,19 @@ t.test('passes: a defect about one connection that is told costs that one alone'
   server.dataPath!.tell(number, peer);
   t.equal(server.proxy!.open.size, open + 1);
 });
+
+t.test(
+  'passes: one that was told while open is recorded once at its end, and is no open flow any more',
+  async (t) => {
+    const { world, server, client, passes } = await twoPods();
+    const { number } = passes.inbound.inbound[0]!;
+    const [open, records] = [server.proxy!.open.size, server.records.length];
+    const id = server.dataPath!.tell(number, { address: client.address, port: 1 });
+    t.equal(server.proxy!.open.size, open + 1);
+    server.dataPath!.tellEnd(id, ENDING);
+    await world.settle();
+    t.equal(server.proxy!.open.size, open);
+    t.equal(server.records.length, records + 1);
+    t.match(server.records.at(-1)?.facts, { handshake: 'resumed', source: { port: 1 } });
+  },
+);

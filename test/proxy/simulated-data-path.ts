@@ -81,7 +81,9 @@ export class SimulatedDataPath implements DataPath {
   readonly resets: { id: ConnectionId; revoked: number }[] = [];
   #lastId = 0;
   /** What the sidecar dialled, in order. */
-  readonly dialled: (Endpoint & { fastOpen: boolean })[] = [];
+  readonly dialled: (Endpoint & { fastOpen: boolean; source?: Endpoint })[] = [];
+  /** The address of a client cannot be had. */
+  sourcesFail = false;
   /** So many of the next dials are refused. */
   refusals = 0;
 
@@ -124,6 +126,11 @@ export class SimulatedDataPath implements DataPath {
     return id;
   }
 
+  /** Says that such a connection has ended. */
+  tellEnd(id: ConnectionId, closed: Closed): void {
+    this.#events.closed(id, closed);
+  }
+
   listen(): Promise<Listener> {
     return Promise.resolve({ endpoint: { address: '0.0.0.0', port: 0 }, close: () => {} });
   }
@@ -144,7 +151,13 @@ export class SimulatedDataPath implements DataPath {
         entry.upstream.onChange = undefined;
         entry.upstream.reset();
       }
-      this.dialled.push({ ...target, fastOpen: options.fastOpen });
+      const { fastOpen, source: from } = options;
+      this.dialled.push({ ...target, fastOpen, ...(from && { source: from }) });
+      if (from !== undefined && this.sourcesFail) {
+        const report = { synRetransmits: 0, synData: 'none', unbound: true } as const;
+        later(() => this.#events.dialled(id, 'EPERM', undefined, report));
+        return;
+      }
       const [near, far] = End.pair();
       const own = this.#pod.pod.addresses.includes(target.address);
       let error: string | undefined;

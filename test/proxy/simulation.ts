@@ -172,6 +172,7 @@ export interface PodOptions {
   readonly probePorts?: readonly number[];
   readonly address?: string;
   readonly nodeTraffic?: NodeTraffic;
+  readonly keepSource?: boolean;
   /** What its application says as soon as somebody connects. */
   readonly greeting?: string;
 }
@@ -221,6 +222,7 @@ export class SimulatedPod implements FlowSink {
       candidates: (service, among) => simulation.candidates(service, among),
       isLocalAddress: (address) => this.pod.addresses.includes(address),
       nodeTraffic: options.nodeTraffic ?? 'probes',
+      keepSource: options.keepSource ?? false,
       onDefect: (error) => this.defects.push(error),
     });
     this.dataPath = dataPath;

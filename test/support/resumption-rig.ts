@@ -82,6 +82,7 @@ export class ResumptionRig implements DataPathEvents {
       target: this.target,
       meant: this.server.address,
       token: this.client.token,
+      keepSource: false,
       admissionKeys: [new Uint8Array(32).fill(9), this.world.admissionKey],
       ...changes,
     });
