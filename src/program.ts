@@ -12,7 +12,7 @@ import { proxyCommand } from './commands/proxy.ts';
 import { redirectCommand } from './commands/redirect.ts';
 import { statusCommand } from './commands/status.ts';
 import { upgradeCommand } from './commands/upgrade.ts';
-import { versionCommand } from './commands/version.ts';
+import { versionWithClusterCommand } from './commands/version-cluster.ts';
 import { programOf } from './program-frame.ts';
 
 /** The whole command line. */
@@ -33,6 +33,6 @@ export function buildProgram(): Command {
     redirectCommand(),
     statusCommand(),
     upgradeCommand(),
-    versionCommand(),
+    versionWithClusterCommand(),
   ]);
 }

@@ -1,5 +1,6 @@
 import { INJECTED_ANNOTATION } from '../inject/names.ts';
 import { AUTHORITY, INJECTOR } from '../install/options.ts';
+import { printable } from '../lib/printable.ts';
 import { isLeaving, sidecarOf } from './enrolled.ts';
 import type { CheckSettings, ClusterFacts } from './facts.ts';
 import type { Finding } from './finding.ts';
@@ -118,4 +119,21 @@ export function checkUpgrade(facts: ClusterFacts, settings: CheckSettings): Find
     });
   }
   return findings;
+}
+
+/** For people, a line for each part: what could not be seen or is not there says so. */
+export function releasesText(facts: ClusterFacts): string {
+  const { controlPlane, sidecars } = releasesIn(facts);
+  const lines: [string, string][] = [
+    ['Kubernetes', facts.version ?? 'not known'],
+    ...Object.entries(controlPlane).map(([name, tag]): [string, string] => [
+      name,
+      tag ?? (facts.deployments === undefined ? 'could not be seen' : 'none, or an image without a tag'),
+    ]),
+    ...[...sidecars]
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([release, pods]): [string, string] => ['sidecars', `${release} in ${pods.length} pods`]),
+  ];
+  if (sidecars.size === 0) lines.push(['sidecars', facts.pods === undefined ? 'could not be seen' : 'none']);
+  return lines.map(([name, text]) => `${name.padEnd(24)}${printable(text, 300)}\n`).join('');
 }

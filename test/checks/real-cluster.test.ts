@@ -141,6 +141,7 @@ t.test('check against a real API server', async (t) => {
     t.equal(upgrade.code, 0);
     t.match(upgrade.stdout, /warning upgrade: deployment\/countersign-system\/countersign-authority/);
     t.equal((await call('upgrade')).code, 2);
+    t.match((await call('version', '--cluster')).stdout, /^countersign [\s\S]*Kubernetes +v1\./);
     const folder = join(t.testdir(), 'report');
     t.equal((await call('bug-report', '--out', folder)).code, 0);
     t.match(JSON.parse(readFileSync(join(folder, 'versions.json'), 'utf8')), { kubernetes: /^v1\./ });

@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { ClusterFacts } from '../../src/checks/facts.ts';
-import { checkUpgrade } from '../../src/checks/upgrade.ts';
+import { checkUpgrade, releasesText } from '../../src/checks/upgrade.ts';
 import { facts, runningPod, SETTINGS } from './samples.ts';
 
 const deployment = (name: string, tag: string) => ({
@@ -37,5 +37,20 @@ t.test('upgrade: the control plane comes first, then the pods by name', (t) => {
   const findings = checkUpgrade(cluster('1.3.0', '1.3.0', '1.3.0', '1.3.0'), SETTINGS);
   t.match(findings[0]!.text, /^step 1: from 1\.3\.0 to 1\.4\.0/);
   t.match(findings[2]!.text, /^step 2: restart 2 pods .* shop\/web-0, shop\/web-1$/);
+  t.end();
+});
+
+t.test('version: what runs in the cluster, by part, and what could not be seen', (t) => {
+  t.equal(
+    releasesText(cluster('1.3.0', '1.4.0', '1.3.0', '1.4.0')),
+    `Kubernetes              v1.34.1
+countersign-authority   1.3.0
+countersign-injector    1.4.0
+sidecars                1.3.0 in 1 pods
+sidecars                1.4.0 in 1 pods
+`,
+  );
+  t.match(releasesText(facts({ deployments: undefined, pods: undefined })), /sidecars +could not be seen/);
+  t.match(releasesText(facts()), /sidecars +none/);
   t.end();
 });
