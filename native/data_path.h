@@ -41,6 +41,8 @@ struct event {
   struct sockaddr_storage peer, local, original; /* family 0: none */
   size_t length;
   uint8_t *bytes;
+  /* ACCEPTED: who was picked of the servers behind `original`. */
+  struct sockaddr_storage picked;
   /* ACCEPTED, of a connection that began by a pass: the Hello that is used up, and the Reply to it that TypeScript has to read. */
   uint64_t pass;
   size_t hello_length, reply_length;

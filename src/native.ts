@@ -59,6 +59,7 @@ export type NativeEvent =
       local: RawEndpoint | undefined,
       original: RawEndpoint | undefined,
       syn: Uint8Array,
+      picked: RawEndpoint | undefined,
       pass?: number,
       hello?: Uint8Array,
       reply?: Uint8Array,
@@ -103,6 +104,8 @@ export const REPORT = {
   fields: 17,
 } as const;
 export const REPORT_KIND = { open: 0, closed: 1, whole: 2 } as const;
+/** Of native/passes.h. */
+export const MOST_CANDIDATES = 1024;
 export const COUNTER_STATES = ['fresh', 'seen', 'too-old'] as const;
 
 /** What the js_*.c files of native/ export. Errors carry the system's name in `code`. */
@@ -153,6 +156,15 @@ export interface NativeAddon {
     counters: number,
     fastOpen: boolean,
     synData: boolean,
+    ofSeveral: boolean,
+  ): boolean;
+  /** @param candidates address, port, address, port and so on; at most {@link MOST_CANDIDATES} of both */
+  choiceOutbound(
+    path: NativeDataPath,
+    lifetimeMs: number,
+    dialled: string,
+    dialledPort: number,
+    candidates: readonly (string | number)[],
   ): boolean;
   passInbound(
     path: NativeDataPath,

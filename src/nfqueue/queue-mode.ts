@@ -9,7 +9,6 @@ import { endpointsOf } from './flow-endpoints.ts';
 import { flowId } from './flow-record-lines.ts';
 import { FlowStore } from './flow-store.ts';
 import { KernelPacketPath } from './kernel-packet-path.ts';
-import { LostPackets } from './lost-packets.ts';
 import type { Marks } from './marks.ts';
 import { QueueProxy } from './queue-proxy.ts';
 import type { QueuedFlow } from './queued-flow.ts';
@@ -71,8 +70,7 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
       metrics.fellBack();
       log.warn({ address, detail }, 'calls of this address use the stream carrier for a while');
     },
-    // The kernel's own counts are exact: see the poll below.
-    onLost: () => {},
+    onLost: (count) => metrics.lostPackets(count),
     onFailed: (error) => {
       readiness.set('queues', messageOf(error));
       log.error({ err: error }, 'the queues failed; packets of new connections are dropped');
@@ -91,11 +89,9 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
     throw error;
   }
   readiness.set('queues', undefined);
-  const lost = new LostPackets();
   let polling = false;
   let notBefore = 0;
   const poll = async (): Promise<void> => {
-    metrics.lostPackets(lost.since(queueProxy.path.statistics()));
     const begun = performance.now();
     if (polling || begun < notBefore) return;
     polling = true;

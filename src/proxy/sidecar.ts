@@ -17,7 +17,7 @@ import { printable } from '../lib/printable.ts';
 import { loadAddon, type NativeAddon } from '../native.ts';
 import { Marks } from '../nfqueue/marks.ts';
 import type { QueueMode } from '../nfqueue/queue-mode.ts';
-import { chooseEndpoint } from '../peers/endpoint-choice.ts';
+import { candidateEndpoints } from '../peers/endpoint-choice.ts';
 import { KEEP_SOURCE_IN_QUEUES } from '../redirect/plan-options.ts';
 import { INBOUND_PORT, OUTBOUND_PORT } from '../redirect/ports.ts';
 import { ProbeArrivals } from '../redirect/probe-arrivals.ts';
@@ -98,7 +98,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const stopped = untilSignal();
   process.on('SIGHUP', () => flowLog?.reopen());
   const local = new LocalAddresses();
-  const random = Math.random();
+  const client = Math.random();
   const addon = loadAddon();
   if (flags.keepSourceAddress === true) demandTransparent(addon);
   const proxy = new Proxy({
@@ -106,13 +106,8 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
     identity,
     createDataPath: (events) => new NativeDataPath(addon, events),
     sink: reporter,
-    choose: (service, among) =>
-      chooseEndpoint(
-        service,
-        among,
-        source.snapshot?.self.nodeName,
-        service.clientIpAffinity ? random : Math.random(),
-      ),
+    candidates: (service, among) =>
+      candidateEndpoints(service, among, source.snapshot?.self.nodeName, client),
     isLocalAddress: (address) => local.has(address),
     nodeTraffic: flags.nodeTraffic,
     keepSource: flags.keepSourceAddress === true,

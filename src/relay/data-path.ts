@@ -122,6 +122,8 @@ export interface Accepted {
    * hint that may be missing, never a proof.
    */
   readonly syn: Uint8Array;
+  /** The server that was picked for it by an {@link Resumption.choiceOutbound | choice}. */
+  readonly picked?: Endpoint;
   /** Set when a pass had begun it. */
   readonly begun?: Begun;
 }

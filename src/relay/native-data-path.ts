@@ -127,13 +127,14 @@ export class NativeDataPath implements DataPath {
   #report(event: NativeEvent): void {
     switch (event[0]) {
       case EVENT.accepted: {
-        const [, id, role, peer, local, original, syn, pass, hello, reply] = event;
+        const [, id, role, peer, local, original, syn, picked, pass, hello, reply] = event;
         this.#events.accepted(id, {
           role: ROLES[role]!,
           peer: endpointOf(peer) ?? NOWHERE,
           local: endpointOf(local) ?? NOWHERE,
           original: endpointOf(original),
           syn,
+          ...(picked === undefined ? {} : { picked: endpointOf(picked)! }),
           ...(pass === undefined || hello === undefined ? {} : { begun: begunBy(pass, hello, reply) }),
         });
         return;

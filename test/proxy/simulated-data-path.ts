@@ -14,6 +14,7 @@ import { ReplayWindow } from '../../src/handshake/replay-window.ts';
 import type {
   ByPass,
   InboundPass,
+  OutboundChoice,
   OutboundPass,
   OwnedWindow,
   Resumption,
@@ -36,6 +37,7 @@ interface Entry {
 export class RecordedPasses implements Resumption {
   inbound: InboundPass[] = [];
   outbound: OutboundPass[] = [];
+  choices: OutboundChoice[] = [];
   revoked = 0;
 
   openWindow(): OwnedWindow {
@@ -53,8 +55,14 @@ export class RecordedPasses implements Resumption {
     return true;
   }
 
+  choiceOutbound(choice: OutboundChoice): boolean {
+    this.choices.push(choice);
+    return true;
+  }
+
   revoke(): void {
     this.revoked++;
+    this.choices = [];
     this.inbound = [];
     this.outbound = [];
   }
@@ -91,6 +99,7 @@ export class SimulatedDataPath implements DataPath {
     original: Endpoint,
     client: End,
     syn: Uint8Array,
+    picked?: Endpoint,
   ): void {
     const id = ++this.#lastId;
     const entry: Entry = {
@@ -106,7 +115,7 @@ export class SimulatedDataPath implements DataPath {
     this.#entries.set(id, entry);
     client.onChange = () => this.#pump(entry);
     const local = role === 'inbound' ? { ...original, port: 14_006 } : { address: '127.0.0.1', port: 14_001 };
-    later(() => this.#events.accepted(id, { role, peer, local, original, syn }));
+    later(() => this.#events.accepted(id, { role, peer, local, original, syn, ...(picked && { picked }) }));
   }
 
   /** Says that a pass has established a connection. */

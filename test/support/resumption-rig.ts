@@ -89,7 +89,15 @@ export class ResumptionRig implements DataPathEvents {
     return this.#passes;
   }
 
-  passOutbound(changes: { lifetimeMs?: number; first?: bigint; count?: number } = {}): number {
+  passOutbound(
+    changes: {
+      lifetimeMs?: number;
+      first?: bigint;
+      count?: number;
+      target?: Endpoint;
+      ofSeveral?: boolean;
+    } = {},
+  ): number {
     const context = this.world.client(this.client, this.server.address, { offers: this.offers(0n) });
     const hello = new ClientEnd(context, this.world.clock).out[0]!;
     this.dataPath.resumption.passOutbound({
@@ -97,7 +105,8 @@ export class ResumptionRig implements DataPathEvents {
       lifetimeMs: changes.lifetimeMs ?? 60_000,
       session: this.session,
       dialled: this.listening,
-      target: this.target,
+      target: changes.target ?? this.target,
+      ofSeveral: changes.ofSeveral ?? false,
       hello,
       admissionKey: this.world.admissionKey,
       fastOpen: true,
