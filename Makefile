@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make demo` and `make test` are for everybody, the rest is for people who change Countersign.
 export PATH := $(CURDIR)/.setup:$(PATH)
 
-.PHONY: help setup native bundle image demo test test-cluster kube-rig kube-rig-for-tests bench native-sanitize check sabotage soak long-test clean
+.PHONY: help setup native bundle image demo test test-cluster kube-rig kube-rig-for-tests bench bench-authority native-sanitize check sabotage soak long-test clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test: setup kube-rig-for-tests ## checks, unit tests, system tests in network na
 bench: setup ## what two sidecars cost beside HAProxy, nginx and nothing (root; ten minutes, QUICK=1: under two; BENCH="--write-docs")
 	@tools/setup.sh bench
 	@node bench/run.ts $(if $(QUICK),--quick) $(BENCH)
+
+bench-authority: setup kube-rig-for-tests ## what the authority costs a cluster, on a real API server with 500 simulated sidecars (some four minutes; BENCH="--write-docs")
+	@node bench/authority-scale.ts $(BENCH)
 
 kube-rig-for-tests:
 	@tools/kube-rig/build.sh kube-apiserver etcd kubectl

@@ -83,6 +83,7 @@ void report_accepted(struct data_path *path, struct connection *connection, int 
   uint8_t syn[256];
   length = sizeof syn;
   if (getsockopt(fd, IPPROTO_TCP, TCP_SAVED_SYN, syn, &length) == 0) event->bytes = copy_of(syn, event->length = length);
+  if (begun != NULL) event->picked = begun->picked;
   if (begun != NULL && begun->hello != NULL && (role != OUTBOUND || reply != NULL)) {
     event->pass = begun->pass->number;
     event->hello = copy_of(begun->hello, event->hello_length = begun->hello_length);

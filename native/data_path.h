@@ -32,7 +32,7 @@ struct event {
   uint64_t id;
   int role;
   enum side side;
-  bool flag; /* NOT_FRAME: end of file; PREAMBLE: the upstream side spoke */
+  bool flag; /* NOT_FRAME: end of file; PREAMBLE: the upstream side spoke; DIALLED: the source could not be taken */
   int number; /* DIALLED: errno; CLOSED: cause */
   uint32_t announced;
   uint32_t syn_retransmits; /* DIALLED */
@@ -41,6 +41,8 @@ struct event {
   struct sockaddr_storage peer, local, original; /* family 0: none */
   size_t length;
   uint8_t *bytes;
+  /* ACCEPTED: who was picked of the servers behind `original`. */
+  struct sockaddr_storage picked;
   /* ACCEPTED, of a connection that began by a pass: the Hello that is used up, and the Reply to it that TypeScript has to read. */
   uint64_t pass;
   size_t hello_length, reply_length;
@@ -85,6 +87,7 @@ struct command {
   int role; /* LISTEN */
   uint32_t max_bytes; /* READ_FRAME; RELAY: 0, or the most that a verdict frame may have */
   struct sockaddr_storage target; /* DIAL */
+  struct sockaddr_storage source; /* DIAL: the address to dial from, which need not be this host's; family 0: any own one */
   size_t length;
   uint8_t *bytes;
 };

@@ -16,7 +16,8 @@ static void note_syn(struct connection *connection, const struct tcp_info *info)
   connection->syn_retransmits = info->tcpi_total_retrans - repeated;
 }
 
-static void report_dialled(struct data_path *path, struct connection *connection, int error, const struct tcp_info *info) {
+static void report(struct data_path *path, struct connection *connection, int error, bool unbound,
+                   const struct tcp_info *info) {
   struct end *upstream = &connection->end[UPSTREAM];
   if (error == 0 && info != NULL) note_syn(connection, info);
   if (connection->resuming != NULL) {
@@ -26,6 +27,7 @@ static void report_dialled(struct data_path *path, struct connection *connection
   }
   struct event *event = new_event(EVENT_DIALLED, connection);
   event->number = error;
+  event->flag = unbound;
   upstream->connecting = false;
   if (error == 0) {
     socklen_t length = sizeof event->local;
@@ -38,6 +40,59 @@ static void report_dialled(struct data_path *path, struct connection *connection
   emit(path, event);
 }
 
+static void report_dialled(struct data_path *path, struct connection *connection, int error, const struct tcp_info *info) {
+  report(path, connection, error, false, info);
+}
+
+static socklen_t length_of(const struct sockaddr_storage *address) {
+  return address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+}
+
+/*
+ * Binds to an address that may be another host's: ip(7), IP_TRANSPARENT. Its port too, or, without, whichever connect() finds free.
+ * Takes NET_ADMIN or NET_RAW. @returns 0 or errno
+ */
+static int take_source(int fd, const struct sockaddr_storage *source, bool with_port) {
+  bool six = source->ss_family == AF_INET6;
+  struct sockaddr_storage address = *source;
+  int on = 1;
+  if (!with_port) {
+    if (six) ((struct sockaddr_in6 *)&address)->sin6_port = 0;
+    else ((struct sockaddr_in *)&address)->sin_port = 0;
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+  }
+  /* The same port may be in use towards another destination; connect() tells if it is towards this one. */
+  if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+      setsockopt(fd, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IPV6_TRANSPARENT : IP_TRANSPARENT, &on, sizeof on) != 0 ||
+      bind(fd, (const struct sockaddr *)&address, length_of(&address)) != 0)
+    return errno;
+  return 0;
+}
+
+static int connect_to(int fd, const struct sockaddr_storage *target) {
+  int connected;
+  do connected = connect(fd, (const struct sockaddr *)target, length_of(target));
+  while (connected != 0 && errno == EINTR);
+  return connected == 0 ? 0 : errno;
+}
+
+/* Opens the upstream side's socket and begins to connect it. @returns 0 when it is connected, else errno */
+static int begin(struct end *upstream, const struct command *command, bool with_port, bool *fast, bool *unbound) {
+  int on = 1;
+  *unbound = false;
+  upstream->fd = socket(command->target.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (upstream->fd < 0) return errno;
+  set_socket_options(upstream->fd);
+  if (command->source.ss_family != 0) {
+    int error = take_source(upstream->fd, &command->source, with_port);
+    *unbound = error != 0;
+    if (error != 0) return error;
+  }
+  /* The option is in the SYN in any case; with a cookie the SYN waits for the first bytes, to take them along. */
+  *fast = command->flag && setsockopt(upstream->fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof on) == 0;
+  return connect_to(upstream->fd, &command->target);
+}
+
 void dial(struct data_path *path, struct connection *connection, const struct command *command) {
   struct end *upstream = &connection->end[UPSTREAM];
   close_end(path, upstream, true);
@@ -45,26 +100,19 @@ void dial(struct data_path *path, struct connection *connection, const struct co
   if (connection->reading && connection->reading_side == UPSTREAM) connection->reading = false;
   upstream->connecting = true;
   upstream->writable = false;
-  int family = command->target.ss_family;
-  upstream->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (upstream->fd < 0) {
-    report_dialled(path, connection, errno, NULL);
-    return;
+  bool fast = false, unbound = false;
+  int error = begin(upstream, command, true, &fast, &unbound);
+  if (command->source.ss_family != 0 && (error == EADDRINUSE || error == EADDRNOTAVAIL || error == EACCES)) {
+    /* A listener has the client's port, an earlier connection of it is not forgotten yet, or it takes a privilege. */
+    if (upstream->fd >= 0) close(upstream->fd);
+    error = begin(upstream, command, false, &fast, &unbound);
   }
-  set_socket_options(upstream->fd);
-  int on = 1;
-  /* The option is in the SYN in any case; with a cookie the SYN waits for the first bytes, to take them along. */
-  bool fast = command->flag && setsockopt(upstream->fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof on) == 0;
-  socklen_t length = family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-  int connected;
-  do connected = connect(upstream->fd, (const struct sockaddr *)&command->target, length);
-  while (connected != 0 && errno == EINTR);
-  if (connected != 0 && errno != EINPROGRESS) {
-    report_dialled(path, connection, errno, NULL);
+  if (error != 0 && error != EINPROGRESS) {
+    report(path, connection, error, unbound, NULL);
     return;
   }
   ssize_t sent = 0;
-  if (fast && connected == 0) {
+  if (fast && error == 0) {
     /* Of nothing, too: it lets the SYN go. */
     sent = send(upstream->fd, command->bytes, command->syn_data ? command->length : 0, MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN && errno != EINPROGRESS) {

@@ -56,6 +56,7 @@ struct resuming {
   int role;
   struct pass *pass; /* NULL while the Hello is waited for */
   struct sockaddr_storage peer, original;
+  struct sockaddr_storage picked; /* of the servers behind it; family 0: nothing is picked there */
   uint8_t *hello; /* sent, or received and its counter used */
   size_t hello_length;
   int64_t deadline;
@@ -210,7 +211,7 @@ void try_read_frame(struct data_path *path, struct connection *connection);
 bool pass_guard(struct data_path *path, struct connection *connection);
 
 /* --- resume.c: handshakes that go by a pass --- */
-/* @returns whether the new connection may go by one; else it is TypeScript's at once */
+/* @returns whether the new connection is taken care of: it may go by a pass, or TypeScript was told of it. Else that is the caller's. */
 bool begin_resumption(struct data_path *path, struct connection *connection, int role, const struct sockaddr_storage *peer);
 /* Does what can be done for it now. Afterwards it is established, TypeScript's, closed, or still under way. */
 void continue_resumption(struct data_path *path, struct connection *connection);

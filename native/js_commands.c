@@ -44,11 +44,12 @@ static napi_value do_command(napi_env env, napi_callback_info info) {
   return send_command(env, handle, &command);
 }
 
-/* dial(handle, id, address, port, fastOpen, first, synData) */
+/* dial(handle, id, address, port, fastOpen, first, synData, source address or undefined, port) */
 static napi_value do_dial(napi_env env, napi_callback_info info) {
-  napi_value values[7];
+  napi_value values[9];
+  napi_valuetype source = napi_undefined;
   struct handle *handle;
-  if (!arguments(env, info, 7, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  if (!arguments(env, info, 9, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
   struct command command = {
       .type = COMMAND_DIAL,
       .id = number(env, values[1]),
@@ -56,6 +57,10 @@ static napi_value do_dial(napi_env env, napi_callback_info info) {
       .syn_data = truth(env, values[6]),
   };
   if (!endpoint(env, values[2], values[3], &command.target)) return throw_errno(env, EINVAL);
+  napi_typeof(env, values[7], &source);
+  if (source != napi_undefined && (!endpoint(env, values[7], values[8], &command.source) ||
+                                   command.source.ss_family != command.target.ss_family))
+    return throw_errno(env, EINVAL);
   if (!copy_bytes(env, values[5], &command)) return throw_errno(env, ENOMEM);
   return send_command(env, handle, &command);
 }

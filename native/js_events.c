@@ -25,6 +25,7 @@ napi_value js_event(napi_env env, const struct event *event) {
       PUSH(js_endpoint(env, &event->local));
       PUSH(js_endpoint(env, &event->original));
       PUSH(js_bytes(env, event->bytes, event->length));
+      PUSH(js_endpoint(env, &event->picked));
       if (event->hello == NULL) break;
       PUSH(js_number(env, (double)event->pass));
       PUSH(js_bytes(env, event->hello, event->hello_length));
@@ -45,6 +46,7 @@ napi_value js_event(napi_env env, const struct event *event) {
       PUSH(js_endpoint(env, &event->local));
       PUSH(js_number(env, event->syn_retransmits));
       PUSH(js_number(env, event->syn_data));
+      PUSH(flag);
       break;
     case EVENT_PREAMBLE:
       PUSH(flag);

@@ -47,5 +47,18 @@ static napi_value do_listen(napi_env env, napi_callback_info info) {
   return pair;
 }
 
-static const napi_property_descriptor functions[] = {JS_FUNCTION("listen", do_listen)};
+/* tryTransparent(): throws the error with which this process may not dial from the addresses of others */
+static napi_value do_try_transparent(napi_env env, napi_callback_info info) {
+  if (!arguments(env, info, 0, NULL)) return NULL;
+  int on = 1, error = 0;
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0 || setsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &on, sizeof on) != 0) error = errno;
+  if (fd >= 0) close(fd);
+  return error == 0 ? NULL : throw_errno(env, error);
+}
+
+static const napi_property_descriptor functions[] = {
+    JS_FUNCTION("listen", do_listen),
+    JS_FUNCTION("tryTransparent", do_try_transparent),
+};
 const struct js_exports js_listen_exports = JS_EXPORTS(functions);

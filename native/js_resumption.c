@@ -107,11 +107,11 @@ static napi_value give(napi_env env, struct passes *passes, struct pass *pass) {
 }
 
 /* passOutbound(handle, number, lifetime, session id, client key, server key, admission key,
- *   dialled address, port, target address, port, hello, first counter, counters, fast open, syn data) -> whether there was room */
+ *   dialled address, port, target address, port, hello, first counter, counters, fast open, syn data, of several) -> whether there was room */
 static napi_value do_pass_outbound(napi_env env, napi_callback_info info) {
-  napi_value values[16];
+  napi_value values[17];
   struct handle *handle;
-  if (!arguments(env, info, 16, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  if (!arguments(env, info, 17, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
   struct pass *pass = calloc(1, sizeof *pass);
   if (pass == NULL) return throw_errno(env, ENOMEM);
   struct sockaddr_storage dialled;
@@ -119,7 +119,8 @@ static napi_value do_pass_outbound(napi_env env, napi_callback_info info) {
       !endpoint(env, values[7], values[8], &dialled) || !endpoint(env, values[9], values[10], &pass->target) ||
       !copy_bytes(env, values[11], 128, 5120, &pass->hello, &pass->hello_length))
     return refuse(env, pass);
-  outbound_place(&dialled, pass->place);
+  if (truth(env, values[16])) candidate_place(&dialled, &pass->target, pass->place);
+  else outbound_place(&dialled, pass->place);
   pass->next_counter = number(env, values[12]);
   pass->counter_end = pass->next_counter + number(env, values[13]);
   pass->fast_open = truth(env, values[14]);
@@ -127,12 +128,41 @@ static napi_value do_pass_outbound(napi_env env, napi_callback_info info) {
   return give(env, data_path_passes(handle->path), pass);
 }
 
-/* passInbound(handle, number, lifetime, session id, client key, server key, admission keys,
- *   session, peer address, reached address, port, target address, port, meant address, port, token) -> whether there was room */
-static napi_value do_pass_inbound(napi_env env, napi_callback_info info) {
-  napi_value values[16];
+/* choiceOutbound(handle, lifetime, dialled address, port, [address, port, address, port, ...]) -> whether there was room */
+static napi_value do_choice_outbound(napi_env env, napi_callback_info info) {
+  napi_value values[5], item[2];
   struct handle *handle;
-  if (!arguments(env, info, 16, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  if (!arguments(env, info, 5, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  struct pass *choice = calloc(1, sizeof *choice);
+  if (choice == NULL) return throw_errno(env, ENOMEM);
+  uint32_t items = 0;
+  struct sockaddr_storage dialled;
+  choice->expires = monotonic_ms() + (int64_t)number(env, values[1]);
+  if (!endpoint(env, values[2], values[3], &dialled) || napi_get_array_length(env, values[4], &items) != napi_ok ||
+      items < 2 || items % 2 != 0 || items / 2 > MOST_CANDIDATES)
+    return refuse(env, choice);
+  choice->candidate_count = items / 2;
+  choice->candidates = calloc(choice->candidate_count, sizeof *choice->candidates);
+  bool read = choice->candidates != NULL;
+  for (uint32_t i = 0; read && i < items; i += 2) {
+    read = napi_get_element(env, values[4], i, &item[0]) == napi_ok &&
+           napi_get_element(env, values[4], i + 1, &item[1]) == napi_ok &&
+           endpoint(env, item[0], item[1], &choice->candidates[i / 2]);
+  }
+  if (!read) {
+    free(choice->candidates);
+    return refuse(env, choice);
+  }
+  outbound_place(&dialled, choice->place);
+  return give(env, data_path_passes(handle->path), choice);
+}
+
+/* passInbound(handle, number, lifetime, session id, client key, server key, admission keys,
+ *   session, peer address, reached address, port, target address, port, meant address, port, token, keep source) -> whether there was room */
+static napi_value do_pass_inbound(napi_env env, napi_callback_info info) {
+  napi_value values[17];
+  struct handle *handle;
+  if (!arguments(env, info, 17, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
   struct pass *pass = calloc(1, sizeof *pass);
   if (pass == NULL) return throw_errno(env, ENOMEM);
   struct sockaddr_storage peer, reached, meant;
@@ -144,6 +174,7 @@ static napi_value do_pass_inbound(napi_env env, napi_callback_info info) {
       !copy_bytes(env, values[15], 1, 4096, &pass->token, &pass->token_length))
     return refuse(env, pass);
   inbound_place(&peer, &reached, pass->place);
+  pass->keep_source = truth(env, values[16]);
   pass->meant_length = write_place(&meant, pass->meant);
   struct passes *passes = data_path_passes(handle->path);
   pthread_mutex_lock(&passes->lock);
@@ -205,6 +236,7 @@ static const napi_property_descriptor functions[] = {
     JS_FUNCTION("openSession", do_open_session),   JS_FUNCTION("closeSession", do_close_session),
     JS_FUNCTION("useCounter", do_use_counter),     JS_FUNCTION("passOutbound", do_pass_outbound),
     JS_FUNCTION("passInbound", do_pass_inbound),   JS_FUNCTION("revokePasses", do_revoke),
-    JS_FUNCTION("takeReports", do_take_reports),   JS_FUNCTION("mac", do_mac),
+    JS_FUNCTION("choiceOutbound", do_choice_outbound), JS_FUNCTION("takeReports", do_take_reports),
+    JS_FUNCTION("mac", do_mac),
 };
 const struct js_exports js_resumption_exports = JS_EXPORTS(functions);

@@ -28,6 +28,13 @@ void outbound_place(const struct sockaddr_storage *original, uint8_t out[2 * PLA
   memset(out + PLACE_BYTES, 0xff, PLACE_BYTES); /* no family: never an inbound place */
 }
 
+void candidate_place(const struct sockaddr_storage *original, const struct sockaddr_storage *candidate,
+                     uint8_t out[2 * PLACE_BYTES]) {
+  write_place(original, out);
+  write_place(candidate, out + PLACE_BYTES);
+  out[PLACE_BYTES] |= 0x80; /* no family either */
+}
+
 void inbound_place(const struct sockaddr_storage *peer, const struct sockaddr_storage *reached,
                    uint8_t out[2 * PLACE_BYTES]) {
   write_place(peer, out);
@@ -58,6 +65,7 @@ void pass_release(struct passes *passes, struct pass *pass) {
   if (pass->session != NULL) session_release(pass->session);
   free(pass->hello);
   free(pass->token);
+  free(pass->candidates);
   free(pass);
 }
 
@@ -86,6 +94,10 @@ void pass_retire(struct passes *passes, struct pass *pass) {
   }
 }
 
+const struct sockaddr_storage *pick_candidate(const struct pass *choice, uint32_t random) {
+  return &choice->candidates[(uint64_t)random * choice->candidate_count >> 32];
+}
+
 bool pass_is_over(const struct pass *pass, int64_t now) { return pass->revoked || now >= pass->expires; }
 
 struct pass *pass_at(struct passes *passes, const uint8_t place[2 * PLACE_BYTES], struct pass *after, int64_t now) {
@@ -100,7 +112,7 @@ struct pass *pass_at(struct passes *passes, const uint8_t place[2 * PLACE_BYTES]
 
 static bool say_the_same(const struct pass *one, const struct pass *other) {
   if (memcmp(one->place, other->place, sizeof one->place) != 0) return false;
-  if (!one->inbound) return true; /* one way for each destination that the application dials */
+  if (!one->inbound) return true; /* one way for each destination that the application dials, or to each server behind it */
   return memcmp(one->session_id, other->session_id, SESSION_ID_BYTES) == 0 &&
          memcmp(one->meant, other->meant, PLACE_BYTES) == 0;
 }

@@ -19,6 +19,7 @@ enum {
   MOST_PASSES = 16384,
   /* Resumptions under way at once by one pass: the number of TypeScript's gate. */
   MOST_AT_ONCE = 64,
+  MOST_CANDIDATES = 1024,
 };
 
 struct pass {
@@ -39,9 +40,13 @@ struct pass {
   size_t hello_length;
   uint64_t next_counter, counter_end;
   bool fast_open, syn_data; /* the SYN is marked; the Hello may go in it */
+  /* Outbound, of a Service: it has no session, and only says between whom is picked. The pass of each lies at its candidate_place. */
+  struct sockaddr_storage *candidates;
+  uint32_t candidate_count;
   /* Inbound: the destination that the client means, its token, and the session with the counters seen. */
   uint8_t meant[PLACE_BYTES];
   size_t meant_length;
+  bool keep_source; /* the application is dialled from the client's address */
   uint8_t *token;
   size_t token_length;
   struct session *session;
@@ -59,6 +64,9 @@ struct passes {
 /* A destination as frames write it (docs/protocol.md, Hello): family, port, address. @returns its length */
 size_t write_place(const struct sockaddr_storage *address, uint8_t out[PLACE_BYTES]);
 void outbound_place(const struct sockaddr_storage *original, uint8_t out[2 * PLACE_BYTES]);
+/* Of the pass to one of the servers behind a destination. */
+void candidate_place(const struct sockaddr_storage *original, const struct sockaddr_storage *candidate,
+                     uint8_t out[2 * PLACE_BYTES]);
 void inbound_place(const struct sockaddr_storage *peer, const struct sockaddr_storage *reached,
                    uint8_t out[2 * PLACE_BYTES]);
 
@@ -76,6 +84,8 @@ struct pass *pass_at(struct passes *passes, const uint8_t place[2 * PLACE_BYTES]
 /* It is given to nobody any more; who uses it already goes on. */
 void pass_retire(struct passes *passes, struct pass *pass);
 void pass_release(struct passes *passes, struct pass *pass);
+/* One of the candidates, evenly: as src/peers/endpoint-choice.ts picks. @param random any number, evenly */
+const struct sockaddr_storage *pick_candidate(const struct pass *choice, uint32_t random);
 bool pass_is_over(const struct pass *pass, int64_t now);
 
 #endif

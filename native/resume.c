@@ -21,14 +21,14 @@ enum {
   DIAL_MS = 2000,
 };
 
-static bool draw(struct data_path *path, uint8_t nonce[NONCE_BYTES]) {
-  if (path->random_left < NONCE_BYTES) {
+static bool draw(struct data_path *path, void *out, size_t length) {
+  if (path->random_left < length) {
     ssize_t got = getrandom(path->random, sizeof path->random, 0);
     if (got != (ssize_t)sizeof path->random) return false;
     path->random_left = sizeof path->random;
   }
-  path->random_left -= NONCE_BYTES;
-  memcpy(nonce, path->random + path->random_left, NONCE_BYTES);
+  path->random_left -= length;
+  memcpy(out, path->random + path->random_left, length);
   return true;
 }
 
@@ -171,13 +171,14 @@ static void receive_hello(struct data_path *path, struct connection *connection)
     return;
   }
   struct command command = {.type = COMMAND_DIAL, .target = pass->target};
+  if (pass->keep_source) command.source = resuming->peer;
   dial(path, connection, &command);
 }
 
 static void answer(struct data_path *path, struct connection *connection) {
   struct resuming *resuming = connection->resuming;
   uint8_t nonce[NONCE_BYTES], reply[REPLY_BYTES];
-  bool drawn = draw(path, nonce);
+  bool drawn = draw(path, nonce, sizeof nonce);
   pthread_mutex_lock(&path->passes.lock);
   /* What was foreseen when the Hello came may have been taken back while the application was dialled. */
   bool stands = drawn && !resuming->pass->revoked;
@@ -198,11 +199,18 @@ static void answer(struct data_path *path, struct connection *connection) {
 
 static bool call(struct data_path *path, struct connection *connection, struct resuming *resuming) {
   uint8_t place[2 * PLACE_BYTES], nonce[NONCE_BYTES];
-  if (!draw(path, nonce)) return false;
+  uint32_t random;
+  if (!draw(path, nonce, sizeof nonce) || !draw(path, &random, sizeof random)) return false;
   outbound_place(&resuming->original, place);
   struct command command = {.type = COMMAND_DIAL};
   pthread_mutex_lock(&path->passes.lock);
-  struct pass *pass = pass_at(&path->passes, place, NULL, now_ms());
+  int64_t now = now_ms();
+  struct pass *pass = pass_at(&path->passes, place, NULL, now);
+  if (pass != NULL && pass->candidate_count > 0) {
+    resuming->picked = *pick_candidate(pass, random);
+    candidate_place(&resuming->original, &resuming->picked, place);
+    pass = pass_at(&path->passes, place, NULL, now);
+  }
   if (pass != NULL && (pass->under_way >= MOST_AT_ONCE || pass->next_counter >= pass->counter_end)) pass = NULL;
   if (pass != NULL) {
     pass->references++;
@@ -274,8 +282,11 @@ bool begin_resumption(struct data_path *path, struct connection *connection, int
       run_later(path, connection);
     }
   }
+  /* Whom no pass leads to is called by TypeScript: another pick would shift what each of them gets. */
+  bool told = !foreseen && resuming->picked.ss_family != 0;
+  if (told) report_accepted(path, connection, role, peer, resuming, NULL, 0);
   if (!foreseen) free(resuming);
-  return foreseen;
+  return foreseen || told;
 }
 
 void continue_resumption(struct data_path *path, struct connection *connection) {

@@ -59,6 +59,7 @@ export type NativeEvent =
       local: RawEndpoint | undefined,
       original: RawEndpoint | undefined,
       syn: Uint8Array,
+      picked: RawEndpoint | undefined,
       pass?: number,
       hello?: Uint8Array,
       reply?: Uint8Array,
@@ -78,6 +79,7 @@ export type NativeEvent =
       local: RawEndpoint | undefined,
       synRetransmits: number,
       synData: number,
+      unbound: boolean,
     ]
   | readonly [type: typeof EVENT.preamble, id: number, upstreamSpoke: boolean]
   | readonly [type: typeof EVENT.closed, id: number, cause: number, bytesIn: number, bytesOut: number]
@@ -102,6 +104,8 @@ export const REPORT = {
   fields: 17,
 } as const;
 export const REPORT_KIND = { open: 0, closed: 1, whole: 2 } as const;
+/** Of native/passes.h. */
+export const MOST_CANDIDATES = 1024;
 export const COUNTER_STATES = ['fresh', 'seen', 'too-old'] as const;
 
 /** What the js_*.c files of native/ export. Errors carry the system's name in `code`. */
@@ -116,7 +120,11 @@ export interface NativeAddon {
     fastOpen: boolean,
     first: Uint8Array | undefined,
     synData: boolean,
+    source: string | undefined,
+    sourcePort: number,
   ): void;
+  /** Throws what the kernel says to a process that may not dial from the addresses of others (ip(7), IP_TRANSPARENT). */
+  tryTransparent(): void;
   command(
     path: NativeDataPath,
     type: (typeof COMMAND)[keyof typeof COMMAND],
@@ -148,6 +156,15 @@ export interface NativeAddon {
     counters: number,
     fastOpen: boolean,
     synData: boolean,
+    ofSeveral: boolean,
+  ): boolean;
+  /** @param candidates address, port, address, port and so on; at most {@link MOST_CANDIDATES} of both */
+  choiceOutbound(
+    path: NativeDataPath,
+    lifetimeMs: number,
+    dialled: string,
+    dialledPort: number,
+    candidates: readonly (string | number)[],
   ): boolean;
   passInbound(
     path: NativeDataPath,
@@ -166,6 +183,7 @@ export interface NativeAddon {
     meant: string,
     meantPort: number,
     token: Uint8Array,
+    keepSource: boolean,
   ): boolean;
   revokePasses(path: NativeDataPath): void;
   /** The reports that would be delivered soon. */

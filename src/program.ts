@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { authorityCommand } from './commands/authority.ts';
+import { bugReportCommand } from './commands/bug-report.ts';
 import { checkCommand } from './commands/check.ts';
 import { demoCommand } from './commands/demo.ts';
 import { identityCommand } from './commands/identity.ts';
@@ -10,13 +11,15 @@ import { policyCommand } from './commands/policy.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { redirectCommand } from './commands/redirect.ts';
 import { statusCommand } from './commands/status.ts';
-import { versionCommand } from './commands/version.ts';
+import { upgradeCommand } from './commands/upgrade.ts';
+import { versionWithClusterCommand } from './commands/version-cluster.ts';
 import { programOf } from './program-frame.ts';
 
 /** The whole command line. */
 export function buildProgram(): Command {
   return programOf([
     authorityCommand(),
+    bugReportCommand(),
     checkCommand(),
     demoCommand(),
     identityCommand(),
@@ -29,6 +32,7 @@ export function buildProgram(): Command {
     proxyCommand(),
     redirectCommand(),
     statusCommand(),
-    versionCommand(),
+    upgradeCommand(),
+    versionWithClusterCommand(),
   ]);
 }

@@ -22,6 +22,8 @@ export interface AuthorityLinkOptions {
   readonly tokenFile: string;
   readonly mode: EnforcementMode;
   readonly release: string;
+  /** Own address to connect from; undefined: the system chooses. */
+  readonly from?: string;
   readonly onNews?: (news: string) => void;
   readonly random?: () => number;
 }
@@ -227,8 +229,8 @@ export class AuthorityLink {
   }
 
   async #session(): Promise<ClientHttp2Session> {
-    const { urls } = this.#options;
-    const session = await openSession(urls[this.#at % urls.length]!, await this.#anchors.bundle());
+    const { urls, from } = this.#options;
+    const session = await openSession(urls[this.#at % urls.length]!, await this.#anchors.bundle(), from);
     this.#sessions.add(session);
     session.once('close', () => this.#sessions.delete(session));
     if (this.#end.signal.aborted) session.destroy();

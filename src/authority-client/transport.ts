@@ -37,10 +37,14 @@ export class TrustAnchors {
   }
 }
 
-/** Connects and verifies the server. Nothing is sent to one that is not believed. Throws a `UserError` that says why not. */
-export async function openSession(url: string, ca: string): Promise<ClientHttp2Session> {
+/**
+ * Connects and verifies the server. Nothing is sent to one that is not believed. Throws a `UserError` that says why not.
+ * @param from own address to connect from; undefined: the system chooses
+ */
+export async function openSession(url: string, ca: string, from?: string): Promise<ClientHttp2Session> {
   const session = connect(url, {
     ca,
+    ...(from === undefined ? {} : { localAddress: from }),
     minVersion: 'TLSv1.3',
     ALPNProtocols: ['h2'],
     settings: { enablePush: false },

@@ -4,7 +4,7 @@ import { checkSettings, DEFAULT_SETTINGS, type InjectSettings } from '../inject/
 import type { ApiClient } from '../kube/api-client.ts';
 import { dnsLabelFault } from '../policy/syntax.ts';
 import { enrollingNamespaces } from './enrolled.ts';
-import type { CheckSettings } from './facts.ts';
+import type { CheckSettings, ClusterFacts } from './facts.ts';
 import { fetchFacts } from './fetch-facts.ts';
 import type { Finding } from './finding.ts';
 import { runChecks } from './run-checks.ts';
@@ -33,25 +33,8 @@ export async function lookAtCluster(client: ApiClient, flags: LookFlags): Promis
     const fault = dnsLabelFault(name!);
     if (fault !== undefined) throw new UserError(`${flag} ${name}: ${fault}`);
   }
-  const sidecars: InjectSettings = {
-    ...DEFAULT_SETTINGS,
-    image: `countersign:${release}`,
-    authority: `https://countersign-authority.${namespace}.svc:14443`,
-    cpuRequest: flags.cpuRequest,
-    memoryRequest: flags.memoryRequest,
-    memoryLimit: flags.memoryLimit,
-  };
-  checkSettings(sidecars);
-  const settings: CheckSettings = {
-    namespace,
-    enrolling,
-    caConfigMap: sidecars.caConfigMap,
-    cpuRequest: sidecars.cpuRequest,
-    memoryRequest: sidecars.memoryRequest,
-    memoryLimit: sidecars.memoryLimit,
-    release,
-    now: Date.now(),
-  };
+  const sidecars = sidecarSettings(flags);
+  const settings = settingsOf(flags, sidecars, enrolling);
   const installing = pre
     ? installObjects({ namespace, trustDomain: 'cluster.local', replicas: 2, monitoring: false, sidecars })
     : [];
@@ -62,4 +45,48 @@ export async function lookAtCluster(client: ApiClient, flags: LookFlags): Promis
     facts = await tryPods(client, facts, tried, pre ? { settings: sidecars, release } : undefined);
   }
   return runChecks(facts, settings, pre);
+}
+
+/** What is known of a cluster with an installation of default settings, for who needs no findings. */
+export async function gatherFacts(
+  client: ApiClient,
+  { namespace, release }: Pick<LookFlags, 'namespace' | 'release'>,
+): Promise<{ facts: ClusterFacts; settings: CheckSettings }> {
+  const fault = dnsLabelFault(namespace);
+  if (fault !== undefined) throw new UserError(`--namespace ${namespace}: ${fault}`);
+  const flags = { ...DEFAULT_SETTINGS, namespace, release };
+  const settings = settingsOf(flags, sidecarSettings(flags), []);
+  return { facts: await fetchFacts({ client, settings, installing: [] }), settings };
+}
+
+type SidecarFlags = Pick<LookFlags, 'namespace' | 'release' | 'cpuRequest' | 'memoryRequest' | 'memoryLimit'>;
+
+function sidecarSettings(flags: SidecarFlags): InjectSettings {
+  const sidecars: InjectSettings = {
+    ...DEFAULT_SETTINGS,
+    image: `countersign:${flags.release}`,
+    authority: `https://countersign-authority.${flags.namespace}.svc:14443`,
+    cpuRequest: flags.cpuRequest,
+    memoryRequest: flags.memoryRequest,
+    memoryLimit: flags.memoryLimit,
+  };
+  checkSettings(sidecars);
+  return sidecars;
+}
+
+function settingsOf(
+  { namespace, release }: SidecarFlags,
+  { caConfigMap, cpuRequest, memoryRequest, memoryLimit }: InjectSettings,
+  enrolling: readonly string[],
+): CheckSettings {
+  return {
+    namespace,
+    enrolling,
+    caConfigMap,
+    cpuRequest,
+    memoryRequest,
+    memoryLimit,
+    release,
+    now: Date.now(),
+  };
 }

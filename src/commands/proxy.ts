@@ -105,6 +105,12 @@ export function proxyCommand(): Command {
         .default('probes'),
     )
     .addOption(
+      setting(
+        '--keep-source-address',
+        "the application sees the client's address; needs NET_ADMIN or NET_RAW, and 'redirect apply' with the same flag",
+      ),
+    )
+    .addOption(
       setting('--metrics <host:port>', 'where /metrics, /healthz and /readyz are served').default(
         `0.0.0.0:${METRICS_PORT}`,
       ),

@@ -20,6 +20,7 @@ interface Flags {
   readonly firstQueue: string;
   readonly queues: string;
   readonly markMask: string;
+  readonly keepSourceAddress?: boolean;
   readonly output?: string;
 }
 
@@ -104,6 +105,12 @@ function flagged(command: Command): Command {
         `0x${DEFAULT_MARK_MASK.toString(16).padStart(8, '0')}`,
       ),
     )
+    .addOption(
+      setting(
+        '--keep-source-address',
+        "redirect: the application sees the client's address; for a proxy with the same flag",
+      ),
+    )
     .addOption(backendFlag())
     .addOption(
       setting(
@@ -143,6 +150,7 @@ function optionsOf(flags: Flags): RedirectOptions {
     excludeInboundPorts: list(flags.excludeInboundPorts).map(numberOf),
     excludeOutboundPorts: list(flags.excludeOutboundPorts).map(numberOf),
     excludeOutboundCidrs: list(flags.excludeOutboundCidrs),
+    keepSource: flags.keepSourceAddress === true,
   };
 }
 
@@ -154,6 +162,8 @@ function numberOf(text: string): number {
 
 async function planOf(flags: Flags): Promise<RuleSet> {
   if (flags.mode === 'nfqueue') {
+    const { KEEP_SOURCE_IN_QUEUES } = await import('../redirect/plan-options.ts');
+    if (flags.keepSourceAddress === true) throw new UserError(KEEP_SOURCE_IN_QUEUES);
     const { nfqueuePlan } = await import('../redirect/plan-nfqueue.ts');
     return nfqueuePlan(nfqueueOptionsOf(flags));
   }

@@ -72,6 +72,10 @@ export function wishesOf(pod: Pod, grants: ReadonlySet<Grant>): { wishes: Wishes
   if (dataPath === 'nfqueue') needs('nfqueue', DATA_PATH_KEY);
   const keepSource = word(KEEP_SOURCE_KEY, ['true', 'false']);
   if (keepSource === 'true') needs('keep-source-address', KEEP_SOURCE_KEY);
+  if (keepSource === 'true' && dataPath === 'nfqueue')
+    problems.push(
+      `${KEEP_SOURCE_KEY}: belongs to ${DATA_PATH_KEY} redirect; in nfqueue packets keep their addresses`,
+    );
   if (word(MODE_KEY, ['enforce', 'audit']) === 'audit') needs('audit', MODE_KEY);
   return {
     wishes: {

@@ -47,6 +47,7 @@ type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 /** One answer is not more than that: a chunk of 500 of the largest objects. */
 const MOST_BYTES = 256 << 20;
 const MOST_ERROR_BYTES = 64 << 10;
+const MOST_TEXT_BYTES = 64 << 20;
 
 /** Requests to one API server. All errors are {@link ApiError}s that name the server. */
 export class ApiClient {
@@ -81,6 +82,21 @@ export class ApiClient {
     }
   }
 
+  /**
+   * Begins and reads an answer that is no JSON: a log, or what a pod answers through the API server's proxy. What a pod answers with an error is no error
+   * here; what the API server itself refuses is an {@link ApiError}.
+   */
+  async getText(
+    path: string,
+    query: RequestOptions['query'] = {},
+  ): Promise<{ status: number; text: string }> {
+    const { body, statusCode } = await this.#send('GET', path, { query }, undefined, true);
+    const text = await this.#text(body, MOST_TEXT_BYTES);
+    if (statusCode >= 300 && /"kind":\s*"Status"/.test(text.slice(0, 1_000)))
+      throw apiErrorOf(statusCode, text, undefined);
+    return { status: statusCode, text };
+  }
+
   get(path: string, query: RequestOptions['query'] = {}, signal?: AbortSignal): Promise<unknown> {
     return this.request('GET', path, signal === undefined ? { query } : { query, signal });
   }
@@ -113,7 +129,8 @@ export class ApiClient {
     path: string,
     { query = {}, body, contentType = 'application/json', signal }: RequestOptions,
     pauseMs?: number,
-  ): Promise<{ body: Readable }> {
+    anyStatus = false,
+  ): Promise<{ body: Readable; statusCode: number }> {
     const authorization = await this.#credential.header();
     let answer: Dispatcher.ResponseData;
     try {
@@ -122,7 +139,7 @@ export class ApiClient {
         path: path + queryText(query),
         method,
         headers: {
-          accept: 'application/json',
+          accept: anyStatus ? '*/*' : 'application/json',
           'user-agent': 'countersign',
           ...(authorization === undefined ? {} : { authorization }),
           ...(body === undefined ? {} : { 'content-type': contentType }),
@@ -134,7 +151,7 @@ export class ApiClient {
     } catch (error) {
       throw new ApiError(`${this.url} cannot be reached: ${reasonOf(error)}`, { cause: error });
     }
-    if (answer.statusCode >= 200 && answer.statusCode < 300) return answer;
+    if (anyStatus || (answer.statusCode >= 200 && answer.statusCode < 300)) return answer;
     if (answer.statusCode === 401) this.#credential.rejected();
     const { 'retry-after': retryAfter } = answer.headers;
     const said = await this.#text(answer.body, MOST_ERROR_BYTES).catch(() => '');

@@ -98,6 +98,10 @@ export const REASONS = {
     verdict: 'deny',
     text: 'the redirected connection was for an address of another host',
   },
+  'source-not-kept': {
+    verdict: 'deny',
+    text: "--keep-source-address: the client's address could not be taken for the call to the application, which is not called from another one",
+  },
   'dial-failed': { verdict: 'deny', text: 'the destination could not be reached' },
   draining: { verdict: 'deny', text: 'the proxy is shutting down' },
 } as const satisfies Record<string, { verdict: 'allow' | 'deny'; text: string }>;

@@ -1,26 +1,32 @@
 import type { ServiceEndpoint, ServicePort } from './directory.ts';
 
 /**
- * Picks an endpoint as kube-proxy would (`CategorizeEndpoints` in pkg/proxy/topology.go): ready ones; where none is ready, those that
- * still serve while they end (KEP-1669); with `internalTrafficPolicy: Local` only those of the own node; else, where the control plane gives every
- * ready endpoint a hint, those that are meant for the own node or its zone (KEP-2433). With client affinity the same client gets the same
- * endpoint as long as it is there.
+ * The endpoints between which connections are spread, as kube-proxy has it (`CategorizeEndpoints` in pkg/proxy/topology.go): ready ones; where none is
+ * ready, those that still serve while they end (KEP-1669); with `internalTrafficPolicy: Local` only those of the own node; else, where the control plane
+ * gives every ready endpoint a hint, those that are meant for the own node or its zone (KEP-2433). With client affinity it is one: the same client gets
+ * the same endpoint as long as it is there.
  * @param among the endpoints that may be picked, of this service
- * @param random from 0 to 1, evenly; for affinity a number that stays the same for the client
- * @param failed endpoints that just failed: another one is picked, if there is one
+ * @param client from 0 to 1, evenly, and always the same for the client
+ * @param failed endpoints that just failed: others are given, if there are any
  */
-export function chooseEndpoint(
+export function candidateEndpoints(
   service: ServicePort,
   among: readonly ServiceEndpoint[],
   ownNode: string | undefined,
-  random: number,
+  client: number,
   failed: readonly ServiceEndpoint[] = [],
-): ServiceEndpoint | undefined {
+): readonly ServiceEndpoint[] {
   const left = among.filter((endpoint) => !failed.some((one) => isSame(one, endpoint)));
   const eligible = eligibleEndpoints(service, left, ownNode);
   const usable = eligible.length > 0 ? eligible : eligibleEndpoints(service, among, ownNode);
-  if (service.clientIpAffinity) return mostWeight(usable, random);
-  return usable[Math.min(usable.length - 1, Math.floor(random * usable.length))];
+  if (!service.clientIpAffinity) return usable;
+  const one = mostWeight(usable, client);
+  return one === undefined ? [] : [one];
+}
+
+/** One of the candidates. @param random from 0 to 1, evenly */
+export function pickEvenly<T>(candidates: readonly T[], random: number): T | undefined {
+  return candidates[Math.min(candidates.length - 1, Math.floor(random * candidates.length))];
 }
 
 function isSame(one: ServiceEndpoint, other: ServiceEndpoint): boolean {

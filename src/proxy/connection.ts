@@ -111,6 +111,14 @@ export class Connection {
     return this.#dataPath.progress(this.id);
   }
 
+  /** Calls back at the end. For those who wait for nothing else, in numbers: a promise that is waited for takes a kilobyte. */
+  onEnd(ended: (closed: Closed) => void): void {
+    this.#waiting = (event) => {
+      if (event.kind === 'closed') queueMicrotask(() => ended(event.closed));
+      else this.onEnd(ended);
+    };
+  }
+
   /** Waits for the end and gives it. */
   async ended(): Promise<Closed> {
     for (;;) {

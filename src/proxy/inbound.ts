@@ -4,6 +4,7 @@ import { decodeFrame } from '../handshake/frames.ts';
 import type { Carrier } from '../handshake/frame-types.ts';
 import type { ServerContext } from '../handshake/server.ts';
 import type { ServerSessions, Session } from '../handshake/sessions.ts';
+import type { DenyReason } from '../observe/reasons.ts';
 import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
 import type { Connection, ConnectionEvent } from './connection.ts';
@@ -71,10 +72,10 @@ export async function inbound(connection: Connection, around: Surroundings): Pro
     }
 
     leave();
-    connection.dial(destination, { fastOpen: false });
+    dialApplication(connection, destination, around);
     const dialled = await connection.next();
     if (dialled.kind !== 'dialled') return refuseEvent(flow, dialled);
-    if (dialled.error !== undefined) return refuse(flow, 'dial-failed', dialled.error);
+    if (dialled.error !== undefined) return refuse(flow, dialRefusal(dialled), dialled.error);
     // Between question and answer something may have changed that cuts it now.
     const standing = judgeUnproven(around.view() ?? view, peer.address, destination.port, around);
     if (standing.verdict === 'deny') return flow.deny(standing);
@@ -119,10 +120,11 @@ async function proven(
     judged = judgeClient(peer, from, destination, around);
     if (judged.verdict === 'deny') return denial(judged);
     // The application is dialled before it is said that all is well: who is told yes is connected.
-    connection.dial(destination, { fastOpen: false });
+    dialApplication(connection, destination, around);
     const dialled = await connection.next();
     if (dialled.kind !== 'dialled') return { allow: false, ...eventReason(dialled) };
-    if (dialled.error !== undefined) return { allow: false, reason: 'dial-failed', detail: dialled.error };
+    if (dialled.error !== undefined)
+      return { allow: false, reason: dialRefusal(dialled), detail: dialled.error };
     // Between question and answer something may have changed that cuts it now.
     judged = judgeClient(peer, from, destination, around);
     if (judged.verdict === 'deny') return denial(judged);
@@ -134,6 +136,22 @@ async function proven(
   if (result.kind !== 'established') return refuseResult(flow, result, judged);
   if (result.session !== undefined) givePass(flow, hello, result.session, destination, around);
   await relayed(flow, around);
+}
+
+/** Dials the application: from the client's own address, port included, where that is asked for and the client is not this pod. */
+function dialApplication(connection: Connection, destination: Endpoint, around: Surroundings): void {
+  const { peer } = connection.accepted;
+  const source = keepsSource(peer.address, around) ? { source: peer } : {};
+  connection.dial(destination, { fastOpen: false, ...source });
+}
+
+function keepsSource(address: string, around: Surroundings): boolean {
+  return around.keepSource && !around.isLocalAddress(address);
+}
+
+/** Without the client's address the application is not called at all: many trust what comes from their own. */
+function dialRefusal(dialled: Extract<ConnectionEvent, { kind: 'dialled' }>): DenyReason {
+  return dialled.report?.unbound === true ? 'source-not-kept' : 'dial-failed';
 }
 
 /** The next connection from there by this session may go without asking. */
@@ -156,6 +174,7 @@ function givePass(
     rejudge,
     destination: flow.facts.destination,
     sourceName: { namespace: peer.namespace, pod: peer.podName },
+    keepSource: keepsSource(address, around),
   });
 }
 

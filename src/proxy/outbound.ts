@@ -3,6 +3,8 @@ import type { ClientContext } from '../handshake/client.ts';
 import type { Carrier } from '../handshake/frame-types.ts';
 import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
+import type { ServiceEndpoint } from '../peers/directory.ts';
+import { pickEvenly } from '../peers/endpoint-choice.ts';
 import type { Connection, ConnectionEvent } from './connection.ts';
 import { dialFast, dialOut, synFor } from './dial-out.ts';
 import { Flow } from './flow.ts';
@@ -10,7 +12,7 @@ import { clientHandshake, type HandshakeResult, isWithoutAnswer, type JudgePeer 
 import { allowed, denied, type Judgement } from './judgement.ts';
 import { denial, refuse, refuseEvent, refuseResult } from './refusing.ts';
 import { DEADLINE, type Surroundings } from './surroundings.ts';
-import { chooseTarget, type Target } from './target.ts';
+import { candidatesAt, chooseTarget, type Target } from './target.ts';
 import { endOf, notReady, type View } from './view.ts';
 
 /**
@@ -79,17 +81,27 @@ async function findTarget(
   failed: ReadonlySet<string> = new Set(),
 ): Promise<Target | undefined> {
   const until = performance.now() + DEADLINE.unknownAddress;
+  const { picked } = connection.accepted;
   for (;;) {
     const view = around.view();
     if (view === undefined || connection.isClosed) return undefined;
     const target = chooseTarget(view, original, (service, among) => {
       const others = among.filter(({ address }) => !failed.has(address));
-      return around.choose(service, others) ?? around.choose(service, among);
+      const candidates = around.candidates(service, others);
+      return (
+        pick(candidates, failed.size === 0 ? picked : undefined) ?? pick(around.candidates(service, among))
+      );
     });
     const left = until - performance.now();
     if (target.kind !== 'unknown' || left <= 0) return target;
     await around.changed(left);
   }
+}
+
+/** @param picked who was picked for this connection already; another pick would shift what each of them gets */
+function pick(candidates: readonly ServiceEndpoint[], picked?: Endpoint): ServiceEndpoint | undefined {
+  const same = picked && candidates.find((one) => one.address === picked.address && one.port === picked.port);
+  return same ?? pickEvenly(candidates, Math.random());
 }
 
 /** Without a handshake: dial and relay, as long as the verdict stands. */
@@ -119,7 +131,7 @@ function judgePlain(
   around: Surroundings,
 ): Judgement {
   if (target.endpoint.address !== original.address) return view.outboundUnproven(target.endpoint);
-  const now = chooseTarget(view, original, around.choose);
+  const now = chooseTarget(view, original, (service, among) => pick(around.candidates(service, among)));
   // What may be dialled differently from now on does not cut what is open; only a denial does.
   if (now.kind === 'plain' || now.kind === 'enrolled' || now.kind === 'refused') return now.judgement;
   return target.judgement;
@@ -258,8 +270,9 @@ function givePass(
   around: Surroundings,
 ): void {
   const view = around.view();
-  if (view === undefined || around.silentPeers.has(endpoint) || !leadsOnlyTo(view, original, endpoint))
-    return;
+  if (view === undefined || around.silentPeers.has(endpoint)) return;
+  const candidates = candidatesAt(view, original, around.candidates) ?? [original];
+  if (!candidates.some(({ address, port }) => address === endpoint.address && port === endpoint.port)) return;
   const context = clientContext(endpoint, around, 'stream', false);
   const rejudge = (): Judgement => judgeServer(peer, endpoint, around);
   const judgement = rejudge();
@@ -267,20 +280,14 @@ function givePass(
   const { client } = around.sessions;
   const reserve = (counters: number) => client.reserve(endpoint.address, performance.now(), counters);
   const { namespace, name: pod } = view.snapshot.self;
-  around.passes.giveOutbound(original, endpoint, context, synFor(endpoint, around.fastOpen), reserve, {
+  const target = { endpoint, candidates };
+  around.passes.giveOutbound(original, target, context, synFor(endpoint, around.fastOpen), reserve, {
     peer,
     judgement,
     rejudge,
     destination: flow.facts.destination,
     sourceName: { namespace, pod },
   });
-}
-
-/** Whether nothing is chosen anew for each connection. */
-function leadsOnlyTo(view: View, original: Endpoint, endpoint: Endpoint): boolean {
-  const service = view.snapshot.directory.service(original.address, original.port);
-  if (service !== undefined) return service.endpoints.length === 1;
-  return original.address === endpoint.address && original.port === endpoint.port;
 }
 
 /** What the client's machine needs to call `endpoint`; undefined while there is no own identity. @param offering whether sessions take part */

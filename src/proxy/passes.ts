@@ -111,17 +111,23 @@ export class Passes {
     this.revoke();
   }
 
-  /** Lets connections of the application to `dialled` resume this session with `target`. `counters` of it are set aside by `reserve`. */
+  /**
+   * Lets connections of the application to `dialled` resume this session with `target`. `counters` of it are set aside by `reserve`.
+   * @param target with the candidates that connections there are spread between; it is one of them
+   */
   giveOutbound(
     dialled: Endpoint,
-    target: Endpoint,
+    {
+      endpoint: target,
+      candidates,
+    }: { readonly endpoint: Endpoint; readonly candidates: readonly Endpoint[] },
     context: ClientContext<ProvenPeer>,
     syn: PassSyn,
     reserve: (counters: number) => { session: Session<ProvenPeer>; first: bigint } | undefined,
     told: Told,
   ): void {
     const now = this.#now();
-    const key = `${dialled.address} ${dialled.port}`;
+    const key = `${dialled.address} ${dialled.port} ${target.address} ${target.port}`;
     if (!this.#mayGive(key, now)) return;
     const reserved = reserve(COUNTERS);
     if (reserved === undefined) return;
@@ -144,12 +150,15 @@ export class Passes {
     const { note: noteDial, ...options } = syn;
     const number = this.#remember({ ...told, direction: 'outbound', endsAt: now + lifetimeMs, noteDial });
     this.#contexts.set(number, { ...context, offers });
+    const ofSeveral = candidates.length > 1;
+    if (ofSeveral) this.#resumption?.choiceOutbound({ lifetimeMs: LIFETIME_MS, dialled, candidates });
     this.#resumption?.passOutbound({
       number,
       lifetimeMs,
       session,
       dialled,
       target,
+      ofSeveral,
       ...options,
       hello,
       admissionKey: context.admissionKey,
@@ -164,7 +173,7 @@ export class Passes {
     meant: Endpoint,
     admissionKeys: readonly Uint8Array[],
     found: { session: Session<ProvenPeer>; window: CounterWindow },
-    told: Told,
+    { keepSource, ...told }: Told & { readonly keepSource: boolean },
   ): void {
     const now = this.#now();
     const { session, window } = found;
@@ -183,6 +192,7 @@ export class Passes {
       target: reached,
       meant,
       token,
+      keepSource,
       admissionKeys,
     });
   }

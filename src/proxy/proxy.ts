@@ -17,7 +17,7 @@ import { SilentPeerMemory } from './silent-peers.ts';
 import { Passes } from './passes.ts';
 import { resumed } from './resumed.ts';
 import type { IdentityAccess, NodeTraffic, Surroundings } from './surroundings.ts';
-import type { ChooseEndpoint } from './target.ts';
+import type { CandidatesOf } from './target.ts';
 import type { View } from './view.ts';
 import { type OnEvaluated, Views } from './views.ts';
 
@@ -29,9 +29,11 @@ export interface ProxyOptions {
   readonly identity: IdentityAccess;
   readonly createDataPath: (events: DataPathEvents) => DataPath;
   readonly sink: FlowSink;
-  readonly choose: ChooseEndpoint;
+  readonly candidates: CandidatesOf;
   readonly isLocalAddress: (address: string) => boolean;
   readonly nodeTraffic: NodeTraffic;
+  /** Dials the application from the client's address, which takes a data path, rules and a capability that allow it. */
+  readonly keepSource?: boolean;
   /** Tells whether a connection is the proxy's own test of the redirection; it ends there then. */
   readonly isProbe?: (accepted: Accepted) => boolean;
   /** Called after every change of policy, peers or labels. */
@@ -89,13 +91,14 @@ export class Proxy {
       halfOpen: new HalfOpen(HALF_OPEN),
       gate: new HandshakeGate(),
       sink: options.sink,
-      choose: options.choose,
+      candidates: options.candidates,
       silentPeers: new SilentPeerMemory(),
       fastOpen: new FastOpenMemory(options.onFastOpen ?? (() => {})),
       takeEphemeral: this.#ephemerals.take,
       pendingHellos: new Set(),
       isLocalAddress: options.isLocalAddress,
       nodeTraffic: options.nodeTraffic,
+      keepSource: options.keepSource ?? false,
       draining: () => this.#draining,
     };
   }

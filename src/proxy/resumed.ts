@@ -38,15 +38,13 @@ export function resumed(
   flow.rejudge = () => pass.rejudge(told.peer.address);
   flow.judge(pass.judgement, told.handshakeMs);
   open.add(flow);
-  void untilClosed(flow, open);
+  connection.onEnd((closed) => {
+    flow.end(closed);
+    open.delete(flow);
+  });
   // Between the decision and the news of it something may have changed that cuts it now.
   if (!passes.stands(pass)) rejudge(flow);
   return connection;
-}
-
-async function untilClosed(flow: Flow, open: OpenFlows): Promise<void> {
-  flow.end(await flow.connection.ended());
-  open.delete(flow);
 }
 
 const NO_SYN = new Uint8Array(0);

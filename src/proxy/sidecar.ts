@@ -17,12 +17,14 @@ import { printable } from '../lib/printable.ts';
 import { loadAddon, type NativeAddon } from '../native.ts';
 import { Marks } from '../nfqueue/marks.ts';
 import type { QueueMode } from '../nfqueue/queue-mode.ts';
-import { chooseEndpoint } from '../peers/endpoint-choice.ts';
+import { candidateEndpoints } from '../peers/endpoint-choice.ts';
+import { KEEP_SOURCE_IN_QUEUES } from '../redirect/plan-options.ts';
 import { INBOUND_PORT, OUTBOUND_PORT } from '../redirect/ports.ts';
 import { ProbeArrivals } from '../redirect/probe-arrivals.ts';
 import { NativeDataPath } from '../relay/native-data-path.ts';
 import { problemText } from '../sources/manifest-folder.ts';
 import type { Source } from '../sources/source.ts';
+import { demandTransparent } from './keep-source.ts';
 import { LocalAddresses } from './local-addresses.ts';
 import { Proxy } from './proxy.ts';
 import { RedirectWatch } from './redirect-watch.ts';
@@ -40,6 +42,7 @@ export interface SidecarFlags extends SourceFlags {
   readonly psk?: string;
   readonly mode: string;
   readonly nodeTraffic: NodeTraffic;
+  readonly keepSourceAddress?: boolean;
   readonly metrics: string;
   readonly adminSocket?: string;
   readonly flowLog?: string;
@@ -95,22 +98,19 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const stopped = untilSignal();
   process.on('SIGHUP', () => flowLog?.reopen());
   const local = new LocalAddresses();
-  const random = Math.random();
+  const client = Math.random();
   const addon = loadAddon();
+  if (flags.keepSourceAddress === true) demandTransparent(addon);
   const proxy = new Proxy({
     source,
     identity,
     createDataPath: (events) => new NativeDataPath(addon, events),
     sink: reporter,
-    choose: (service, among) =>
-      chooseEndpoint(
-        service,
-        among,
-        source.snapshot?.self.nodeName,
-        service.clientIpAffinity ? random : Math.random(),
-      ),
+    candidates: (service, among) =>
+      candidateEndpoints(service, among, source.snapshot?.self.nodeName, client),
     isLocalAddress: (address) => local.has(address),
     nodeTraffic: flags.nodeTraffic,
+    keepSource: flags.keepSourceAddress === true,
     isProbe: ({ original }) => arrivals.notice(original),
     onView: ({ snapshot }) => {
       log.info(
@@ -253,6 +253,8 @@ interface Settings {
 /** Checks what commander cannot: which flags belong together, and what numbers mean. */
 function settingsOf(flags: SidecarFlags): Settings {
   const { token, key, trust, psk } = flags;
+  if (flags.keepSourceAddress === true && flags.mode === 'nfqueue')
+    throw new UserError(KEEP_SOURCE_IN_QUEUES);
   if (!/^[^/]+\/[^/]+$/.test(flags.pod)) throw new UserError(`--pod ${flags.pod}: write NAMESPACE/NAME`);
   let makeIdentity: Settings['makeIdentity'];
   if (flags.source === 'authority') {

@@ -11,7 +11,7 @@ import type { HalfOpen } from './half-open.ts';
 import type { HandshakeGate } from './handshake-gate.ts';
 import type { OpenFlows } from './open-flows.ts';
 import type { Passes } from './passes.ts';
-import type { ChooseEndpoint } from './target.ts';
+import type { CandidatesOf } from './target.ts';
 import type { View } from './view.ts';
 
 /** All that the life of a connection touches outside itself. */
@@ -31,7 +31,7 @@ export interface Surroundings {
   readonly halfOpen: HalfOpen;
   readonly gate: HandshakeGate;
   readonly sink: FlowSink;
-  readonly choose: ChooseEndpoint;
+  readonly candidates: CandidatesOf;
   readonly silentPeers: SilentPeers;
   readonly fastOpen: FastOpenMemory;
   /** An ephemeral key for one handshake, given to nobody else. */
@@ -41,6 +41,8 @@ export interface Surroundings {
   /** Whether an address belongs to this network namespace. */
   readonly isLocalAddress: (address: string) => boolean;
   readonly nodeTraffic: NodeTraffic;
+  /** The application is dialled from the client's address. */
+  readonly keepSource: boolean;
   readonly draining: () => boolean;
 }
 

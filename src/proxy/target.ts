@@ -30,6 +30,12 @@ export type ChooseEndpoint = (
   among: readonly ServiceEndpoint[],
 ) => ServiceEndpoint | undefined;
 
+/** Those between which connections to a Service are spread evenly: one of them where the client's affinity says which. */
+export type CandidatesOf = (
+  service: ServicePort,
+  among: readonly ServiceEndpoint[],
+) => readonly ServiceEndpoint[];
+
 /**
  * Decides where a call to `original` goes. A Service address is resolved here and not by the network as soon as one endpoint speaks the
  * preamble: session, policy (target ports!) and proof are about a pod. Otherwise the address is dialled as it stands, if every
@@ -38,6 +44,20 @@ export type ChooseEndpoint = (
 export function chooseTarget(view: View, original: Endpoint, choose: ChooseEndpoint): Target {
   const service = view.snapshot.directory.service(original.address, original.port);
   return service === undefined ? targetAt(view, original) : serviceTarget(view, original, service, choose);
+}
+
+/** The endpoints of a Service address between which {@link chooseTarget} picks, as long as nothing changes; undefined: it is none's. */
+export function candidatesAt(
+  view: View,
+  original: Endpoint,
+  candidatesOf: CandidatesOf,
+): readonly Endpoint[] | undefined {
+  const service = view.snapshot.directory.service(original.address, original.port);
+  if (service === undefined) return undefined;
+  const reachable = service.endpoints.filter(({ address, port }) =>
+    isAllowed(targetAt(view, { address, port })),
+  );
+  return candidatesOf(service, reachable);
 }
 
 function serviceTarget(view: View, original: Endpoint, service: ServicePort, choose: ChooseEndpoint): Target {

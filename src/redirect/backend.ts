@@ -2,6 +2,7 @@ import { EXIT, messageOf, UserError } from '../errors.ts';
 import { iptablesBackend, type Variant } from './iptables-backend.ts';
 import { nftBackend } from './nft-backend.ts';
 import type { RuleSet } from './plan-rules.ts';
+import { applyRouting, removeRouting } from './routing.ts';
 import { runTool } from './tool.ts';
 
 export type BackendName = 'nft' | 'iptables';
@@ -34,7 +35,10 @@ export async function applyRules(plan: RuleSet, wanted: BackendName | undefined)
       problems.push(messageOf(error));
       continue;
     }
+    // Before the rules whose packets it leads: those that came earlier would leave the pod.
+    if (plan.routing !== undefined) await applyRouting(plan.routing);
     await backend.apply(plan);
+    if (plan.routing === undefined) await applyRouting(undefined);
     for (const other of all)
       if (other !== backend && (await rulesOrNone(other)).length > 0) await other.remove();
     return backend;
@@ -45,6 +49,7 @@ export async function applyRules(plan: RuleSet, wanted: BackendName | undefined)
 /** Removes whatever any tool has set, or the one asked for. */
 export async function removeRules(wanted: BackendName | undefined): Promise<void> {
   for (const backend of await readable(wanted)) await backend.remove();
+  await removeRouting();
 }
 
 /** The tool with which rules of ours are in force; when there are none, the first that works. */

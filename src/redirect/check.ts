@@ -1,5 +1,6 @@
 import type { Backend } from './backend.ts';
 import type { RuleSet } from './plan-rules.ts';
+import { routingExpected, routingInForce } from './routing.ts';
 
 /** How the rules in force differ from those planned. */
 export interface RuleCheck {
@@ -10,7 +11,8 @@ export interface RuleCheck {
 
 /** Compares what the kernel has with what it would have after a fresh `apply`, both as the tool writes them. */
 export async function checkRules(backend: Backend, plan: RuleSet): Promise<RuleCheck> {
-  return compareRules(await backend.expected(plan), await backend.read());
+  const expected = [...(await backend.expected(plan)), ...routingExpected(plan.routing)];
+  return compareRules(expected, [...(await backend.read()), ...(await routingInForce())]);
 }
 
 /** The difference between two lists of rules, in which the order counts. */

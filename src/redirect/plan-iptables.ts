@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Action, Chain, Match, Rule, RuleSet } from './plan-rules.ts';
+import type { Action, Chain, MarkBits, Match, Rule, RuleSet } from './plan-rules.ts';
 
 /** Every chain of ours begins so, in every version. */
 export const CHAIN_PREFIX = 'COUNTERSIGN_';
@@ -143,6 +143,9 @@ function ruleText(rule: Rule, hook: Chain['hook'], plan: RuleSet): string {
 function actionText(action: Action, { mark }: RuleSet): string {
   if (typeof action === 'object') {
     if ('redirect' in action) return `-j REDIRECT --to-ports ${action.redirect}`;
+    if ('markConnection' in action) return `-j CONNMARK --set-xmark ${bits(action.markConnection)}`;
+    if ('markPacket' in action) return `-j MARK --set-xmark ${bits(action.markPacket)}`;
+    if ('zone' in action) return `-j CT --zone-orig ${action.zone}`;
     const { queue, count } = action;
     return `-j NFQUEUE ${count === 1 ? `--queue-num ${queue}` : `--queue-balance ${queue}:${queue + count - 1}`}`;
   }
@@ -154,7 +157,7 @@ function actionText(action: Action, { mark }: RuleSet): string {
     case 'refuse':
       return '-j REJECT --reject-with tcp-reset';
     case 'mark':
-      return `-j CONNMARK --set-xmark ${hex(mark.value)}/${hex(mark.mask)}`;
+      return `-j CONNMARK --set-xmark ${bits(mark)}`;
     case 'unmark':
       return `-j CONNMARK --set-xmark 0x0/${hex(mark.mask)}`;
   }
@@ -174,6 +177,8 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
       return `${match.of === 'source' ? '-s' : '-d'} ${match.cidr}`;
     case 'foreignDestination':
       return '-m addrtype ! --dst-type LOCAL';
+    case 'foreignSource':
+      return '-m addrtype ! --src-type LOCAL';
     case 'invalid':
       return '-m conntrack --ctstate INVALID';
     case 'direction':
@@ -181,11 +186,11 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
     case 'rewritten':
       return '-m conntrack --ctstate DNAT';
     case 'marked':
-      return `-m connmark --mark ${hex(mark.value)}/${hex(mark.mask)}`;
+      return `-m connmark --mark ${bits(mark)}`;
     case 'connectionMark':
-      return `-m connmark --mark ${hex(match.value)}/${hex(match.mask)}`;
+      return `-m connmark --mark ${bits(match)}`;
     case 'packetMark':
-      return `-m mark --mark ${hex(match.value)}/${hex(match.mask)}`;
+      return `-m mark --mark ${bits(match)}`;
     case 'opening':
       return '--tcp-flags SYN,ACK SYN';
     case 'notSyn':
@@ -195,6 +200,10 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
     case 'reset':
       return '--tcp-flags RST RST';
   }
+}
+
+function bits({ value, mask }: MarkBits): string {
+  return `${hex(value)}/${hex(mask)}`;
 }
 
 function portOf(of: 'source' | 'destination'): string {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { EXIT, UserError } from '../errors.ts';
-import type { Action, Chain, Match, Rule, RuleSet } from './plan-rules.ts';
+import type { Action, Chain, MarkBits, Match, Rule, RuleSet } from './plan-rules.ts';
 
 /** The `queue` statement (CONFIG_NFT_QUEUE) is not in every kernel, and a rule set in two parts by two tools is not one transaction. */
 const NO_QUEUE =
@@ -55,7 +55,8 @@ function replacing(table: string): string[] {
 
 function chainLines(chain: Chain, plan: RuleSet): string[] {
   const priority = PRIORITY[chain.table];
-  const type = chain.table === 'nat' ? 'nat' : 'filter';
+  const filtering = chain.reroutes === true ? 'route' : 'filter';
+  const type = chain.table === 'nat' ? 'nat' : filtering;
   return [
     `  chain ${chain.name} {`,
     `    type ${type} hook ${chain.hook} priority ${priority}; policy accept;`,
@@ -73,6 +74,9 @@ function ruleText(rule: Rule, chain: Chain, plan: RuleSet): string {
 function actionText(action: Action, { mark }: RuleSet): string {
   if (typeof action === 'object') {
     if ('redirect' in action) return `meta l4proto tcp redirect to :${action.redirect}`;
+    if ('markConnection' in action) return `ct mark set ${written('ct mark', action.markConnection)}`;
+    if ('markPacket' in action) return `meta mark set ${written('meta mark', action.markPacket)}`;
+    if ('zone' in action) return `ct original zone set ${action.zone}`;
     throw new UserError(NO_QUEUE, { exitCode: EXIT.failure });
   }
   switch (action) {
@@ -83,7 +87,7 @@ function actionText(action: Action, { mark }: RuleSet): string {
     case 'refuse':
       return 'meta l4proto tcp reject with tcp reset';
     case 'mark':
-      return `ct mark set ct mark & ${hex(~mark.mask >>> 0)} | ${hex(mark.value)}`;
+      return `ct mark set ${written('ct mark', mark)}`;
     case 'unmark':
       return `ct mark set ct mark & ${hex(~mark.mask >>> 0)}`;
   }
@@ -103,6 +107,8 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
       return `${match.family === 4 ? 'ip' : 'ip6'} ${match.of === 'source' ? 'saddr' : 'daddr'} ${match.cidr}`;
     case 'foreignDestination':
       return 'fib daddr type != local';
+    case 'foreignSource':
+      return 'fib saddr type != local';
     case 'invalid':
       return 'ct state invalid';
     case 'direction':
@@ -124,6 +130,10 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
     case 'reset':
       return 'tcp flags & rst == rst';
   }
+}
+
+function written(what: string, { value, mask }: MarkBits): string {
+  return `${what} & ${hex(~mask >>> 0)} | ${hex(value)}`;
 }
 
 function portOf(of: 'source' | 'destination'): string {

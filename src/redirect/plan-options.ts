@@ -18,7 +18,13 @@ export interface RedirectOptions {
   /** Destination ports, and destination networks, of calls that stay as they were. */
   readonly excludeOutboundPorts: readonly number[];
   readonly excludeOutboundCidrs: readonly string[];
+  /** The proxy dials the application from the client's address: what the application answers comes back to the proxy. */
+  readonly keepSource?: boolean;
 }
+
+/** Refused by whoever reads the flags. */
+export const KEEP_SOURCE_IN_QUEUES =
+  "--keep-source-address belongs to --mode redirect: in mode nfqueue packets keep their addresses, and only a peer that speaks the stream preamble is seen as this pod's";
 
 /** So many exclusions that nobody wrote them by hand are a mistake; each costs a comparison per packet. */
 const MOST_EXCLUSIONS = 256;

@@ -14,6 +14,8 @@ export type Match =
     }
   /** To an address that this network namespace has not. */
   | { readonly kind: 'foreignDestination' }
+  /** From an address that this network namespace has not. */
+  | { readonly kind: 'foreignSource' }
   /** conntrack can make nothing of the packet, and so does not translate its addresses. */
   | { readonly kind: 'invalid' }
   | { readonly kind: 'direction'; readonly is: 'original' | 'reply' }
@@ -31,6 +33,11 @@ export type Match =
   | { readonly kind: 'notOpening' }
   | { readonly kind: 'reset' };
 
+export interface MarkBits {
+  readonly value: number;
+  readonly mask: number;
+}
+
 /** `pass` ends this chain, not those of others. */
 export type Action =
   | 'pass'
@@ -40,6 +47,11 @@ export type Action =
   /** Takes the proxy's bits from the connection's mark. */
   | 'unmark'
   | { readonly redirect: number }
+  /** Writes these bits of the connection's mark, or the packet's own, and goes on. */
+  | { readonly markConnection: MarkBits }
+  | { readonly markPacket: MarkBits }
+  /** Looks the packet's connection up among those of this conntrack zone, by the direction in which it was opened alone. */
+  | { readonly zone: number }
   /** To one of so many queues, by the two addresses: both directions of a connection go to the same. A queue without a listener drops. */
   | { readonly queue: number; readonly count: number };
 
@@ -59,10 +71,21 @@ export interface Chain {
     | 'outbound_filter'
     | 'opening'
     | 'queue_in'
-    | 'queue_out';
+    | 'queue_out'
+    | 'keep_zone';
   readonly table: 'raw' | 'nat' | 'mangle' | 'filter';
   readonly hook: 'prerouting' | 'input' | 'output';
+  /** The kernel looks for the route again when a rule has changed the packet's mark. iptables does so in every chain of mangle, output. */
+  readonly reroutes?: true;
   readonly rules: readonly Rule[];
+}
+
+/** Packets with this mark are looked up in this table, which leads them to the sockets of this network namespace, whatever their destination. */
+export interface Routing {
+  readonly mark: MarkBits;
+  readonly table: number;
+  /** Of the rule that leads to the table, among those of `ip rule`. */
+  readonly priority: number;
 }
 
 /** All rules of a pod, in no tool's language. */
@@ -72,4 +95,5 @@ export interface RuleSet {
   readonly version: number;
   readonly mark: { readonly value: number; readonly mask: number };
   readonly chains: readonly Chain[];
+  readonly routing?: Routing;
 }

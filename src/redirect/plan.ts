@@ -1,4 +1,5 @@
 import { inboundFilter, outboundFilter } from './plan-filters.ts';
+import { KEEP_SOURCE_ROUTING, keepSource, keepZone, keptAnswers } from './plan-keep-source.ts';
 import { checkOptions, type RedirectOptions } from './plan-options.ts';
 import { LOOPBACK, notTo, OTHER_INTERFACE, type Parts, partsOf, rule, sorted } from './plan-parts.ts';
 import type { Rule, RuleSet } from './plan-rules.ts';
@@ -19,17 +20,31 @@ export const MARK = { value: 0x0c50_0000, mask: 0x0ff0_0000 } as const;
 export function redirectPlan(options: RedirectOptions): RuleSet {
   checkOptions(options);
   const parts = partsOf(options);
+  const keeps = options.keepSource === true;
   return {
     mode: 'redirect',
     version: RULES_VERSION,
     mark: MARK,
     chains: [
-      { name: 'mark_own', table: 'mangle', hook: 'output', rules: markOwn(options) },
+      ...(keeps ? [keepZone()] : []),
+      {
+        name: 'mark_own',
+        table: 'mangle',
+        hook: 'output',
+        ...(keeps ? { reroutes: true } : {}),
+        rules: [...markOwn(options), ...(keeps ? keepSource(options) : [])],
+      },
       { name: 'inbound_filter', table: 'filter', hook: 'input', rules: inboundFilter(parts) },
-      { name: 'outbound_filter', table: 'filter', hook: 'output', rules: outboundFilter(options, parts) },
+      {
+        name: 'outbound_filter',
+        table: 'filter',
+        hook: 'output',
+        rules: outboundFilter(options, parts, keeps ? keptAnswers() : []),
+      },
       { name: 'outbound', table: 'nat', hook: 'output', rules: outbound(options, parts) },
       { name: 'inbound', table: 'nat', hook: 'prerouting', rules: inbound(parts) },
     ],
+    ...(keeps ? { routing: KEEP_SOURCE_ROUTING } : {}),
   };
 }
 

@@ -88,6 +88,11 @@ export interface DialOptions {
   readonly first?: Uint8Array;
   /** false: `first` waits until the connection is there, for a path that eats SYNs with data. The mark stays. */
   readonly synData?: boolean;
+  /**
+   * Dials from this address, which need not be this host's (ip(7), IP_TRANSPARENT), and from its port where that is free, else from another one.
+   * Rules and routes have to lead the answers back. Where it cannot be had the dial fails, and is reported as `unbound`.
+   */
+  readonly source?: Endpoint;
 }
 
 /** What the kernel says of a SYN after the connection is there (tcp(7), TCP_INFO). */
@@ -96,6 +101,8 @@ export interface DialReport {
   readonly synRetransmits: number;
   /** `taken`: the server acknowledged data in the SYN. `refused`: it did not. `none`: there was none, as long as there is no cookie. */
   readonly synData: 'none' | 'refused' | 'taken';
+  /** The source that was asked for could not be taken: nothing was sent. */
+  readonly unbound?: true;
 }
 
 export interface RelayOptions {
@@ -115,6 +122,8 @@ export interface Accepted {
    * hint that may be missing, never a proof.
    */
   readonly syn: Uint8Array;
+  /** The server that was picked for it by an {@link Resumption.choiceOutbound | choice}. */
+  readonly picked?: Endpoint;
   /** Set when a pass had begun it. */
   readonly begun?: Begun;
 }

@@ -78,8 +78,10 @@ export class NativeDataPath implements DataPath {
 
   dial(id: ConnectionId, target: Endpoint, options: DialOptions): void {
     if (this.#closing) return;
-    const { fastOpen, first, synData = true } = options;
-    this.#addon.dial(this.#handle, id, target.address, target.port, fastOpen, first, synData);
+    const { fastOpen, first, synData = true, source } = options;
+    const { address, port } = target;
+    const from = [source?.address, source?.port ?? 0] as const;
+    this.#addon.dial(this.#handle, id, address, port, fastOpen, first, synData, ...from);
   }
 
   relay(id: ConnectionId, options: RelayOptions): void {
@@ -125,13 +127,14 @@ export class NativeDataPath implements DataPath {
   #report(event: NativeEvent): void {
     switch (event[0]) {
       case EVENT.accepted: {
-        const [, id, role, peer, local, original, syn, pass, hello, reply] = event;
+        const [, id, role, peer, local, original, syn, picked, pass, hello, reply] = event;
         this.#events.accepted(id, {
           role: ROLES[role]!,
           peer: endpointOf(peer) ?? NOWHERE,
           local: endpointOf(local) ?? NOWHERE,
           original: endpointOf(original),
           syn,
+          ...(picked === undefined ? {} : { picked: endpointOf(picked)! }),
           ...(pass === undefined || hello === undefined ? {} : { begun: begunBy(pass, hello, reply) }),
         });
         return;
@@ -149,6 +152,7 @@ export class NativeDataPath implements DataPath {
         this.#events.dialled(event[1], event[2], endpointOf(event[3]), {
           synRetransmits: event[4],
           synData: SYN_DATA[event[5]]!,
+          ...(event[6] ? { unbound: true } : {}),
         });
         return;
       case EVENT.preamble:

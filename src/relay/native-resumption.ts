@@ -2,6 +2,7 @@ import { formatAddress } from '../lib/address.ts';
 import {
   CAUSES,
   COUNTER_STATES,
+  MOST_CANDIDATES,
   type NativeAddon,
   type NativeDataPath as Handle,
   REPORT,
@@ -9,7 +10,7 @@ import {
   SYN_DATA,
 } from '../native.ts';
 import type { DataPathEvents } from './data-path.ts';
-import type { InboundPass, OutboundPass, OwnedWindow, Resumption } from './resumption.ts';
+import type { InboundPass, OutboundChoice, OutboundPass, OwnedWindow, Resumption } from './resumption.ts';
 
 /** Passes that the data thread of native/ answers resumed handshakes by. */
 export class NativeResumption implements Resumption {
@@ -59,7 +60,15 @@ export class NativeResumption implements Resumption {
       counters.count,
       pass.fastOpen,
       pass.synData,
+      pass.ofSeveral,
     );
+  }
+
+  choiceOutbound({ lifetimeMs, dialled, candidates }: OutboundChoice): boolean {
+    if (this.#isClosed() || candidates.length === 0 || candidates.length > MOST_CANDIDATES) return false;
+    const { address, port } = dialled;
+    const flat = candidates.flatMap((one) => [one.address, one.port]);
+    return this.#addon.choiceOutbound(this.#handle, lifetimeMs, address, port, flat);
   }
 
   passInbound(pass: InboundPass): boolean {
@@ -82,6 +91,7 @@ export class NativeResumption implements Resumption {
       meant.address,
       meant.port,
       pass.token,
+      pass.keepSource,
     );
   }
 

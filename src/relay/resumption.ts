@@ -15,8 +15,15 @@ export interface Resumption {
    */
   openWindow(): OwnedWindow;
 
-  /** Replaces the pass for the same destination. @returns false when there are too many */
+  /** Replaces the pass for the same destination, and of several for the same target. @returns false when there are too many */
   passOutbound(pass: OutboundPass): boolean;
+
+  /**
+   * Says between whom connections to a destination are spread: one candidate is picked evenly for each, and goes by the pass with
+   * {@link OutboundPass.ofSeveral} to it. Where there is none the connection is accepted with what was picked. Replaces the choice, or the
+   * sole pass, for the same destination. @returns false when there are too many
+   */
+  choiceOutbound(choice: OutboundChoice): boolean;
 
   /** Replaces the pass for the same place, session and destination. @returns false when there are too many */
   passInbound(pass: InboundPass): boolean;
@@ -55,6 +62,8 @@ export interface OutboundPass extends Pass {
   /** As the application dials it. */
   readonly dialled: Endpoint;
   readonly target: Endpoint;
+  /** Whether it is one of the candidates of an {@link OutboundChoice}, which alone leads to it. */
+  readonly ofSeveral: boolean;
   /** As {@link DialOptions} has them. A pass whose SYN had to be sent again is over. */
   readonly fastOpen: DialOptions['fastOpen'];
   readonly synData: boolean;
@@ -63,6 +72,14 @@ export interface OutboundPass extends Pass {
   readonly admissionKey: Uint8Array;
   /** Counters that are offered by this pass alone: so many from the first one on. */
   readonly counters: { readonly first: bigint; readonly count: number };
+}
+
+/** The servers behind one destination: the brain has said of each that it may be picked now. */
+export interface OutboundChoice {
+  /** No connection is spread by it after so many milliseconds. */
+  readonly lifetimeMs: number;
+  readonly dialled: Endpoint;
+  readonly candidates: readonly Endpoint[];
 }
 
 /** Connections from `peer` to `reached` with a Hello that offers the session alone, for `meant`, and with this token. */
@@ -75,6 +92,8 @@ export interface InboundPass extends Pass {
   readonly target: Endpoint;
   readonly meant: Endpoint;
   readonly token: Uint8Array;
+  /** The target is dialled from the client's address, as by {@link DialOptions.source}. */
+  readonly keepSource: boolean;
   readonly admissionKeys: readonly Uint8Array[];
 }
 

@@ -31,7 +31,7 @@ const LAST_WORDS_MS = 1_000;
 
 /**
  * The reference: the seam on `net.Socket`, for the contract and for machines without the addon's kernel. Node cannot read the
- * original destination or the SYN and cannot ask for Fast Open, so it can never enforce. It reads ahead by a bounded amount, and
+ * original destination or the SYN, and cannot ask for Fast Open or for the address of another host, so it can never enforce. It reads ahead by a bounded amount, and
  * hears of a reset only while it reads.
  */
 export class SocketDataPath implements DataPath {
@@ -85,6 +85,13 @@ export class SocketDataPath implements DataPath {
   dial(id: ConnectionId, target: Endpoint, options: DialOptions): void {
     this.#with(id, (connection) => {
       this.#forgetUpstream(connection);
+      if (options.source !== undefined) {
+        const report = { synRetransmits: 0, synData: 'none', unbound: true } as const;
+        setImmediate(() => {
+          if (this.#connections.has(id)) this.#events.dialled(id, 'EOPNOTSUPP', undefined, report);
+        });
+        return;
+      }
       const socket = connect({ host: target.address, port: target.port, allowHalfOpen: true, noDelay: true });
       connection.dialling = socket;
       this.#keep(socket);

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -119,11 +120,12 @@ t.test('check against a real API server', async (t) => {
 
   await t.test('the command prints findings, JSON too, and exits with 1', async (t) => {
     const kubeconfig = plane.kubeconfig();
-    const run = (...args: string[]) =>
-      promisify(execFile)(process.execPath, [program, 'check', '--kubeconfig', kubeconfig, ...args]).then(
+    const call = (...args: string[]) =>
+      promisify(execFile)(process.execPath, [program, ...args, '--kubeconfig', kubeconfig]).then(
         ({ stdout }) => ({ code: 0, stdout }),
         (error: { code: number; stdout: string }) => error,
       );
+    const run = (...args: string[]) => call('check', ...args);
     const text = await run('--pre');
     t.equal(text.code, 1);
     t.match(
@@ -134,5 +136,16 @@ t.test('check against a real API server', async (t) => {
     t.ok((JSON.parse(json.stdout) as Finding[]).some(({ level }) => level === 'error'));
     t.equal((await run('--pre', '--fail-on', 'never')).code, 2);
     t.equal((await run('--enroll', 'A_B')).code, 2);
+
+    const upgrade = await call('upgrade', '--check');
+    t.equal(upgrade.code, 0);
+    t.match(upgrade.stdout, /warning upgrade: deployment\/countersign-system\/countersign-authority/);
+    t.equal((await call('upgrade')).code, 2);
+    t.match((await call('version', '--cluster')).stdout, /^countersign [\s\S]*Kubernetes +v1\./);
+    const folder = join(t.testdir(), 'report');
+    t.equal((await call('bug-report', '--out', folder)).code, 0);
+    t.match(JSON.parse(readFileSync(join(folder, 'versions.json'), 'utf8')), { kubernetes: /^v1\./ });
+    t.equal((await call('status', 'open/web-0')).code, 1, 'there is no such pod');
+    t.equal((await call('status', 'a/b/c')).code, 2);
   });
 });

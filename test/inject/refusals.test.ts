@@ -149,6 +149,11 @@ t.test('injection: a pod may ask for less than all only where its namespace gran
     t.equal(problemsOf(given, `audit2, ${grant}`).includes('only where'), false, `${grant}: granted`);
     t.equal(problemsOf(given, grant), '', `${grant}: granted alone`);
   }
+  const both = { 'countersign.io/keep-source-address': 'true', 'countersign.io/data-path': 'nfqueue' };
+  t.match(
+    problemsOf(pod({}, { annotations: both }), 'nfqueue, keep-source-address'),
+    /keep-source-address: belongs to countersign.io\/data-path redirect/,
+  );
   t.match(
     problemsOf(pod({}, { labels: { 'countersign.io/mode': 'audit' } })),
     /grants=audit/,

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { ServiceEndpoint, ServicePort } from '../../src/peers/directory.ts';
-import { chooseEndpoint } from '../../src/peers/endpoint-choice.ts';
+import { candidateEndpoints, pickEvenly } from '../../src/peers/endpoint-choice.ts';
 
 function endpoint(address: string, more: Partial<ServiceEndpoint> = {}): ServiceEndpoint {
   return { address, port: 80, ready: true, servingWhileTerminating: false, nodeName: 'n1', ...more };
@@ -11,6 +11,17 @@ const ENDING = { ready: false, servingWhileTerminating: true };
 const hints = (nodes: readonly string[], zones?: readonly string[]): Partial<ServiceEndpoint> => ({
   hints: { nodes: new Set(nodes), zones: zones && new Set(zones) },
 });
+
+/** As a sidecar picks; with affinity the number is the client's. */
+function chooseEndpoint(
+  service: ServicePort,
+  among: readonly ServiceEndpoint[],
+  node: string | undefined,
+  random: number,
+  failed: readonly ServiceEndpoint[] = [],
+): ServiceEndpoint | undefined {
+  return pickEvenly(candidateEndpoints(service, among, node, random, failed), random);
+}
 
 /** The addresses that may be picked at all. */
 function picks(

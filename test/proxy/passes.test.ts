@@ -37,9 +37,10 @@ function passesInTestTime() {
       expiresAt: now + 600_000,
     };
     const dialled = { ...server.address, port };
+    const target = { endpoint: server.address, candidates: [server.address] };
     const reserve = (counters: number) => ({ session, first: (counter += BigInt(counters)) });
     const syn = { fastOpen: true, synData: true, note: () => {} };
-    passes.giveOutbound(dialled, server.address, context, syn, reserve, {
+    passes.giveOutbound(dialled, target, context, syn, reserve, {
       peer,
       judgement: allowed('not-isolated'),
       rejudge: () => allowed('not-isolated'),

@@ -77,39 +77,6 @@ t.test('passes: none is given for whom policy denies, and none while draining', 
   t.strictSame(passes.inbound.inbound, []);
 });
 
-t.test('passes: none is given where an endpoint is chosen for each connection', async (t) => {
-  const world = new Simulation();
-  const servers = ['one', 'two'].map((name) => world.pod(name, {}));
-  const client = world.pod('client', {});
-  const endpoints = servers.map(({ address }) => ({
-    address,
-    port: 80,
-    ready: true,
-    servingWhileTerminating: false,
-    nodeName: undefined,
-  }));
-  const service = {
-    namespace: 'demo',
-    service: 'both',
-    endpoints,
-    localTraffic: false,
-    clientIpAffinity: false,
-  };
-  world.services.push({ address: '10.96.0.1', port: 80, service });
-  world.publish();
-  client.connect('10.96.0.1').say('hi');
-  await world.settle();
-  t.equal(client.counts.length, 1);
-  t.strictSame(client.dataPath!.resumption.outbound, []);
-  service.endpoints.pop();
-  world.publish();
-  client.connect('10.96.0.1').say('hi');
-  await world.settle();
-  t.match(client.dataPath!.resumption.outbound, [
-    { dialled: { address: '10.96.0.1', port: 80 }, target: { address: servers[0]!.address, port: 80 } },
-  ]);
-});
-
 t.test('passes: what went by one is counted and recorded like any other', async (t) => {
   const { server, client, passes } = await twoPods();
   const peer = { address: client.address, port: 1234 };
@@ -197,3 +164,19 @@ t.test('passes: a defect about one connection that is told costs that one alone'
   server.dataPath!.tell(number, peer);
   t.equal(server.proxy!.open.size, open + 1);
 });
+
+t.test(
+  'passes: one that was told while open is recorded once at its end, and is no open flow any more',
+  async (t) => {
+    const { world, server, client, passes } = await twoPods();
+    const { number } = passes.inbound.inbound[0]!;
+    const [open, records] = [server.proxy!.open.size, server.records.length];
+    const id = server.dataPath!.tell(number, { address: client.address, port: 1 });
+    t.equal(server.proxy!.open.size, open + 1);
+    server.dataPath!.tellEnd(id, ENDING);
+    await world.settle();
+    t.equal(server.proxy!.open.size, open);
+    t.equal(server.records.length, records + 1);
+    t.match(server.records.at(-1)?.facts, { handshake: 'resumed', source: { port: 1 } });
+  },
+);

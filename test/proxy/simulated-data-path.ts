@@ -14,6 +14,7 @@ import { ReplayWindow } from '../../src/handshake/replay-window.ts';
 import type {
   ByPass,
   InboundPass,
+  OutboundChoice,
   OutboundPass,
   OwnedWindow,
   Resumption,
@@ -36,6 +37,7 @@ interface Entry {
 export class RecordedPasses implements Resumption {
   inbound: InboundPass[] = [];
   outbound: OutboundPass[] = [];
+  choices: OutboundChoice[] = [];
   revoked = 0;
 
   openWindow(): OwnedWindow {
@@ -53,8 +55,14 @@ export class RecordedPasses implements Resumption {
     return true;
   }
 
+  choiceOutbound(choice: OutboundChoice): boolean {
+    this.choices.push(choice);
+    return true;
+  }
+
   revoke(): void {
     this.revoked++;
+    this.choices = [];
     this.inbound = [];
     this.outbound = [];
   }
@@ -73,7 +81,9 @@ export class SimulatedDataPath implements DataPath {
   readonly resets: { id: ConnectionId; revoked: number }[] = [];
   #lastId = 0;
   /** What the sidecar dialled, in order. */
-  readonly dialled: (Endpoint & { fastOpen: boolean })[] = [];
+  readonly dialled: (Endpoint & { fastOpen: boolean; source?: Endpoint })[] = [];
+  /** The address of a client cannot be had. */
+  sourcesFail = false;
   /** So many of the next dials are refused. */
   refusals = 0;
 
@@ -89,6 +99,7 @@ export class SimulatedDataPath implements DataPath {
     original: Endpoint,
     client: End,
     syn: Uint8Array,
+    picked?: Endpoint,
   ): void {
     const id = ++this.#lastId;
     const entry: Entry = {
@@ -104,7 +115,7 @@ export class SimulatedDataPath implements DataPath {
     this.#entries.set(id, entry);
     client.onChange = () => this.#pump(entry);
     const local = role === 'inbound' ? { ...original, port: 14_006 } : { address: '127.0.0.1', port: 14_001 };
-    later(() => this.#events.accepted(id, { role, peer, local, original, syn }));
+    later(() => this.#events.accepted(id, { role, peer, local, original, syn, ...(picked && { picked }) }));
   }
 
   /** Says that a pass has established a connection. */
@@ -113,6 +124,11 @@ export class SimulatedDataPath implements DataPath {
     const dial = { synData: 'none', synRetransmits: 0 } as const;
     this.#events.byPass?.({ id, pass, peer, dial, startedAt: performance.now() - 2, handshakeMs: 1, ending });
     return id;
+  }
+
+  /** Says that such a connection has ended. */
+  tellEnd(id: ConnectionId, closed: Closed): void {
+    this.#events.closed(id, closed);
   }
 
   listen(): Promise<Listener> {
@@ -135,7 +151,13 @@ export class SimulatedDataPath implements DataPath {
         entry.upstream.onChange = undefined;
         entry.upstream.reset();
       }
-      this.dialled.push({ ...target, fastOpen: options.fastOpen });
+      const { fastOpen, source: from } = options;
+      this.dialled.push({ ...target, fastOpen, ...(from && { source: from }) });
+      if (from !== undefined && this.sourcesFail) {
+        const report = { synRetransmits: 0, synData: 'none', unbound: true } as const;
+        later(() => this.#events.dialled(id, 'EPERM', undefined, report));
+        return;
+      }
       const [near, far] = End.pair();
       const own = this.#pod.pod.addresses.includes(target.address);
       let error: string | undefined;

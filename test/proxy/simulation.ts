@@ -8,6 +8,7 @@ import type { Judgement } from '../../src/proxy/judgement.ts';
 import type { ProvenPeer } from '../../src/proxy/peer.ts';
 import { Proxy } from '../../src/proxy/proxy.ts';
 import type { IdentityAccess, NodeTraffic } from '../../src/proxy/surroundings.ts';
+import type { CandidatesOf } from '../../src/proxy/target.ts';
 import { SimulatedDataPath } from './simulated-data-path.ts';
 import { activity, End } from './simulated-socket.ts';
 import type { EnforcementMode, Snapshot, Source } from '../../src/sources/source.ts';
@@ -24,6 +25,8 @@ export class Simulation {
   mode: EnforcementMode = 'enforce';
   /** Whether a marked SYN keeps its mark on the way. */
   marksSurvive = true;
+  /** The first one that is ready. */
+  candidates: CandidatesOf = (_service, among) => among.filter((one) => one.ready).slice(0, 1);
   readonly #tokens = new Map<string, ProvenPeer>();
   readonly admissionKey = randomBytes(32);
   /** The issuer key that signs now, and the one that everybody trusts. */
@@ -164,11 +167,12 @@ const MARKED_SYN = Uint8Array.of(...IP, ...TCP(6), 34, 2, 1, 1);
 
 export const NODE_ADDRESS = '192.168.1.1';
 
-interface PodOptions {
+export interface PodOptions {
   readonly sidecar?: boolean;
   readonly probePorts?: readonly number[];
   readonly address?: string;
   readonly nodeTraffic?: NodeTraffic;
+  readonly keepSource?: boolean;
   /** What its application says as soon as somebody connects. */
   readonly greeting?: string;
 }
@@ -215,9 +219,10 @@ export class SimulatedPod implements FlowSink {
         return dataPath;
       },
       sink: this,
-      choose: (_service, among) => among.find((one) => one.ready),
+      candidates: (service, among) => simulation.candidates(service, among),
       isLocalAddress: (address) => this.pod.addresses.includes(address),
       nodeTraffic: options.nodeTraffic ?? 'probes',
+      keepSource: options.keepSource ?? false,
       onDefect: (error) => this.defects.push(error),
     });
     this.dataPath = dataPath;
@@ -227,13 +232,13 @@ export class SimulatedPod implements FlowSink {
     return this.pod.addresses[0]!;
   }
 
-  /** Its application connects to somebody, through its sidecar if it has one. */
-  connect(to: string, port = 80): End {
+  /** Its application connects to somebody, through its sidecar if it has one. @param picked by a choice that the data path has */
+  connect(to: string, port = 80, picked?: Endpoint): End {
     const [app, far] = End.pair();
     const source = { address: this.address, port: 40_000 };
     const target = { address: to, port };
     if (this.dataPath === undefined) this.#simulation.arrive(source, target, far, false);
-    else this.dataPath.accept('outbound', source, target, far, new Uint8Array(0));
+    else this.dataPath.accept('outbound', source, target, far, new Uint8Array(0), picked);
     return app;
   }
 

@@ -35,6 +35,7 @@ t.test('redirect plan: the rules are these, for each tool', (t) => {
   for (const [name, options] of [
     ['plain', OPTIONS],
     ['excluding', EXCLUDING],
+    ['keeping', { ...OPTIONS, keepSource: true }],
   ] as const) {
     for (const backend of ['nft', 'iptables'] as const) {
       const golden = readFileSync(join(import.meta.dirname, `golden/${name}.${backend}`), 'utf8');
@@ -65,7 +66,7 @@ t.test('redirect plan: the order and repetition of exclusions make no other rule
 });
 
 t.test('redirect plan: both filters end in a refusal of everything, and no exclusion changes that', (t) => {
-  for (const options of [OPTIONS, EXCLUDING]) {
+  for (const options of [OPTIONS, EXCLUDING, { ...OPTIONS, keepSource: true }]) {
     const plan = redirectPlan(options);
     const last = plan.chains.map(({ table, rules }) => ({ table, rule: rules.at(-1)! }));
     t.strictSame(

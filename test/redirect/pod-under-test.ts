@@ -170,7 +170,7 @@ export class PodUnderTest {
 }
 
 /** A search path on which `iptables` is the wanted variant. */
-function toolPath(t: Test, tool: string): string {
+export function toolPath(t: Test, tool: string): string {
   const path = '/usr/sbin:/usr/bin:/sbin:/bin';
   if (tool !== 'iptables-legacy') return path;
   const folder = mkdtempSync(join(tmpdir(), 'countersign-tools-'));

@@ -91,6 +91,11 @@ const step = fc.oneof(
       mostly(fc.boolean()),
       mostly(bytes),
       mostly(fc.boolean()),
+      fc.oneof(
+        { weight: 5, arbitrary: fc.constant(undefined) },
+        fc.constantFrom('127.0.0.5', '192.0.2.1', '::1', 'x', 7),
+      ),
+      fc.constantFrom(0, 40_000, SERVER_PORT, 65_536, 'x'),
     ),
   },
   { weight: 1, arbitrary: call('progress', handle, id) },

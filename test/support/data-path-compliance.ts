@@ -12,6 +12,7 @@ import type {
   Closed,
   DataPath,
   DataPathEvents,
+  DialReport,
   RelayOptions,
   Side,
 } from '../../src/relay/data-path.ts';
@@ -20,7 +21,7 @@ type Happened =
   | { kind: 'frame'; side: Side; text: string; length: number }
   | { kind: 'notFrame'; side: Side; bytes: string; endOfFile: boolean }
   | { kind: 'frameTooLarge'; side: Side; announced: number }
-  | { kind: 'dialled'; error: string | undefined }
+  | { kind: 'dialled'; error: string | undefined; unbound: boolean }
   | { kind: 'preamble'; upstreamSpoke: boolean }
   | { kind: 'closed'; closed: Closed };
 
@@ -158,8 +159,8 @@ class Rig implements DataPathEvents {
     this.#add(id, { kind: 'frameTooLarge', side, announced });
   }
 
-  dialled(id: number, error: string | undefined): void {
-    this.#add(id, { kind: 'dialled', error });
+  dialled(id: number, error: string | undefined, _local?: Endpoint, report?: DialReport): void {
+    this.#add(id, { kind: 'dialled', error, unbound: report?.unbound === true });
   }
 
   preamble(id: number, upstreamSpoke: boolean): void {
@@ -334,7 +335,7 @@ export function testDataPathCompliance(
     const { id } = await rig.connect();
     for (const fastOpen of [false, true]) {
       rig.dataPath.dial(id, { address: '127.0.0.1', port }, { fastOpen, first: Buffer.from('x') });
-      t.strictSame(await rig.next(id), { kind: 'dialled', error: 'ECONNREFUSED' });
+      t.strictSame(await rig.next(id), { kind: 'dialled', error: 'ECONNREFUSED', unbound: false });
     }
     t.ok(await rig.dial(id));
   });
@@ -727,6 +728,44 @@ export function testDataPathCompliance(
       message: `cannot listen on 127.0.0.1:${rig.address.port}: EADDRINUSE`,
     });
   });
+
+  each(
+    'a dial from another address has it and its port, or fails unbound and reaches nobody',
+    async (t, rig) => {
+      const { id } = await rig.connect();
+      const free = net.createServer().listen(0, '127.0.0.77');
+      await once(free, 'listening');
+      const source = { address: '127.0.0.77', port: (free.address() as net.AddressInfo).port };
+      const before = rig.serverSockets.length;
+      rig.dataPath.dial(id, rig.target, { fastOpen: false, source });
+      const inUse = await rig.next(id);
+      free.close();
+      await once(free, 'close');
+      if (on === 'net.Socket') {
+        t.strictSame(inUse, { kind: 'dialled', error: 'EOPNOTSUPP', unbound: true });
+        t.equal(rig.serverSockets.length, before);
+      } else if (process.getuid?.() !== 0) {
+        t.strictSame(inUse, { kind: 'dialled', error: 'EPERM', unbound: true });
+        t.equal(rig.serverSockets.length, before);
+      } else {
+        t.match(inUse, { error: undefined, unbound: false });
+        const other = await rig.served(before);
+        t.equal(other.remoteAddress, source.address);
+        t.not(other.remotePort, source.port, 'a listener has the port');
+        rig.dataPath.dial(id, rig.target, { fastOpen: true, first: Buffer.from('hello'), source });
+        t.match(await rig.next(id), { error: undefined, unbound: false });
+        const kept = await rig.served(before + 1);
+        t.match(kept, { remoteAddress: source.address, remotePort: source.port });
+        t.equal(await read(kept, 5), 'hello');
+        const second = await rig.connect();
+        rig.dataPath.dial(second.id, rig.target, { fastOpen: false, source });
+        t.match(await rig.next(second.id), { error: undefined, unbound: false });
+        const taken = await rig.served(before + 2);
+        t.equal(taken.remoteAddress, source.address);
+        t.not(taken.remotePort, source.port, 'the port is in use towards the same target');
+      }
+    },
+  );
 
   t.test(`${name}: IPv6 works alike`, async (t) => {
     const rig = new Rig(create);

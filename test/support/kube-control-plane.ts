@@ -20,6 +20,8 @@ const SERVER_NAME = 'kubernetes.default.svc';
 
 /** One entry of the audit log, as far as tests look at it. */
 export interface AuditEntry {
+  /** Of the request: a watch has two entries, when it begins and when it ends. */
+  readonly auditID: string;
   readonly verb: string;
   readonly requestURI: string;
   readonly user: { readonly username: string };

@@ -82,13 +82,22 @@ export class ResumptionRig implements DataPathEvents {
       target: this.target,
       meant: this.server.address,
       token: this.client.token,
+      keepSource: false,
       admissionKeys: [new Uint8Array(32).fill(9), this.world.admissionKey],
       ...changes,
     });
     return this.#passes;
   }
 
-  passOutbound(changes: { lifetimeMs?: number; first?: bigint; count?: number } = {}): number {
+  passOutbound(
+    changes: {
+      lifetimeMs?: number;
+      first?: bigint;
+      count?: number;
+      target?: Endpoint;
+      ofSeveral?: boolean;
+    } = {},
+  ): number {
     const context = this.world.client(this.client, this.server.address, { offers: this.offers(0n) });
     const hello = new ClientEnd(context, this.world.clock).out[0]!;
     this.dataPath.resumption.passOutbound({
@@ -96,7 +105,8 @@ export class ResumptionRig implements DataPathEvents {
       lifetimeMs: changes.lifetimeMs ?? 60_000,
       session: this.session,
       dialled: this.listening,
-      target: this.target,
+      target: changes.target ?? this.target,
+      ofSeveral: changes.ofSeveral ?? false,
       hello,
       admissionKey: this.world.admissionKey,
       fastOpen: true,

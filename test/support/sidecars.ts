@@ -148,13 +148,18 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
   }
 
   async startSidecar(name: string, flags: readonly string[] = []): Promise<void> {
+    await this.issueIdentity(name);
+    await this.applyRules(name);
+    this.launch(name, flags);
+    await this.ready(name);
+  }
+
+  /** Writes the identity that {@link launch} hands to the sidecar. */
+  async issueIdentity(name: string): Promise<void> {
     const keys = join(this.folder, 'keys', name);
     const { pod, namespaceLabels } = await findPod(this.manifests, `demo/${name}`);
     await issueIdentity(join(this.folder, 'trust/issuer.jwk'), pod, namespaceLabels, 3600, keys);
     for (const file of readdirSync(keys)) chownSync(join(keys, file), PROXY_UID, PROXY_UID);
-    await this.applyRules(name);
-    this.launch(name, flags);
-    await this.ready(name);
   }
 
   /** A sidecar that takes pods, policies and identity from where the flags say. */
@@ -171,7 +176,8 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
     if (status !== 0) throw new Error(`redirect apply in ${name}: ${complaint}`);
   }
 
-  launch(name: string, flags: readonly string[] = []) {
+  /** @param capabilities that the sidecar has besides those that its mode needs */
+  launch(name: string, flags: readonly string[] = [], capabilities: readonly string[] = []) {
     const keys = join(this.folder, 'keys', name);
     const isQueued = this.#specs.get(name)!.mode === 'nfqueue';
     if (isQueued) chownSync(keys, PROXY_UID, PROXY_UID);
@@ -184,7 +190,7 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
         ...(isQueued ? ['--mode', 'nfqueue', '--flow-state', join(keys, 'flows')] : []),
         ...flags,
       ],
-      isQueued ? ['net_admin', 'net_raw'] : [],
+      [...(isQueued ? ['net_admin', 'net_raw'] : []), ...capabilities],
     );
   }
 
@@ -216,6 +222,10 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
   /** Takes a process that was started otherwise for the sidecar of a pod. */
   adopt(name: string, child: ChildProcess): void {
     this.#sidecars.set(name, child);
+  }
+
+  sidecar(name: string): ChildProcess {
+    return this.#sidecars.get(name)!;
   }
 
   sidecarPid(name: string): number {
