@@ -171,6 +171,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
     log.error({ err: error }, 'a request failed because of a defect');
   const health = new AdminServer({ ...routes, ...probeRoutes }, brokenRoute);
   await health.listen(settings.metrics);
+  let queueMode: QueueMode | undefined;
   const adminRoutes: Routes = {
     ...routes,
     'GET /status': () =>
@@ -195,6 +196,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
         connections: proxy.connections,
         byPass: proxy.byPass,
         redirect: watch.results,
+        ...(queueMode === undefined ? {} : { nfqueue: queueMode.status() }),
       }),
     'GET /log-level': () => text(200, `${log.level}\n`),
     'PUT /log-level': (body) => {
@@ -215,10 +217,8 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   void source.start();
   await identity.start?.();
   tellIdentity();
-  const queueMode =
-    flags.mode === 'nfqueue'
-      ? await startQueues(addon, proxy, { flags, settings, log, metrics, readiness })
-      : undefined;
+  if (flags.mode === 'nfqueue')
+    queueMode = await startQueues(addon, proxy, { flags, settings, log, metrics, readiness });
   watch.start(families);
   const settling = settleMemory(addon);
 

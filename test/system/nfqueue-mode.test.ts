@@ -1,3 +1,6 @@
+import { rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { cannotNetns } from '../support/netns.ts';
 import { ALLOW_LABEL, Cluster } from '../support/sidecars.ts';
@@ -5,6 +8,7 @@ import { DIGEST_CLIENT, DIGEST_SERVER, type DigestOutcome } from '../support/dig
 import { until } from '../support/until.ts';
 
 const skip = cannotNetns();
+let sockets = 0;
 t.setTimeout(600_000);
 
 /** Two clients and a server with queues, and a policy that lets one of the clients in. */
@@ -14,15 +18,18 @@ async function world(t: Test) {
   cluster.pod('other', { labels: { app: 'other' }, mode: 'nfqueue' });
   const db = cluster.pod('db', { labels: { app: 'db' }, mode: 'nfqueue' });
   cluster.write('policy.yaml', ALLOW_LABEL('db', 'app', 'web'));
-  await cluster.startSidecars('web', 'other', 'db');
-  return { cluster, db };
+  await cluster.startSidecars('web', 'other');
+  const adminSocket = join(tmpdir(), `countersign-test-${process.pid}-${++sockets}.sock`);
+  t.teardown(() => rmSync(adminSocket, { force: true }));
+  await cluster.startSidecar('db', ['--admin-socket', adminSocket]);
+  return { cluster, db, adminSocket };
 }
 
 t.test(
   'nfqueue mode: labels decide on the packets of the handshake, over both families',
   { skip },
   async (t) => {
-    const { cluster, db } = await world(t);
+    const { cluster, db, adminSocket } = await world(t);
     await cluster.app('db', DIGEST_SERVER(8080));
     for (const address of [db.four, db.six]) {
       const allowed = await cluster.node('web', DIGEST_CLIENT(address, 8080, 3, 1), 60_000);
@@ -36,6 +43,12 @@ t.test(
         'reset, not silent',
       );
     }
+    const status = await cluster.curl('db', 'http://sidecar/status', '--unix-socket', adminSocket);
+    t.match(
+      JSON.parse(status.out),
+      { ready: true, nfqueue: { queues: /not shown to this user/ } },
+      'its user may not read all, and it says so',
+    );
     const counts = await cluster.counts('db');
     t.equal(counts['inbound allow policy-allowed proven full'], 2, 'one full handshake for each address');
     t.equal(counts['inbound allow policy-allowed proven resumed'], 4);
