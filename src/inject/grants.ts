@@ -4,7 +4,7 @@ import { GRANTS_ANNOTATION } from './names.ts';
 import { listOfCidrs, listOfPorts } from './annotation-values.ts';
 
 /** What a pod's author may only ask for where the namespace's owner grants it. */
-export const GRANTS = ['exclusions', 'nfqueue', 'audit', 'privileged', 'keep-source-address'] as const;
+export const GRANTS = ['exclusions', 'audit', 'privileged'] as const;
 export type Grant = (typeof GRANTS)[number];
 
 export const DATA_PATH_KEY = 'countersign.io/data-path';
@@ -15,8 +15,6 @@ export const EXCLUDE_OUTBOUND_CIDRS = 'countersign.io/exclude-outbound-cidrs';
 
 /** What a pod asks of its sidecar, checked. */
 export interface Wishes {
-  readonly nfqueue: boolean;
-  readonly keepSourceAddress: boolean;
   readonly excludeInboundPorts: readonly number[];
   readonly excludeOutboundPorts: readonly number[];
   readonly excludeOutboundCidrs: readonly string[];
@@ -68,19 +66,14 @@ export function wishesOf(pod: Pod, grants: ReadonlySet<Grant>): { wishes: Wishes
     problems.push(`${key}: ${found}`);
     return [];
   };
-  const dataPath = word(DATA_PATH_KEY, ['redirect', 'nfqueue']);
-  if (dataPath === 'nfqueue') needs('nfqueue', DATA_PATH_KEY);
-  const keepSource = word(KEEP_SOURCE_KEY, ['true', 'false']);
-  if (keepSource === 'true') needs('keep-source-address', KEEP_SOURCE_KEY);
-  if (keepSource === 'true' && dataPath === 'nfqueue')
-    problems.push(
-      `${KEEP_SOURCE_KEY}: belongs to ${DATA_PATH_KEY} redirect; in nfqueue packets keep their addresses`,
-    );
+  // Both need a capability for the sidecar's life, and a capability given to a container that is not root does not take effect.
+  const unavailable = (key: string): void =>
+    void problems.push(`${key}: not available in injected pods yet; leave it away (docs/injection.md)`);
+  if (word(DATA_PATH_KEY, ['redirect', 'nfqueue']) === 'nfqueue') unavailable(DATA_PATH_KEY);
+  if (word(KEEP_SOURCE_KEY, ['true', 'false']) === 'true') unavailable(KEEP_SOURCE_KEY);
   if (word(MODE_KEY, ['enforce', 'audit']) === 'audit') needs('audit', MODE_KEY);
   return {
     wishes: {
-      nfqueue: dataPath === 'nfqueue',
-      keepSourceAddress: keepSource === 'true',
       excludeInboundPorts: list(EXCLUDE_INBOUND_PORTS, listOfPorts),
       excludeOutboundPorts: list(EXCLUDE_OUTBOUND_PORTS, listOfPorts),
       excludeOutboundCidrs: list(EXCLUDE_OUTBOUND_CIDRS, listOfCidrs),

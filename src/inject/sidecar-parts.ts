@@ -34,8 +34,6 @@ export function initContainer(settings: InjectSettings, wishes: Wishes): Contain
       'redirect',
       'apply',
       `--proxy-uid=${settings.proxyUid}`,
-      ...(wishes.nfqueue ? ['--mode=nfqueue'] : []),
-      ...(wishes.keepSourceAddress ? ['--keep-source-address'] : []),
       ...exclusions.flatMap(([flag, values]) => (values.length === 0 ? [] : [`${flag}=${values.join(',')}`])),
     ],
     // iptables locks a file; the root file system is read-only.
@@ -61,11 +59,7 @@ export function initContainer(settings: InjectSettings, wishes: Wishes): Contain
 }
 
 /** The sidecar: native (KEP-753) unless the settings say otherwise. */
-export function proxyContainer(
-  settings: InjectSettings,
-  wishes: Wishes,
-  tcpProbes: readonly number[],
-): Container {
+export function proxyContainer(settings: InjectSettings, tcpProbes: readonly number[]): Container {
   const health = { httpGet: { path: '/readyz', port: METRICS_PORT } };
   return {
     name: PROXY_CONTAINER,
@@ -79,7 +73,7 @@ export function proxyContainer(
       `--max-old-space-size=${heapMegabytes(settings.memoryLimit)}`,
       BUNDLE,
     ],
-    args: proxyArguments(settings, wishes, tcpProbes),
+    args: proxyArguments(settings, tcpProbes),
     env: [
       { name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
       { name: 'POD_NAMESPACE', valueFrom: { fieldRef: { fieldPath: 'metadata.namespace' } } },
@@ -115,7 +109,7 @@ export function proxyContainer(
   };
 }
 
-function proxyArguments(settings: InjectSettings, wishes: Wishes, tcpProbes: readonly number[]): string[] {
+function proxyArguments(settings: InjectSettings, tcpProbes: readonly number[]): string[] {
   return [
     'proxy',
     '--source=authority',
@@ -127,8 +121,6 @@ function proxyArguments(settings: InjectSettings, wishes: Wishes, tcpProbes: rea
     `--node-traffic=${settings.nodeTraffic}`,
     `--drain=${settings.drainSeconds}`,
     `--log-level=${settings.logLevel}`,
-    ...(wishes.nfqueue ? ['--mode=nfqueue', `--flow-state=${RUN_FOLDER}/flows`] : []),
-    ...(wishes.keepSourceAddress ? ['--keep-source-address'] : []),
     ...(tcpProbes.length === 0 ? [] : [`--tcp-probes=${tcpProbes.join(',')}`]),
   ];
 }
