@@ -46,8 +46,12 @@ export class View {
 
   /** The verdict about a call of this pod to a pod that proved itself. */
   outboundProven(peer: ProvenPeer, destination: Endpoint): Judgement {
-    const pod = this.snapshot.directory.pod(peer.namespace, peer.podName);
-    return this.#outbound(this.#facts(peer, destination.address), destination.port, pod, true);
+    return this.#outbound(
+      this.#facts(peer, destination.address),
+      destination.port,
+      this.#current(peer),
+      true,
+    );
   }
 
   /** The verdict about a call to somebody who will prove nothing: by what the source says about the address. */
@@ -73,8 +77,7 @@ export class View {
    */
   #facts(peer: ProvenPeer, address: string): PolicyPeerFacts {
     const { directory } = this.snapshot;
-    const known = directory.pod(peer.namespace, peer.podName);
-    const current = known?.uid === peer.podUid ? known : undefined;
+    const current = this.#current(peer);
     return {
       kind: 'proven',
       address,
@@ -83,6 +86,12 @@ export class View {
       namespaceLabels:
         current === undefined ? peer.namespaceLabels : directory.namespaceLabels(peer.namespace),
     };
+  }
+
+  /** The pod that proved itself as the source knows it now; another one of its name is somebody else. */
+  #current(peer: ProvenPeer): Pod | undefined {
+    const known = this.snapshot.directory.pod(peer.namespace, peer.podName);
+    return known?.uid === peer.podUid ? known : undefined;
   }
 
   /** Rules that deny pods may be about whoever proves nothing, unless its address is certainly no pod's. */

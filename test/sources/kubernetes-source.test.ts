@@ -46,7 +46,7 @@ t.test(
     await server.start();
     await until('the new policy is there', () => names().includes('b'));
     await until('it is well', () => source.problems.length === 0);
-    t.ok(source.confirmedAt! > confirmed);
+    await until('it is known to be the newest again', () => source.confirmedAt! > confirmed);
   },
 );
 

@@ -1,0 +1,44 @@
+import t from 'tap';
+import type { Pod } from '../../src/peers/directory.ts';
+import type { PolicyQuery, Evaluate } from '../../src/policy/evaluate.ts';
+import type { ProvenPeer } from '../../src/proxy/peer.ts';
+import { View } from '../../src/proxy/view.ts';
+import type { Snapshot } from '../../src/sources/source.ts';
+
+t.test(
+  'view: a proven peer has the labels and named ports of its own pod, never those of another one of its name',
+  (t) => {
+    const known = {
+      uid: 'known',
+      labels: { app: 'known' },
+      ports: [{ name: 'db', port: 5432, protocol: 'TCP' }],
+    };
+    const directory = { pod: () => known as unknown as Pod, namespaceLabels: () => ({}) };
+    const asked: PolicyQuery[] = [];
+    const policy = {
+      evaluate: (facts: PolicyQuery) => {
+        asked.push(facts);
+        return { allow: true, policies: [] };
+      },
+    };
+    const view = new View(
+      { directory, mode: 'enforce' } as unknown as Snapshot,
+      policy as unknown as Evaluate,
+      () => false,
+    );
+    const peer = (podUid: string) =>
+      ({
+        podUid,
+        podName: 'db',
+        namespace: 'shop',
+        labels: { app: 'token' },
+        namespaceLabels: {},
+      }) as unknown as ProvenPeer;
+    view.outboundProven(peer('known'), { address: '10.0.0.1', port: 5432 });
+    view.outboundProven(peer('other'), { address: '10.0.0.1', port: 5432 });
+    t.match(asked[0], { namedPorts: known.ports, peer: { labels: { app: 'known' } } });
+    t.match(asked[1], { peer: { labels: { app: 'token' } } });
+    t.notOk('namedPorts' in asked[1]!, 'the ports of the other pod do not count for it');
+    t.end();
+  },
+);
