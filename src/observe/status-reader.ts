@@ -12,7 +12,7 @@ export async function readStatus(socketPath: string): Promise<Record<string, unk
     body = await get(socketPath);
   } catch (error) {
     const remedy =
-      "run it as the sidecar's user in its pod: kubectl exec POD -c countersign-proxy -- countersign status";
+      'name a pod of a cluster (countersign status NAMESPACE/POD), or run it here as the user of the sidecar and with its --admin-socket';
     throw new UserError(`${socketPath}: ${messageOf(error)}; ${remedy}`, { exitCode: EXIT.failure });
   }
   try {

@@ -55,7 +55,10 @@ t.test(
     const folder = mkdtempSync(join(tmpdir(), 'countersign-status-'));
     t.teardown(() => rmSync(folder, { recursive: true }));
     const path = join(folder, 'admin.sock');
-    await t.rejects(readStatus(path), { message: /admin\.sock: .*kubectl exec/, exitCode: 1 });
+    await t.rejects(readStatus(path), {
+      message: /admin\.sock: .*countersign status NAMESPACE\/POD/,
+      exitCode: 1,
+    });
     let answer = json(200, STATUS);
     const server = new AdminServer({ 'GET /status': () => answer });
     await server.listenUnix(path);
