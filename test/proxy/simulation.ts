@@ -216,6 +216,8 @@ export class SimulatedPod implements FlowSink {
   /** Every verdict that was counted: direction, verdict, reason, peer, handshake. */
   readonly counts: string[] = [];
   readonly records: { facts: FlowFacts; judgement: Judgement; ending: FlowEnding }[] = [];
+  /** What was relayed, all connections together. */
+  readonly bytes = { in: 0, out: 0 };
   readonly defects: unknown[] = [];
   credentials: ReturnType<IdentityAccess['credentials']>;
   /** The key that its Hellos are admitted by. */
@@ -285,8 +287,13 @@ export class SimulatedPod implements FlowSink {
     this.counts.push(`${direction} ${judgement.verdict} ${judgement.reason} ${peer} ${handshake}`);
   }
 
-  ended(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void {
+  recorded(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void {
     this.records.push({ facts, judgement, ending });
+  }
+
+  relayed(bytesIn: number, bytesOut: number): void {
+    this.bytes.in += bytesIn;
+    this.bytes.out += bytesOut;
   }
 }
 
