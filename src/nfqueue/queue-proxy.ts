@@ -1,4 +1,4 @@
-import type { Clock } from '../handshake/outcome.ts';
+import type { Clock, HandshakeKind } from '../handshake/outcome.ts';
 import type { Judgement } from '../proxy/judgement.ts';
 import type { Surroundings } from '../proxy/surroundings.ts';
 import { FallbackMemory } from './fallback-memory.ts';
@@ -277,11 +277,11 @@ export class QueueProxy implements PacketPathEvents {
           one.verified = true;
           break;
         case 'established':
-          this.#established(one);
+          this.#established(one, effect.handshake);
           break;
         case 'failed':
           one.leave?.();
-          one.failed(effect.reason, effect.detail);
+          one.failed(effect.reason, effect.detail, effect.peer);
           this.#forget(one);
           break;
         case 'fallback':
@@ -291,13 +291,16 @@ export class QueueProxy implements PacketPathEvents {
     }
   }
 
-  #established(one: QueuedFlow): void {
+  #established(one: QueuedFlow, handshake: HandshakeKind): void {
     one.leave?.();
     one.leave = undefined;
     one.established = true;
     this.#table.settle(one);
-    // Between question and answer nothing can have changed: both fall in one turn.
-    one.flow.judge(one.judged ?? ALLOWED);
+    // Question and answer fall in one turn, but for a client that has proven itself: a Verdict takes its time.
+    const late = one.outgoing && handshake === 'full';
+    const standing = (late ? one.flow.rejudge?.() : undefined) ?? one.judged ?? ALLOWED;
+    if (standing.verdict === 'deny') return one.flow.deny(standing);
+    one.flow.judge(standing);
     this.#around.open.add(one.flow);
     this.#options.onVerified?.(one);
   }

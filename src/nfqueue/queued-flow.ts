@@ -129,9 +129,12 @@ export class QueuedFlow implements FlowConnection {
     return judgement.verdict === 'deny' ? denial(judgement) : { allow: true };
   }
 
-  /** Reports a handshake that failed. */
-  failed(reason: DenyReason, detail: string): void {
+  /** Reports a handshake that failed. @param peer who refuses, proven by the keys of a session or of this handshake */
+  failed(reason: DenyReason, detail: string, peer?: ProvenPeer): void {
     const { judged } = this;
+    if (peer !== undefined && this.flow.facts.peer !== 'proven') {
+      this.flow.learn({ peer: 'proven', handshake: 'resumed' });
+    }
     this.flow.deny(judged?.reason === reason ? judged : denied(reason, 'enforce', { detail }));
   }
 }

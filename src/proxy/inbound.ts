@@ -234,7 +234,7 @@ export function judgeClient(
 ): Judgement {
   const view = around.view();
   if (view === undefined) return notReady();
-  if (view.isGone(peer.podUid) || !around.identity.stillHolds(peer)) {
+  if (view.isGone(peer) || !around.identity.stillHolds(peer)) {
     return denied('identity-revoked', 'enforce');
   }
   if (peer.podUid === view.snapshot.self.uid) return allowed('self');
