@@ -2,7 +2,7 @@ import type { Mark } from '../authority-protocol/messages.ts';
 import { IdentityKeeper } from '../identity/identity-keeper.ts';
 import { IdentityState } from '../identity/identity-state.ts';
 import type { OwnKey } from '../identity/keys.ts';
-import { parseTrustBundle } from '../identity/trust.ts';
+import { parseFederatedTrust } from '../identity/trust.ts';
 import { TrustInForce } from '../identity/trust-in-force.ts';
 import type { ProvenIdentity, Verification } from '../identity/verify.ts';
 
@@ -13,12 +13,21 @@ const GONE_AHEAD = 60;
 export class AuthorityIdentity extends IdentityKeeper {
   readonly key: OwnKey;
   readonly #onPeer: (peer: ProvenIdentity) => void;
+  readonly #onProblem: (problem: string) => void;
   #jwt: string | undefined;
   #trust: { readonly text: string; readonly inForce: TrustInForce } | undefined;
 
-  /** @param onPeer told of every peer whose token is believed */
-  constructor(key: OwnKey, onPeer: (peer: ProvenIdentity) => void) {
+  /**
+   * @param onPeer told of every peer of the own domain whose token is believed: the authority knows what becomes of it
+   * @param onProblem told of other domains that cannot be read
+   */
+  constructor(
+    key: OwnKey,
+    onPeer: (peer: ProvenIdentity) => void,
+    onProblem: (problem: string) => void = () => {},
+  ) {
     super();
+    this.#onProblem = onProblem;
     this.fail('the authority has not given an identity yet');
     this.key = key;
     this.#onPeer = onPeer;
@@ -63,14 +72,15 @@ export class AuthorityIdentity extends IdentityKeeper {
 
   override verify(token: Uint8Array): Verification {
     const verified = super.verify(token);
-    if ('identity' in verified) this.#onPeer(verified.identity);
+    if ('identity' in verified && verified.identity.foreignDomain === undefined)
+      this.#onPeer(verified.identity);
     return verified;
   }
 
   #trustOf(trust: object): TrustInForce {
     const text = JSON.stringify(trust);
     if (this.#trust?.text !== text) {
-      const bundle = parseTrustBundle(text, "the authority's trust bundle");
+      const bundle = parseFederatedTrust(text, "the authority's trust bundle", this.#onProblem);
       this.#trust = { text, inForce: new TrustInForce(bundle, this.revocations) };
     }
     return this.#trust.inForce;

@@ -55,8 +55,11 @@ export class AuthorityLink {
     this.#options = options;
     this.#anchors = new TrustAnchors(options.caFile);
     this.#at = Math.floor((options.random ?? Math.random)() * options.urls.length);
-    this.identity = new AuthorityIdentity(generateOwnKey(), ({ namespace, podName, podUid, issuedAt }) =>
-      this.source.noticePeer({ pod: `${namespace}/${podName}`, uid: podUid, issuedAt }),
+    this.identity = new AuthorityIdentity(
+      generateOwnKey(),
+      ({ namespace, podName, podUid, issuedAt }) =>
+        this.source.noticePeer({ pod: `${namespace}/${podName}`, uid: podUid, issuedAt }),
+      (problem) => options.onNews?.(problem),
     );
     this.source = new AuthoritySource({
       mode: options.mode,

@@ -1,5 +1,7 @@
 import type { TokenRefusal } from '../handshake/credentials.ts';
 import { fromCompact } from './compact.ts';
+import { domainAt } from './federation.ts';
+import { stillFederated } from './foreign-identity.ts';
 import type { Revocations } from './revocations.ts';
 import { admissionKey, type TrustBundle } from './trust.ts';
 import { TokenVerifier, type Verification } from './verify.ts';
@@ -17,7 +19,29 @@ export class TrustInForce {
   constructor(bundle: TrustBundle, revocations?: Revocations) {
     this.bundle = bundle;
     this.#verifier = new TokenVerifier(bundle, revocations);
-    this.admissionKeys = [...bundle.keys.keys()].map((id) => admissionKey(bundle, id)!);
+    const domains = [bundle, ...(bundle.federation?.values() ?? [])];
+    this.admissionKeys = domains.flatMap(({ keys }) =>
+      [...keys.keys()].map((id) => admissionKey({ algorithm: bundle.algorithm, keys }, id)!),
+    );
+  }
+
+  /** Whether the key that signed an identity, and what was made of it if it is of another domain, is believed now. */
+  believes(issuerKeyId: string, foreignDomain: string | undefined, now: number): boolean {
+    const { keys, federation } = this.bundle;
+    if (foreignDomain === undefined) return keys.has(issuerKeyId);
+    return federation !== undefined && stillFederated(federation, issuerKeyId, now);
+  }
+
+  /** The other domain in whose networks an address lies, whether anybody of it is believed or not. */
+  domainAt(address: string): string | undefined {
+    const { federation } = this.bundle;
+    return federation && domainAt(federation, address);
+  }
+
+  /** When the first of the other domains ceases to be believed by itself, seconds since the epoch. */
+  get changesAt(): number | undefined {
+    const ends = [...(this.bundle.federation?.values() ?? [])].flatMap(({ validUntil }) => validUntil ?? []);
+    return ends.length === 0 ? undefined : Math.min(...ends);
   }
 
   /** @param now seconds since the epoch */
