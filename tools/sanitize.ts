@@ -11,8 +11,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const FUZZ = 'test/relay/native-fuzz.test.ts';
+const FUZZ_NETLINK = 'test/netlink/native-netlink-fuzz.test.ts';
 const TESTS = [
   FUZZ,
+  FUZZ_NETLINK,
   'test/relay/native-data-path.test.ts',
   'test/relay/native-sessions.test.ts',
   'test/relay/native-resumption-inbound.test.ts',
@@ -55,7 +57,7 @@ async function underSanitizers(): Promise<number> {
   for (const file of TESTS) {
     const from = performance.now();
     // The long search, half a minute of it.
-    const search = file === FUZZ ? { COUNTERSIGN_SOAK: '1' } : {};
+    const search = file === FUZZ || file === FUZZ_NETLINK ? { COUNTERSIGN_SOAK: '1' } : {};
     const environment = { ...OPTIONS, ...search, LD_PRELOAD: libraries.join(' ') };
     const { code, output } = await run([process.execPath, file], environment, TIMEOUT_MS.sanitizers);
     const passed = code === 0 && !FINDING.test(output);

@@ -51,6 +51,11 @@ export function stillFederated(federation: Federation, issuerKeyId: string, nowS
   );
 }
 
+/** When the first domain ceases to be believed by itself, seconds since the epoch; infinite: none does. */
+export function firstEnd(federation: Federation): number {
+  return Math.min(...[...federation.values()].map(({ validUntil = Number.POSITIVE_INFINITY }) => validUntil));
+}
+
 /** Whether the keys of a domain are not older than they may be. */
 export function isValid({ validUntil }: FederatedDomain, nowSeconds: number): boolean {
   return validUntil === undefined || nowSeconds < validUntil;

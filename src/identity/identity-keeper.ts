@@ -1,10 +1,11 @@
 import type { OwnCredentials, TokenRefusal } from '../handshake/credentials.ts';
 import { messageOf } from '../errors.ts';
 import type { ForeignOwner } from '../peers/directory.ts';
-import type { Federation } from './federation.ts';
+import { domainAt, type Federation } from './federation.ts';
+import { firstEnd, stillFederated } from './foreign-identity.ts';
 import type { IdentityState } from './identity-state.ts';
 import { Revocations } from './revocations.ts';
-import type { TrustInForce } from './trust-in-force.ts';
+import type { Trust } from './trust-in-force.ts';
 import type { ProvenIdentity, Verification } from './verify.ts';
 
 /**
@@ -16,7 +17,7 @@ export class IdentityKeeper {
   /** Marks last longer than the trust bundle that was in force when they came. */
   protected readonly revocations = new Revocations();
   #state: IdentityState | undefined;
-  #trust: TrustInForce | undefined;
+  #trust: Trust | undefined;
   #timer: NodeJS.Timeout | undefined;
   #problem: string | undefined = 'no identity has been read yet';
   readonly #listeners = new Set<() => void>();
@@ -41,7 +42,7 @@ export class IdentityKeeper {
   }
 
   /** Puts trust in force, if there is new one, and the identity that `make` gives, if it does not throw. */
-  replace(make: () => IdentityState, trust?: TrustInForce): void {
+  replace(make: () => IdentityState, trust?: Trust): void {
     if (trust !== undefined) this.#trust = trust;
     try {
       this.#state = make();
@@ -90,30 +91,35 @@ export class IdentityKeeper {
     foreignDomain,
   }: Pick<ProvenIdentity, 'issuerKeyId' | 'podUid' | 'issuedAt' | 'foreignDomain'>): boolean {
     return (
-      this.#trust?.believes(issuerKeyId, foreignDomain, now()) === true &&
-      this.revocations.markOver(podUid, issuedAt) === undefined
+      this.#believes(issuerKeyId, foreignDomain) && this.revocations.markOver(podUid, issuedAt) === undefined
     );
   }
 
   /** Who has an address that no pod, node or Service of this cluster has; undefined: nobody of another domain. Unknown until there is trust. */
   foreignOwner(address: string): ForeignOwner | undefined {
     if (this.#trust === undefined) return { kind: 'unknown' };
-    const domain = this.#trust.domainAt(address);
+    const domain = domainAt(this.federation, address);
     return domain === undefined ? undefined : { kind: 'foreign', domain };
   }
 
   /** Other domains that are believed, by name. */
   get federation(): Federation {
-    return this.#trust?.bundle.federation ?? NO_DOMAINS;
+    return this.#trust?.federation ?? NO_DOMAINS;
   }
 
   explainUnadmitted(token: Uint8Array): TokenRefusal {
     return this.#trust?.explainUnadmitted(token, now()) ?? NOTHING_TRUSTED;
   }
 
+  #believes(issuerKeyId: string, foreignDomain: string | undefined): boolean {
+    return foreignDomain === undefined
+      ? this.#trust?.admissionKey(issuerKeyId) !== undefined
+      : stillFederated(this.federation, issuerKeyId, now());
+  }
+
   #tell(): void {
     clearTimeout(this.#timer);
-    const left = (this.#trust?.changesAt ?? Number.POSITIVE_INFINITY) - now();
+    const left = firstEnd(this.federation) - now();
     // What is open is judged again when a domain ceases to be believed by itself.
     if (left > 0 && left < LONGEST_TIMER) {
       this.#timer = setTimeout(() => this.#tell(), left * 1000 + 1).unref();

@@ -321,7 +321,7 @@ export function clientContext(
 export function judgeServer(peer: ProvenPeer, endpoint: Endpoint, around: Surroundings): Judgement {
   const view = around.view();
   if (view === undefined) return notReady();
-  if (view.isGone(peer.podUid) || !around.identity.stillHolds(peer)) {
+  if (view.isGone(peer) || !around.identity.stillHolds(peer)) {
     return denied('identity-revoked', 'enforce');
   }
   const owner = view.owner(endpoint.address);

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { IdentityKeeper } from '../../src/identity/identity-keeper.ts';
-import { IdentityState } from '../../src/identity/identity-state.ts';
+import { IdentityState, ownToken } from '../../src/identity/identity-state.ts';
 import { issueToken, type SigningKey } from '../../src/identity/issue.ts';
 import { generateOwnKey } from '../../src/identity/keys.ts';
 import { parseFederatedTrust } from '../../src/identity/trust.ts';
@@ -26,7 +26,10 @@ class Identity extends IdentityKeeper {
 
   trust(text: string): void {
     const inForce = new TrustInForce(parseFederatedTrust(text, 'trust.jwks'), this.revocations);
-    this.replace(() => new IdentityState(this.#jwt, this.#key, inForce, Date.now() / 1000), inForce);
+    this.replace(
+      () => new IdentityState(ownToken(this.#jwt), this.#key, inForce, Date.now() / 1000),
+      inForce,
+    );
     this.proxy?.identityChanged();
   }
 }
