@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
 import { messageOf, UserError } from '../errors.ts';
 import { IdentityKeeper } from './identity-keeper.ts';
-import { IdentityState } from './identity-state.ts';
+import { IdentityState, ownToken } from './identity-state.ts';
 import { parseOwnKey } from './keys.ts';
 import { parseTrustBundle } from './trust.ts';
 import { TrustInForce } from './trust-in-force.ts';
@@ -77,7 +77,7 @@ export class FileIdentity extends IdentityKeeper {
       () => {
         if (tokenText instanceof Error) throw tokenText;
         if (keyText instanceof Error) throw keyText;
-        return new IdentityState(tokenText, parseOwnKey(keyText, key), inForce, Date.now() / 1000);
+        return new IdentityState(ownToken(tokenText), parseOwnKey(keyText, key), inForce, Date.now() / 1000);
       },
       this.#trust === before ? undefined : inForce,
     );

@@ -2,7 +2,7 @@ import type { OwnCredentials, TokenRefusal } from '../handshake/credentials.ts';
 import { messageOf } from '../errors.ts';
 import type { IdentityState } from './identity-state.ts';
 import { Revocations } from './revocations.ts';
-import type { TrustInForce } from './trust-in-force.ts';
+import type { Trust } from './trust-in-force.ts';
 import type { ProvenIdentity, Verification } from './verify.ts';
 
 /**
@@ -14,7 +14,7 @@ export class IdentityKeeper {
   /** Marks last longer than the trust bundle that was in force when they came. */
   protected readonly revocations = new Revocations();
   #state: IdentityState | undefined;
-  #trust: TrustInForce | undefined;
+  #trust: Trust | undefined;
   #problem: string | undefined = 'no identity has been read yet';
   readonly #listeners = new Set<() => void>();
 
@@ -38,7 +38,7 @@ export class IdentityKeeper {
   }
 
   /** Puts trust in force, if there is new one, and the identity that `make` gives, if it does not throw. */
-  replace(make: () => IdentityState, trust?: TrustInForce): void {
+  replace(make: () => IdentityState, trust?: Trust): void {
     if (trust !== undefined) this.#trust = trust;
     try {
       this.#state = make();
@@ -86,7 +86,7 @@ export class IdentityKeeper {
     issuedAt,
   }: Pick<ProvenIdentity, 'issuerKeyId' | 'podUid' | 'issuedAt'>): boolean {
     return (
-      this.#trust?.bundle.keys.has(issuerKeyId) === true &&
+      this.#trust?.admissionKey(issuerKeyId) !== undefined &&
       this.revocations.markOver(podUid, issuedAt) === undefined
     );
   }

@@ -2,7 +2,7 @@ import { messageOf } from '../errors.ts';
 import type { Pod } from '../peers/directory.ts';
 import { readSmallFile } from './file-identity.ts';
 import { IdentityKeeper } from './identity-keeper.ts';
-import { IdentityState } from './identity-state.ts';
+import { IdentityState, ownToken } from './identity-state.ts';
 import { issueToken } from './issue.ts';
 import { generateOwnKey } from './keys.ts';
 import { parseSharedSecret } from './trust.ts';
@@ -92,7 +92,7 @@ export class SharedSecretIdentity extends IdentityKeeper {
     const jwt = await issueToken(signer, own.pod, own.namespaceLabels, this.#key.publicKey, now, LIFETIME);
     this.#signed = { facts, text, at: now };
     this.replace(
-      () => new IdentityState(jwt, this.#key, inForce, now),
+      () => new IdentityState(ownToken(jwt), this.#key, inForce, now),
       this.#trust === before ? undefined : inForce,
     );
   }

@@ -2,10 +2,9 @@ import type { PeerIdentity } from '../handshake/credentials.ts';
 import type { Clock, Failure } from '../handshake/outcome.ts';
 import { type ServerContext, type ServerState, startServer, stepServer } from '../handshake/server.ts';
 import { frameBefore, wholeFrame } from './carrier-frames.ts';
-import { roomOf } from './flow-client.ts';
 import { FLOW_TIME, type FlowContext, type FlowEffect, type FlowEvent, type FlowStep } from './flow-step.ts';
 import { buildPacket, buildReset, withPayload } from './packets-build.ts';
-import { readSynOptions, type SynOptions } from './packets-options.ts';
+import { readSynOptions, roomOf, type SynOptions } from './packets-options.ts';
 import {
   isOpening,
   isReset,

@@ -7,17 +7,17 @@ import { endOf, notReady } from '../proxy/view.ts';
 import type { Endpoint } from '../lib/address.ts';
 import { chooseCarrier, endpointOfServer } from './carrier-choice.ts';
 import type { FallbackMemory } from './fallback-memory.ts';
-import { openClientFlow, roomOf } from './flow-client.ts';
+import { openClientFlow } from './flow-client.ts';
 import { endpointsOf } from './flow-endpoints.ts';
 import type { FlowEffect } from './flow-step.ts';
-import { readSynOptions } from './packets-options.ts';
+import { readSynOptions, roomOf } from './packets-options.ts';
 import { type TcpPacket, tupleOf } from './packets.ts';
-import { QueuedFlow } from './queued-flow.ts';
+import { QueuedFlow, type RefusedOpening } from './queued-flow.ts';
 
 /** What becomes of a SYN that this pod's application sends. */
 export type OpenedClient =
   | { readonly kind: 'stream'; readonly address: string; readonly problem?: string }
-  | { readonly kind: 'refused'; readonly one: QueuedFlow; readonly judgement: Judgement }
+  | RefusedOpening
   | {
       readonly kind: 'opened';
       readonly one: QueuedFlow;

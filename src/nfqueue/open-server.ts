@@ -9,13 +9,13 @@ import { openServerFlow } from './flow-server.ts';
 import type { FlowEffect } from './flow-step.ts';
 import { readSynOptions } from './packets-options.ts';
 import { payloadOf, type TcpPacket, tupleOf } from './packets.ts';
-import { QueuedFlow } from './queued-flow.ts';
+import { QueuedFlow, type RefusedOpening } from './queued-flow.ts';
 import type { Strangers } from './strangers.ts';
 
 /** What becomes of a SYN with a preamble that somebody sends to this pod. */
 export type OpenedServer =
   | { readonly kind: 'drop' }
-  | { readonly kind: 'refused'; readonly one: QueuedFlow; readonly judgement: Judgement }
+  | RefusedOpening
   | {
       readonly kind: 'opened';
       readonly one: QueuedFlow;

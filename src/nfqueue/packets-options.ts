@@ -51,3 +51,8 @@ function isFastOpen(bytes: Uint8Array, at: number, kind: number, length: number)
 export function blankFastOpen(bytes: Uint8Array, options: SynOptions): void {
   for (const { at, length } of options.fastOpen) bytes.fill(NO_OPERATION, at, at + length);
 }
+
+/** How much payload fits beside a SYN's own options. */
+export function roomOf(packet: TcpPacket, { maximumSegment }: SynOptions): number {
+  return Math.max(0, maximumSegment - (packet.payloadAt - packet.tcpAt - 20));
+}

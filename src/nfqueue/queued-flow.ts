@@ -4,10 +4,12 @@ import { denied, type Judgement } from '../proxy/judgement.ts';
 import type { ProvenPeer } from '../proxy/peer.ts';
 import { denial } from '../proxy/refusing.ts';
 import type { DenyReason } from '../observe/reasons.ts';
-import { type ClientFlow, type ClientFlowContext, stepClientFlow } from './flow-client.ts';
+import type { ClientFlow, ClientFlowContext } from './flow-client-state.ts';
+import { stepClientFlow } from './flow-client.ts';
 import { type ServerFlow, type ServerFlowContext, stepServerFlow } from './flow-server.ts';
 import type { FlowEffect, FlowEvent } from './flow-step.ts';
 import type { FlowTuple } from './packet-path.ts';
+import type { TcpPacket } from './packets.ts';
 import type { Clock } from '../handshake/outcome.ts';
 
 /** The reducer of a flow with its state. `recovered`: its handshake is long over, in this run or an earlier one. */
@@ -23,6 +25,13 @@ export type FlowMachine =
       readonly context: ServerFlowContext<ProvenPeer>;
     }
   | { readonly role: 'recovered' };
+
+/** A connection that is refused at its first SYN. */
+export interface RefusedOpening {
+  readonly kind: 'refused';
+  readonly one: QueuedFlow;
+  readonly judgement: Judgement;
+}
 
 /** One connection that the queues see, with what is reported of it. */
 export class QueuedFlow implements FlowConnection {
@@ -95,6 +104,14 @@ export class QueuedFlow implements FlowConnection {
     return next.effects;
   }
 
+  /** Whether a SYN belongs to this connection's own handshake: a repetition, or the other side's at the same time. Another one begins a new connection. */
+  hears(opening: TcpPacket, outgoing: boolean): boolean {
+    const { machine } = this;
+    if (machine === undefined || machine.role === 'recovered' || machine.state.at === 'over') return false;
+    if (machine.role === 'client') return !outgoing || machine.state.initial === opening.sequence;
+    return !outgoing && machine.state.clientInitial === opening.sequence;
+  }
+
   /** Gives up what only the handshake needed: frames, keys, contexts. */
   settle(): void {
     this.machine = { role: 'recovered' };
@@ -112,9 +129,12 @@ export class QueuedFlow implements FlowConnection {
     return judgement.verdict === 'deny' ? denial(judgement) : { allow: true };
   }
 
-  /** Reports a handshake that failed. */
-  failed(reason: DenyReason, detail: string): void {
+  /** Reports a handshake that failed. @param peer who refuses, proven by the keys of a session or of this handshake */
+  failed(reason: DenyReason, detail: string, peer?: ProvenPeer): void {
     const { judged } = this;
+    if (peer !== undefined && this.flow.facts.peer !== 'proven') {
+      this.flow.learn({ peer: 'proven', handshake: 'resumed' });
+    }
     this.flow.deny(judged?.reason === reason ? judged : denied(reason, 'enforce', { detail }));
   }
 }

@@ -11,7 +11,7 @@ export interface RecordEnd {
   readonly port: number;
 }
 
-/** A flow record: one JSON line per connection, written once. */
+/** A flow record: one JSON line per connection. */
 export interface FlowRecord {
   readonly time: string;
   readonly direction: 'inbound' | 'outbound';
@@ -35,7 +35,7 @@ export const RECORD_FIELDS: Readonly<
 > = {
   time: {
     type: 'string',
-    text: 'when it was written, RFC 3339 in UTC: at once for a denial, else when the connection ended',
+    text: 'when it was written, RFC 3339 in UTC: at once for a denial (also one that audit mode lets pass), else when the connection ended',
   },
   direction: {
     type: '`inbound`, `outbound`',

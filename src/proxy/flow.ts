@@ -22,11 +22,14 @@ export interface FlowFacts {
   readonly destination: FlowEnd;
 }
 
-/** Where flows are reported: counters at each verdict, one record at the end. */
+/** Where flows are reported: counters at each verdict, a record at a denial or at the end, bytes as they become known. */
 export interface FlowSink {
   /** @param elapsedMs since the connection was accepted; undefined when it was counted before, so that no handshake is measured */
   counted(facts: FlowFacts, judgement: Judgement, elapsedMs: number | undefined): void;
-  ended(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void;
+  /** @param ending of a connection that goes on in audit mode: how far it has come */
+  recorded(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void;
+  /** Bytes that were not told before. */
+  relayed(bytesIn: number, bytesOut: number): void;
 }
 
 export interface FlowEnding {
@@ -46,7 +49,8 @@ export interface FlowConnection {
 
 /**
  * What is reported of one connection. A verdict is counted when it falls; a later one, of a connection that is cut, is counted
- * again; the record is written once: at once for a denial, else at the end, with the verdict that held last.
+ * again. The record is written once: at once for a denial, also for one that audit mode lets pass (the connection may live for days), else at the end. One more
+ * is written when a connection that audit mode let pass is cut after all.
  */
 export class Flow<C extends FlowConnection = Connection> {
   readonly #sink: FlowSink;
@@ -54,6 +58,8 @@ export class Flow<C extends FlowConnection = Connection> {
   #facts: FlowFacts;
   #judgement: Judgement | undefined;
   #recorded = false;
+  #over = false;
+  #told = { bytesIn: 0, bytesOut: 0 };
   /** Who the other side proved to be, or is believed to be, and what it may: asked again whenever anything changes. */
   rejudge: (() => Judgement) | undefined;
 
@@ -89,6 +95,7 @@ export class Flow<C extends FlowConnection = Connection> {
     this.#judgement = judgement;
     const elapsedMs = first ? (tookMs ?? performance.now() - this.#connection.startedAt) : undefined;
     this.#sink.counted(this.#facts, judgement, elapsedMs);
+    if (judgement.verdict === 'would_deny' && !this.#recorded) this.#record(this.#connection.progress());
   }
 
   /** Takes over the verdict of an earlier run, which counted it. */
@@ -98,24 +105,34 @@ export class Flow<C extends FlowConnection = Connection> {
 
   /** Denied, before or after it was allowed: counts, resets both sides, and writes the record. */
   deny(judgement: Judgement): void {
-    if (this.#recorded) return;
+    if (this.#over) return;
+    this.#over = true;
     this.judge(judgement);
-    this.#record(this.#connection.progress());
+    if (judgement.verdict === 'deny') this.#record(this.#connection.progress());
     this.#connection.reset();
   }
 
   /** The connection is over. */
   end(closed: Closed): void {
-    this.#record(closed);
+    if (this.#over) return;
+    this.#over = true;
+    if (this.#recorded) this.#tell(closed);
+    else this.#record(closed);
   }
 
   #record(bytes: { bytesIn: number; bytesOut: number } | undefined): void {
-    if (this.#recorded || this.#judgement === undefined) return;
+    if (this.#judgement === undefined) return;
     this.#recorded = true;
-    this.#sink.ended(this.#facts, this.#judgement, {
+    this.#tell(bytes);
+    this.#sink.recorded(this.#facts, this.#judgement, {
       bytesIn: bytes?.bytesIn ?? 0,
       bytesOut: bytes?.bytesOut ?? 0,
       durationMs: performance.now() - this.#connection.startedAt,
     });
+  }
+
+  #tell({ bytesIn, bytesOut } = this.#told): void {
+    this.#sink.relayed(bytesIn - this.#told.bytesIn, bytesOut - this.#told.bytesOut);
+    this.#told = { bytesIn, bytesOut };
   }
 }

@@ -13,6 +13,7 @@ import { type JudgePeer, serverHandshake } from './handshakes.ts';
 import { allowed, denied, type Judgement } from './judgement.ts';
 import { denial, eventReason, refuse, refuseEvent, refuseResult } from './refusing.ts';
 import { DEADLINE, type Surroundings } from './surroundings.ts';
+import { rejudge } from './open-flows.ts';
 import { hasFastOpenOption } from './syn.ts';
 import { endOf, notReady, unprovenKind, type View } from './view.ts';
 
@@ -233,7 +234,7 @@ export function judgeClient(
 ): Judgement {
   const view = around.view();
   if (view === undefined) return notReady();
-  if (view.isGone(peer.podUid) || !around.identity.stillHolds(peer)) {
+  if (view.isGone(peer) || !around.identity.stillHolds(peer)) {
     return denied('identity-revoked', 'enforce');
   }
   if (peer.podUid === view.snapshot.self.uid) return allowed('self');
@@ -268,6 +269,8 @@ async function relayed(
     let event = await flow.connection.next(unsettled === undefined ? undefined : SETTLED_MS);
     if (event.kind !== 'preamble' && unsettled !== undefined && flow.judgement === undefined) {
       flow.judge(unsettled);
+      // What changed meanwhile could not be counted before there was a verdict.
+      rejudge(flow);
     }
     for (;;) {
       if (event.kind === 'preamble') return event;

@@ -319,7 +319,7 @@ export function clientContext(
 export function judgeServer(peer: ProvenPeer, endpoint: Endpoint, around: Surroundings): Judgement {
   const view = around.view();
   if (view === undefined) return notReady();
-  if (view.isGone(peer.podUid) || !around.identity.stillHolds(peer)) {
+  if (view.isGone(peer) || !around.identity.stillHolds(peer)) {
     return denied('identity-revoked', 'enforce');
   }
   const owner = view.snapshot.directory.owner(endpoint.address);

@@ -190,7 +190,7 @@ export class Proxy {
     // The first view comes while the constructor still runs; nothing is open then.
     if (this.#around !== undefined) {
       this.#around.passes.revoke();
-      const gone = (peer: ProvenPeer): boolean => view.isGone(peer.podUid);
+      const gone = (peer: ProvenPeer): boolean => view.isGone(peer);
       this.#around.sessions.client.dropPeers(gone);
       this.#around.sessions.server.dropPeers(gone);
       this.open.rejudge();

@@ -23,7 +23,8 @@ export function resumed(
   const facts = factsOf(told, pass);
   if (told.ending !== undefined) {
     sink.counted(facts, pass.judgement, told.handshakeMs);
-    sink.ended(facts, pass.judgement, told.ending);
+    sink.recorded(facts, pass.judgement, told.ending);
+    sink.relayed(told.ending.bytesIn, told.ending.bytesOut);
     return undefined;
   }
   const accepted = {

@@ -2,23 +2,17 @@ import type { Logger } from 'pino';
 import { AdminServer, json, type Routes, text } from '../observe/admin-server.ts';
 import { FlowLog } from '../observe/flow-log.ts';
 import { FlowReporter } from '../observe/flow-reporter.ts';
-import { createLog, isLogLevel, type LogLevel } from '../observe/log.ts';
+import { createLog, isLogLevel } from '../observe/log.ts';
 import { Metrics } from '../observe/metrics.ts';
 import { Readiness } from '../observe/readiness.ts';
 import { programVersion } from '../version.ts';
-import { messageOf, UserError } from '../errors.ts';
-import { listenEndpoint } from '../lib/listen-endpoint.ts';
+import { messageOf } from '../errors.ts';
 import { untilSignal } from '../until-signal.ts';
-import { FileIdentity } from '../identity/file-identity.ts';
-import type { IdentityKeeper } from '../identity/identity-keeper.ts';
 import { SharedSecretIdentity } from '../identity/shared-secret-identity.ts';
-import type { Endpoint } from '../lib/address.ts';
 import { printable } from '../lib/printable.ts';
 import { loadAddon, type NativeAddon } from '../native.ts';
-import { Marks } from '../nfqueue/marks.ts';
 import type { QueueMode } from '../nfqueue/queue-mode.ts';
 import { candidateEndpoints } from '../peers/endpoint-choice.ts';
-import { KEEP_SOURCE_IN_QUEUES } from '../redirect/plan-options.ts';
 import { INBOUND_PORT, OUTBOUND_PORT } from '../redirect/ports.ts';
 import { ProbeArrivals } from '../redirect/probe-arrivals.ts';
 import { NativeDataPath } from '../relay/native-data-path.ts';
@@ -30,32 +24,14 @@ import { LocalAddresses } from './local-addresses.ts';
 import { Proxy } from './proxy.ts';
 import { RedirectWatch } from './redirect-watch.ts';
 import { settleMemory } from './settle-memory.ts';
-import { authorityLinkOf, type SourceFlags, sourceOf } from './source-setting.ts';
+import {
+  type SidecarFlags,
+  type SidecarIdentity,
+  type SidecarSettings,
+  settingsOf,
+} from './sidecar-settings.ts';
+import { authorityLinkOf, sourceOf } from './source-setting.ts';
 import { tcpProbeRoutes } from './tcp-probe.ts';
-import type { NodeTraffic } from './surroundings.ts';
-
-/** The flags of `countersign proxy`, as commander gives them. */
-export interface SidecarFlags extends SourceFlags {
-  readonly identity: string;
-  readonly token?: string;
-  readonly key?: string;
-  readonly trust?: string;
-  readonly psk?: string;
-  readonly mode: string;
-  readonly nodeTraffic: NodeTraffic;
-  readonly keepSourceAddress?: boolean;
-  readonly metrics: string;
-  readonly adminSocket?: string;
-  readonly flowLog?: string;
-  readonly logLevel: LogLevel;
-  readonly drain: string;
-  readonly tcpProbes: string;
-  readonly redirectProbeInterval: string;
-  readonly firstQueue: string;
-  readonly queues: string;
-  readonly markMask: string;
-  readonly flowState?: string;
-}
 
 /**
  * Puts a sidecar together and runs it until a signal ends it. Health is served first and tells what is still missing; whatever cannot be had
@@ -246,54 +222,6 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   await flowLog?.close();
 }
 
-type SidecarIdentity = IdentityKeeper & { start?: () => Promise<void>; close(): void };
-
-interface Settings {
-  readonly makeIdentity: () => SidecarIdentity;
-  readonly metrics: Endpoint;
-  readonly drainMs: number;
-  readonly marks: Marks;
-  readonly firstQueue: number;
-  readonly queues: number;
-  readonly probeIntervalMs: number;
-}
-
-/** Checks what commander cannot: which flags belong together, and what numbers mean. */
-function settingsOf(flags: SidecarFlags): Settings {
-  const { token, key, trust, psk } = flags;
-  if (flags.keepSourceAddress === true && flags.mode === 'nfqueue')
-    throw new UserError(KEEP_SOURCE_IN_QUEUES);
-  if (!/^[^/]+\/[^/]+$/.test(flags.pod)) throw new UserError(`--pod ${flags.pod}: write NAMESPACE/NAME`);
-  let makeIdentity: Settings['makeIdentity'];
-  if (flags.source === 'authority') {
-    if (token !== undefined || key !== undefined || trust !== undefined || psk !== undefined) {
-      throw new UserError(
-        '--source authority gives the identity, too: leave out --token, --key, --trust and --psk',
-      );
-    }
-    makeIdentity = () => {
-      throw new Error('the link to the authority has the identity');
-    };
-  } else if (flags.identity === 'psk') {
-    if (psk === undefined) throw new UserError('--identity psk needs --psk');
-    makeIdentity = () => new SharedSecretIdentity(psk);
-  } else {
-    if (token === undefined || key === undefined || trust === undefined) {
-      throw new UserError('--identity token needs --token, --key and --trust');
-    }
-    makeIdentity = () => new FileIdentity({ token, key, trust });
-  }
-  return {
-    makeIdentity,
-    metrics: listenEndpoint('--metrics', flags.metrics),
-    marks: marksOf(flags.markMask),
-    firstQueue: whole('--first-queue', flags.firstQueue, 0, 65_535),
-    queues: whole('--queues', flags.queues, 1, 64),
-    drainMs: seconds('--drain', flags.drain) * 1000,
-    probeIntervalMs: seconds('--redirect-probe-interval', flags.redirectProbeInterval) * 1000,
-  };
-}
-
 /** What the own identity says, for whoever may open the admin socket. */
 function identityStatus(identity: SidecarIdentity): object {
   const own = identity.state?.own;
@@ -312,36 +240,13 @@ function identityStatus(identity: SidecarIdentity): object {
   };
 }
 
-function seconds(flag: string, value: string): number {
-  const number = Number(value);
-  if (value === '' || !Number.isFinite(number) || number < 0 || number > 86_400) {
-    throw new UserError(`${flag} ${value}: has to be a number of seconds`);
-  }
-  return number;
-}
-
-function whole(flag: string, value: string, least: number, most: number): number {
-  const number = /^\d{1,6}$/.test(value) ? Number(value) : -1;
-  if (number >= least && number <= most) return number;
-  throw new UserError(`${flag} ${value}: has to be a number from ${least} to ${most}`);
-}
-
-function marksOf(value: string): Marks {
-  try {
-    if (!/^(0x[0-9a-f]{1,8}|\d{1,10})$/i.test(value)) throw new RangeError('write it as 0x0ff00000');
-    return new Marks(Number(value));
-  } catch (error) {
-    throw new UserError(`--mark-mask ${value}: ${messageOf(error)}`);
-  }
-}
-
 /** NFQUEUE mode is loaded by who uses it. */
 async function startQueues(
   addon: NativeAddon,
   proxy: Proxy,
   parts: {
     readonly flags: SidecarFlags;
-    readonly settings: Settings;
+    readonly settings: SidecarSettings;
     readonly log: Logger;
     readonly metrics: Metrics;
     readonly readiness: Readiness;

@@ -22,8 +22,8 @@ export class View {
   }
 
   /** Whether a pod has left the source: its identity proves somebody who is no more. */
-  isGone(podUid: string): boolean {
-    return this.#gone(podUid);
+  isGone(peer: ProvenPeer): boolean {
+    return this.#gone(peer.podUid);
   }
 
   get mode(): EnforcementMode {

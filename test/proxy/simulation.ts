@@ -1,4 +1,5 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import type { TokenRefusal } from '../../src/handshake/credentials.ts';
 import type { Endpoint } from '../../src/lib/address.ts';
 import type { AddressOwner, Directory, Pod, ServicePort } from '../../src/peers/directory.ts';
 import type { ClusterPolicy } from '../../src/policy/cluster-model.ts';
@@ -29,6 +30,9 @@ export class Simulation {
   candidates: CandidatesOf = (_service, among) => among.filter((one) => one.ready).slice(0, 1);
   readonly #tokens = new Map<string, ProvenPeer>();
   readonly admissionKey = randomBytes(32);
+  /** Addresses that the network leads somewhere else, as a relaying attacker does. */
+  readonly leads = new Map<string, string>();
+  readonly #refused = new Map<string, TokenRefusal['reason']>();
   /** The issuer key that signs now, and the one that everybody trusts. */
   issuerKeyId = 'issuer-1';
   trustedKeyId = 'issuer-1';
@@ -74,7 +78,14 @@ export class Simulation {
     return { token, privateKey, expiresAt, podUid: pod.uid };
   }
 
+  /** From here on no verifier takes this token, for that reason. */
+  refuseToken(token: Uint8Array, reason: TokenRefusal['reason']): void {
+    this.#refused.set(Buffer.from(token).toString('hex'), reason);
+  }
+
   verify(token: Uint8Array) {
+    const refused = this.#refused.get(Buffer.from(token).toString('hex'));
+    if (refused !== undefined) return { refusal: { reason: refused, detail: 'as the test wants it' } };
     const identity = this.#tokens.get(Buffer.from(token).toString('hex'));
     return identity === undefined
       ? { refusal: { reason: 'token-untrusted', detail: 'unknown' } as const }
@@ -96,12 +107,16 @@ export class Simulation {
       mode: this.mode,
       policies: this.policies,
       clusterPolicies: this.clusterPolicies,
-      directory: this.#directory(),
+      directory: this.#directory(self),
     };
   }
 
-  #directory(): Directory {
-    const believed = new Map([...this.pods].map(([address, { believed: pod }]) => [address, pod]));
+  #directory(viewer: SimulatedPod): Directory {
+    const believed = new Map(
+      [...this.pods]
+        .filter(([address]) => !viewer.unseen.has(address))
+        .map(([address, { believed: pod }]) => [address, pod]),
+    );
     return {
       owner: (address): AddressOwner => {
         const pod = believed.get(address);
@@ -127,7 +142,8 @@ export class Simulation {
    * A connection reaches an address from the network.
    * @returns the system's error if nobody is there
    */
-  arrive(source: Endpoint, target: Endpoint, far: End, marked: boolean): string | undefined {
+  arrive(source: Endpoint, dialled: Endpoint, far: End, marked: boolean): string | undefined {
+    const target = { ...dialled, address: this.leads.get(dialled.address) ?? dialled.address };
     const pod = this.pods.get(target.address);
     if (pod === undefined) return 'EHOSTUNREACH';
     if (pod.dataPath !== undefined) {
@@ -145,6 +161,14 @@ export class Simulation {
     return undefined;
   }
 
+  /** Waits until a condition holds. */
+  async until(holds: () => boolean): Promise<void> {
+    for (const deadline = performance.now() + PATIENCE_MS; !holds();) {
+      if (performance.now() > deadline) throw new Error('it never came true');
+      await this.settle(5);
+    }
+  }
+
   /** Lets so much time pass, and then everything that is on its way arrive. */
   async settle(milliseconds = 0): Promise<void> {
     if (milliseconds > 0) await new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -155,6 +179,9 @@ export class Simulation {
     }
   }
 }
+
+/** How long a condition may take to come true before the test is given up. */
+const PATIENCE_MS = 60_000;
 
 const IP = [0x45, ...Array.from({ length: 19 }, () => 0)];
 const TCP = (words: number): number[] => [
@@ -189,8 +216,14 @@ export class SimulatedPod implements FlowSink {
   /** Every verdict that was counted: direction, verdict, reason, peer, handshake. */
   readonly counts: string[] = [];
   readonly records: { facts: FlowFacts; judgement: Judgement; ending: FlowEnding }[] = [];
+  /** What was relayed, all connections together. */
+  readonly bytes = { in: 0, out: 0 };
   readonly defects: unknown[] = [];
   credentials: ReturnType<IdentityAccess['credentials']>;
+  /** The key that its Hellos are admitted by. */
+  admissionKey: Uint8Array;
+  /** Addresses that its source does not know. */
+  readonly unseen = new Set<string>();
   greeting: string | undefined;
   listening = true;
   readonly #simulation: Simulation;
@@ -200,6 +233,7 @@ export class SimulatedPod implements FlowSink {
     this.pod = pod;
     this.believed = pod;
     this.greeting = options.greeting;
+    this.admissionKey = simulation.admissionKey;
     this.source = new SimulatedSource();
     if (options.sidecar === false) return;
     this.credentials = simulation.credentialsFor(pod);
@@ -208,7 +242,7 @@ export class SimulatedPod implements FlowSink {
       source: this.source,
       identity: {
         credentials: () => this.credentials,
-        ownAdmissionKey: () => simulation.admissionKey,
+        ownAdmissionKey: () => this.admissionKey,
         admissionKeys: () => [simulation.admissionKey],
         verify: (token) => simulation.verify(token),
         stillHolds: (peer) => peer.issuerKeyId === simulation.trustedKeyId,
@@ -253,8 +287,13 @@ export class SimulatedPod implements FlowSink {
     this.counts.push(`${direction} ${judgement.verdict} ${judgement.reason} ${peer} ${handshake}`);
   }
 
-  ended(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void {
+  recorded(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void {
     this.records.push({ facts, judgement, ending });
+  }
+
+  relayed(bytesIn: number, bytesOut: number): void {
+    this.bytes.in += bytesIn;
+    this.bytes.out += bytesOut;
   }
 }
 
