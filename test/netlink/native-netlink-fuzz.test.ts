@@ -101,10 +101,11 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: call('rawClose', handle('raw')) },
 );
 
+// Of the program in the namespace, too, which loads tap as well.
+t.setTimeout(300_000);
 if (process.argv[2] === INSIDE) {
   await playAll();
 } else {
-  t.setTimeout(300_000);
   t.test(
     'native netlink and raw sockets: no sequence of calls, whatever is in them, does harm',
     { skip: cannotNetns() },
