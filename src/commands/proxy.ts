@@ -3,7 +3,7 @@ import { inClusterApiServer, setting } from '../config.ts';
 import { DEFAULT_MARK_MASK } from '../nfqueue/marks.ts';
 import { DEFAULT_QUEUES } from '../nfqueue/queue-numbers.ts';
 import { METRICS_PORT } from '../redirect/ports.ts';
-import type { SidecarFlags } from '../proxy/sidecar.ts';
+import type { SidecarFlags } from '../proxy/sidecar-settings.ts';
 
 /** `countersign proxy`: the sidecar. */
 export function proxyCommand(): Command {

@@ -1,16 +1,30 @@
-import { type ClientContext, type ClientState, startClient, stepClient } from '../handshake/client.ts';
+import { type ClientState, startClient, stepClient } from '../handshake/client.ts';
 import type { PeerIdentity } from '../handshake/credentials.ts';
-import type { Clock, Failure, HandshakeEvent } from '../handshake/outcome.ts';
+import type { Clock, Failure } from '../handshake/outcome.ts';
 import { frameBefore, wholeFrame } from './carrier-frames.ts';
-import { FLOW_TIME, type FlowContext, type FlowEffect, type FlowEvent, type FlowStep } from './flow-step.ts';
-import { buildPacket, buildReset, withPayload } from './packets-build.ts';
-import { readSynOptions, type SynOptions } from './packets-options.ts';
+import { synAck } from './flow-client-answer.ts';
+import {
+  type Answered,
+  type ClientFlow,
+  type ClientFlowContext,
+  type ClientStep,
+  dropped,
+  failed,
+  type Opened,
+  over,
+  passed,
+  proofAlone,
+} from './flow-client-state.ts';
+import { FLOW_TIME, type FlowEffect, type FlowEvent } from './flow-step.ts';
+import { buildReset, withPayload } from './packets-build.ts';
+import { readSynOptions, roomOf, type SynOptions } from './packets-options.ts';
 import {
   isOpening,
   isReset,
   isSynAck,
   payloadLength,
   payloadOf,
+  read16,
   reversedTuple,
   sequenceAdd,
   sequenceDistance,
@@ -18,54 +32,9 @@ import {
   type TcpPacket,
 } from './packets.ts';
 
-/** What does not change in the life of a flow that this pod opened. */
-export interface ClientFlowContext<I extends PeerIdentity> extends FlowContext<I> {
-  readonly handshake: ClientContext<I>;
-}
-
-export type ClientFlow<I extends PeerIdentity> =
-  | (Opened & {
-      readonly at: 'syn-sent';
-      readonly hello: Uint8Array;
-      readonly machine: ClientState<I>;
-      /** When the SYN went out last, and how often. Monotonic milliseconds. */
-      readonly sentAt: number;
-      readonly sent: number;
-    })
-  /** The server has proven itself and waits for our Proof: it goes with every packet until the server is heard. */
-  | (Answered<I> & {
-      readonly at: 'proving';
-      readonly proof: Uint8Array;
-      readonly since: number;
-      readonly repeats: number;
-    })
-  | (Answered<I> & { readonly at: 'open'; readonly proof: Uint8Array | undefined })
-  | { readonly at: 'over' };
-
-interface Opened {
-  /** Sequence number of the own SYN. */
-  readonly initial: number;
-  /** Payload that fits a packet of ours with the SYN's options, bytes. */
-  readonly room: number;
-}
-
-interface Answered<I extends PeerIdentity> extends Opened {
-  /** Sequence number of the server's SYN. */
-  readonly serverInitial: number;
-  readonly machine: ClientState<I>;
-  readonly window: number;
-}
-
-type Step<I extends PeerIdentity> = FlowStep<ClientFlow<I>, I>;
-
 /** Why a flow cannot use this carrier although the server speaks it. */
 export interface NoRoom {
   readonly noRoom: string;
-}
-
-/** How much payload fits beside a SYN's own options. */
-export function roomOf(packet: TcpPacket, { maximumSegment }: SynOptions): number {
-  return Math.max(0, maximumSegment - (packet.payloadAt - packet.tcpAt - 20));
 }
 
 /**
@@ -77,7 +46,7 @@ export function openClientFlow<I extends PeerIdentity>(
   options: SynOptions,
   context: ClientFlowContext<I>,
   now: Clock,
-): Step<I> | NoRoom {
+): ClientStep<I> | NoRoom {
   const room = roomOf(packet, options);
   const started = startClient(context.handshake);
   const { state: machine } = started;
@@ -87,7 +56,17 @@ export function openClientFlow<I extends PeerIdentity>(
   }
   const { hello } = machine;
   return {
-    state: { at: 'syn-sent', initial: packet.sequence, room, hello, machine, sentAt: now.monotonic, sent: 1 },
+    state: {
+      at: 'syn-sent',
+      initial: packet.sequence,
+      room,
+      announced: read16(packet.bytes, packet.tcpAt + 14),
+      windowShift: options.windowShift,
+      hello,
+      machine,
+      sentAt: now.monotonic,
+      sent: 1,
+    },
     effects: [{ kind: 'pass', bytes: withPayload(packet, [hello], packet.sequence, options) }],
   };
 }
@@ -98,7 +77,7 @@ export function stepClientFlow<I extends PeerIdentity>(
   event: FlowEvent,
   context: ClientFlowContext<I>,
   now: Clock,
-): Step<I> {
+): ClientStep<I> {
   if (state.at === 'over') return { state, effects: event.kind === 'tick' ? [] : [{ kind: 'drop' }] };
   if (event.kind === 'tick') return tick(state, context, now);
   return event.kind === 'out'
@@ -111,7 +90,7 @@ function outgoing<I extends PeerIdentity>(
   packet: TcpPacket,
   context: ClientFlowContext<I>,
   now: Clock,
-): Step<I> {
+): ClientStep<I> {
   if (isOpening(packet)) {
     if (state.at !== 'syn-sent' || packet.sequence !== state.initial) return dropped(state);
     const options = readSynOptions(packet);
@@ -124,7 +103,15 @@ function outgoing<I extends PeerIdentity>(
   if (isReset(packet)) return passed(state);
   if (state.at === 'syn-sent') return dropped(state);
   if (state.at === 'open') return passed(state);
-  return { state, effects: withProof(state, packet, context) };
+  const { acknowledged = headerOfAck(packet) } = state;
+  const proving = acknowledged === undefined ? state : { ...state, acknowledged };
+  return { state: proving, effects: withProof(proving, packet, context) };
+}
+
+/** A copy of an ACK's header: nothing in it may say more than that the SYN-ACK has come. */
+function headerOfAck(packet: TcpPacket): TcpPacket | undefined {
+  if ((packet.flags & ~TCP_FLAG.psh) !== TCP_FLAG.ack) return undefined;
+  return { ...packet, bytes: packet.bytes.slice(0, packet.payloadAt) };
 }
 
 /** The Proof goes before the data where it fits, else in a packet of its own. */
@@ -148,7 +135,7 @@ function incoming<I extends PeerIdentity>(
   packet: TcpPacket,
   context: ClientFlowContext<I>,
   now: Clock,
-): Step<I> {
+): ClientStep<I> {
   if (isSynAck(packet)) return synAck(state, packet, context, now);
   if (isOpening(packet)) {
     if (state.at !== 'syn-sent') return dropped(state);
@@ -180,94 +167,13 @@ function incoming<I extends PeerIdentity>(
   return opened(state, next.state, [stripped()], established.peer);
 }
 
-function synAck<I extends PeerIdentity>(
-  state: Exclude<ClientFlow<I>, { at: 'over' }>,
-  packet: TcpPacket,
-  context: ClientFlowContext<I>,
-  now: Clock,
-): Step<I> {
-  if (packet.acknowledgement !== sequenceAdd(state.initial, 1)) return dropped(state);
-  if (state.at !== 'syn-sent') {
-    if (packet.sequence !== state.serverInitial) return dropped(state);
-    const pass: FlowEffect<I> = { kind: 'pass', bytes: withPayload(packet, []) };
-    // Our kernel answers it, and that answer bears the Proof; of a flow that is the kernel's it would not, so we say it ourselves.
-    if (state.at === 'proving' || state.proof === undefined) return { state, effects: [pass] };
-    return { state, effects: [{ kind: 'inject', bytes: proofAlone(state, state.proof, context) }, pass] };
-  }
-  const frame = wholeFrame(packet);
-  if (frame === undefined) return withoutReply(packet, context);
-  const options = readSynOptions(packet);
-  if (options === undefined) return dropped(state);
-  const event: HandshakeEvent = { kind: 'frame', bytes: frame };
-  const answered = stepClient(state.machine, event, context.handshake, now);
-  const asked = answered.effects.find((effect) => effect.kind === 'judge');
-  if (asked === undefined) {
-    const failure = answered.effects.find((effect) => effect.kind === 'failed');
-    return refused(state, packet, failure ?? NO_ANSWER, undefined, context);
-  }
-  const verdict = context.judge(asked.peer, asked.handshake);
-  const judged = stepClient(answered.state, { kind: 'judged', verdict }, context.handshake, now);
-  const sent = judged.effects.find((effect) => effect.kind === 'send')?.bytes;
-  const failure = judged.effects.find((effect) => effect.kind === 'failed');
-  if (failure !== undefined) return refused(state, packet, failure, sent, context);
-  const base = {
-    initial: state.initial,
-    room: Math.min(state.room, roomOf(packet, options)),
-    serverInitial: packet.sequence,
-    machine: judged.state,
-    window: (packet.bytes[packet.tcpAt + 14]! << 8) | packet.bytes[packet.tcpAt + 15]!,
-  };
-  const pass: FlowEffect<I> = { kind: 'pass', bytes: withPayload(packet, []) };
-  if (sent === undefined) {
-    const established: FlowEffect<I> = { kind: 'established', peer: asked.peer, handshake: asked.handshake };
-    return {
-      state: { ...base, at: 'open', proof: undefined },
-      effects: [{ kind: 'verified' }, pass, established],
-    };
-  }
-  return {
-    state: { ...base, at: 'proving', proof: sent, since: now.monotonic, repeats: 1 },
-    effects: [pass],
-  };
-}
-
-const NO_ANSWER = { kind: 'failed', reason: 'frame-malformed', detail: 'no reply' } as const;
-
-/** A server that answers without a Reply, or a path that took it off: never taken for one that is not enrolled. */
-function withoutReply<I extends PeerIdentity>(packet: TcpPacket, context: ClientFlowContext<I>): Step<I> {
-  return over([
-    { kind: 'drop' },
-    { kind: 'inject', bytes: buildReset(context.tuple, { sequence: packet.acknowledgement }) },
-    { kind: 'fallback', detail: 'the SYN-ACK came without a Reply' },
-  ]);
-}
-
-/** The server is refused: it gets a RST with our Refusal, and the SYN-ACK becomes a RST for our own kernel. */
-function refused<I extends PeerIdentity>(
-  state: ClientFlow<I> & { at: 'syn-sent' },
-  packet: TcpPacket,
-  failure: Failure<I>,
-  refusal: Uint8Array | undefined,
-  context: ClientFlowContext<I>,
-): Step<I> {
-  const local = buildReset(reversedTuple(context.tuple), {
-    sequence: packet.sequence,
-    acknowledgement: sequenceAdd(state.initial, 1),
-  });
-  return over([
-    { kind: 'pass', bytes: local },
-    { kind: 'inject', bytes: buildReset(context.tuple, { sequence: packet.acknowledgement }, refusal) },
-    failed(failure),
-  ]);
-}
-
 /** The Verdict does not hold: both sides are reset. */
 function refusedLate<I extends PeerIdentity>(
   state: Answered<I>,
   packet: TcpPacket,
   failure: Failure<I>,
   context: ClientFlowContext<I>,
-): Step<I> {
+): ClientStep<I> {
   const local = buildReset(reversedTuple(context.tuple), { sequence: sequenceAdd(state.serverInitial, 1) });
   return over([
     { kind: 'pass', bytes: local },
@@ -282,7 +188,7 @@ function reset<I extends PeerIdentity>(
   packet: TcpPacket,
   context: ClientFlowContext<I>,
   now: Clock,
-): Step<I> {
+): ClientStep<I> {
   const pass: FlowEffect<I> = { kind: 'pass', bytes: withPayload(packet, []) };
   if (state.at === 'open') return { state, effects: [pass] };
   const expected = sequenceAdd(state.initial, 1);
@@ -304,7 +210,7 @@ function tick<I extends PeerIdentity>(
   state: Exclude<ClientFlow<I>, { at: 'over' }>,
   context: ClientFlowContext<I>,
   now: Clock,
-): Step<I> {
+): ClientStep<I> {
   if (state.at === 'open') return { state, effects: [] };
   if (state.at === 'proving') return repeatProof(state, context, now);
   const waited = now.monotonic - state.sentAt;
@@ -325,7 +231,7 @@ function repeatProof<I extends PeerIdentity>(
   state: ClientFlow<I> & { at: 'proving' },
   context: ClientFlowContext<I>,
   now: Clock,
-): Step<I> {
+): ClientStep<I> {
   const waited = now.monotonic - state.since;
   if (waited >= FLOW_TIME.idle) {
     return over([
@@ -353,7 +259,7 @@ function opened<I extends PeerIdentity>(
   machine: ClientState<I>,
   effects: readonly FlowEffect<I>[],
   peer: I,
-): Step<I> {
+): ClientStep<I> {
   return {
     state: { ...state, at: 'open', machine },
     effects: [{ kind: 'verified' }, ...effects, { kind: 'established', peer, handshake: 'full' }],
@@ -365,20 +271,6 @@ function peerOf<I extends PeerIdentity>(machine: ClientState<I>): I {
   return machine.peer;
 }
 
-function proofAlone<I extends PeerIdentity>(
-  state: Answered<I>,
-  proof: Uint8Array,
-  context: ClientFlowContext<I>,
-): Uint8Array {
-  return buildPacket(context.tuple, {
-    sequence: sequenceAdd(state.initial, 1 - proof.length),
-    acknowledgement: sequenceAdd(state.serverInitial, 1),
-    flags: TCP_FLAG.ack,
-    window: state.window,
-    payload: proof,
-  });
-}
-
 function resetToApplication<I extends PeerIdentity>(
   state: Opened,
   context: ClientFlowContext<I>,
@@ -387,21 +279,4 @@ function resetToApplication<I extends PeerIdentity>(
     sequence: 0,
     acknowledgement: sequenceAdd(state.initial, 1),
   });
-}
-
-function failed<I extends PeerIdentity>(failure: Failure<I>): FlowEffect<I> {
-  const { reason, detail, peer } = failure;
-  return { kind: 'failed', reason, detail, ...(peer === undefined ? {} : { peer }) };
-}
-
-function passed<I extends PeerIdentity>(state: ClientFlow<I>): Step<I> {
-  return { state, effects: [{ kind: 'pass' }] };
-}
-
-function dropped<I extends PeerIdentity>(state: ClientFlow<I>): Step<I> {
-  return { state, effects: [{ kind: 'drop' }] };
-}
-
-function over<I extends PeerIdentity>(effects: readonly FlowEffect<I>[]): Step<I> {
-  return { state: { at: 'over' }, effects };
 }

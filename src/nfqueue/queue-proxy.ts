@@ -1,17 +1,16 @@
-import { FrameFormat } from '../handshake/format.ts';
-import type { Clock } from '../handshake/outcome.ts';
+import type { Clock, HandshakeKind } from '../handshake/outcome.ts';
 import type { Judgement } from '../proxy/judgement.ts';
 import type { Surroundings } from '../proxy/surroundings.ts';
 import { FallbackMemory } from './fallback-memory.ts';
-import { isMapped } from './flow-endpoints.ts';
 import { flowKey } from './flow-key.ts';
 import { openClient } from './open-client.ts';
 import { openServer } from './open-server.ts';
 import type { FlowEffect } from './flow-step.ts';
+import { FlowTable } from './flow-table.ts';
+import { heardPacket, startsWithMagic } from './heard-packet.ts';
 import type { ProvenPeer } from '../proxy/peer.ts';
-import type { Marks } from './marks.ts';
+import type { QueueProxyOptions } from './queue-proxy-options.ts';
 import { buildReset } from './packets-build.ts';
-import { hasRightChecksum } from './packets-checksum.ts';
 import {
   HOOK,
   type OpenOptions,
@@ -20,47 +19,20 @@ import {
   type QueuedPacket,
 } from './packet-path.ts';
 import {
-  destinationAddress,
   isOpening,
   isReset,
   isSynAck,
-  parseTcpPacket,
-  payloadLength,
-  payloadOf,
   reversedTuple,
   sequenceAdd,
-  sourceAddress,
-  TCP_FLAG,
   type TcpPacket,
   tupleOf,
 } from './packets.ts';
-import type { QueuedFlow } from './queued-flow.ts';
+import type { QueuedFlow, RefusedOpening } from './queued-flow.ts';
 import { Strangers } from './strangers.ts';
-import { TokenBucket } from './token-bucket.ts';
+import { StrayPackets } from './stray-packets.ts';
 
 /** How often flows that wait for something are looked at. */
 const TICK_MS = 200;
-/** RSTs a second for packets of connections that nobody knows. */
-const STRAY_RESETS = { perSecond: 1_000, burst: 1_000 };
-
-export interface QueueProxyOptions {
-  readonly createPath: (events: PacketPathEvents) => PacketPath;
-  readonly around: Surroundings;
-  readonly marks: Marks;
-  /** Which run this is, 0 to 15. */
-  readonly generation: number;
-  /** A path takes no SYN with data, or an own Hello does not fit: that address is called by the stream carrier for a while. */
-  readonly onFallback: (address: string, detail: string) => void;
-  /** Packets that the kernel could not hand over. */
-  readonly onLost: (count: number) => void;
-  /** The queues are gone: everything is dropped from here on. */
-  readonly onFailed: (error: Error) => void;
-  /** A packet whose handling threw: a defect, it is dropped. */
-  readonly onDefect: (error: unknown) => void;
-  /** Keeps a verified flow for the next run, and forgets it. */
-  readonly onVerified?: (flow: QueuedFlow) => void;
-  readonly onEnded?: (flow: QueuedFlow) => void;
-}
 
 /**
  * NFQUEUE mode: takes packets from the queues, gives each flow's reducer what is about it, and does what the reducers ask for. Everything here is
@@ -68,19 +40,23 @@ export interface QueueProxyOptions {
  */
 export class QueueProxy implements PacketPathEvents {
   readonly path: PacketPath;
-  readonly flows = new Map<string, QueuedFlow>();
   readonly strangers = new Strangers();
   readonly #options: QueueProxyOptions;
   readonly #around: Surroundings;
   readonly #fallback = new FallbackMemory();
-  readonly #waiting = new Set<QueuedFlow>();
-  readonly #strays = new TokenBucket(STRAY_RESETS);
+  readonly #table = new FlowTable();
+  readonly #strays = new StrayPackets();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: QueueProxyOptions) {
     this.#options = options;
     this.#around = options.around;
     this.path = options.createPath(this);
+  }
+
+  /** The flows by their connection. */
+  get flows(): ReadonlyMap<string, QueuedFlow> {
+    return this.#table.byKey;
   }
 
   /** Binds the queues. @throws as {@link PacketPath.open} */
@@ -117,7 +93,7 @@ export class QueueProxy implements PacketPathEvents {
 
   /** Looks at the flows that wait for something. */
   tick(now: Clock): void {
-    for (const one of this.#waiting) {
+    for (const one of this.#table.waiting) {
       try {
         if (one.evicted) this.#evict(one);
         else this.#apply(one, one.step({ kind: 'tick' }, now), undefined);
@@ -133,7 +109,7 @@ export class QueueProxy implements PacketPathEvents {
     const { machine } = one;
     if (machine?.role === 'server' && machine.state.at === 'greeted') {
       const sequence = sequenceAdd(machine.state.clientInitial, 1);
-      this.path.sendPacket(buildReset(one.tuple, { sequence }));
+      this.path.sendPacket(buildReset(one.tuple, { sequence }), one.device);
     }
     one.failed('overloaded', 'newer connections took its place');
     this.#forget(one);
@@ -150,7 +126,7 @@ export class QueueProxy implements PacketPathEvents {
 
   /** Takes a flow of an earlier run back. */
   adopt(one: QueuedFlow): void {
-    this.flows.set(one.key, one);
+    this.#table.restore(one);
     this.#around.open.add(one.flow);
     this.#mark(one);
   }
@@ -178,13 +154,10 @@ export class QueueProxy implements PacketPathEvents {
 
   #packet(queued: QueuedPacket, now: Clock): void {
     const outgoing = queued.hook === HOOK.output || queued.hook === HOOK.postrouting;
-    const packet = queued.truncated ? { error: 'longer than what is copied' } : parseTcpPacket(queued.bytes);
-    if ('error' in packet || hasMappedAddress(packet)) return this.path.verdict(queued, 'drop');
-    if (payloadLength(packet) > 0 && startsWithMagic(packet) && !hasRightChecksum(packet)) {
-      return this.path.verdict(queued, 'drop');
-    }
+    const packet = heardPacket(queued);
+    if (packet === undefined) return this.path.verdict(queued, 'drop');
     const key = flowKey(packet, outgoing);
-    const known = this.flows.get(key);
+    const known = this.#table.get(key);
     if (isOpening(packet) && !isReset(packet))
       return this.#opening(queued, packet, key, known, outgoing, now);
     if (known === undefined) return this.#stray(queued, packet);
@@ -202,7 +175,7 @@ export class QueueProxy implements PacketPathEvents {
     if (outgoing) {
       known.previous = undefined;
       this.end(previous);
-      this.flows.set(known.key, known);
+      this.#table.restore(known);
       // Both have the same name in the file.
       if (known.established) this.#options.onVerified?.(known);
     }
@@ -217,15 +190,7 @@ export class QueueProxy implements PacketPathEvents {
     outgoing: boolean,
     now: Clock,
   ): void {
-    const { machine } = known ?? {};
-    const again =
-      machine !== undefined &&
-      machine.role !== 'recovered' &&
-      machine.state.at !== 'over' &&
-      (machine.role === 'client'
-        ? !outgoing || machine.state.initial === packet.sequence
-        : !outgoing && machine.state.clientInitial === packet.sequence);
-    if (known !== undefined && again) {
+    if (known?.hears(packet, outgoing) === true) {
       return this.#apply(known, known.step({ kind: outgoing ? 'out' : 'in', packet }, now), queued);
     }
     if (outgoing) {
@@ -247,14 +212,9 @@ export class QueueProxy implements PacketPathEvents {
       if (opened.problem !== undefined) this.#options.onFallback(opened.address, opened.problem);
       return this.#toListener(queued);
     }
-    if (opened.kind === 'refused') {
-      this.path.verdict(queued, 'drop');
-      const numbers = { sequence: 0, acknowledgement: sequenceAdd(packet.sequence, 1) };
-      this.path.sendPacket(buildReset(tupleOf(packet, true), numbers));
-      opened.one.flow.deny(opened.judgement);
-      return;
-    }
-    this.#enter(opened.one);
+    if (opened.kind === 'refused') return this.#refuse(queued, packet, opened);
+    opened.one.device = deviceOf(queued);
+    this.#table.enter(opened.one);
     this.#apply(opened.one, opened.effects, queued);
   }
 
@@ -269,23 +229,21 @@ export class QueueProxy implements PacketPathEvents {
     if (!startsWithMagic(packet)) return this.#toListener(queued);
     const opened = openServer(key, packet, this.#around, this.strangers, this.cut, now);
     if (opened.kind === 'drop') return this.path.verdict(queued, 'drop');
-    if (opened.kind === 'refused') {
-      this.path.verdict(queued, 'drop');
-      const numbers = { sequence: 0, acknowledgement: sequenceAdd(packet.sequence, 1) };
-      this.path.sendPacket(buildReset(tupleOf(packet, true), numbers));
-      opened.one.flow.deny(opened.judgement);
-      return;
-    }
+    if (opened.kind === 'refused') return this.#refuse(queued, packet, opened);
     const { one } = opened;
+    one.device = deviceOf(queued);
     if (known?.established === true) one.previous = known;
     else if (known !== undefined) this.#forget(known);
-    if (!one.isOver) this.#enter(one);
+    if (!one.isOver) this.#table.enter(one);
     this.#apply(one, opened.effects, queued);
   }
 
-  #enter(one: QueuedFlow): void {
-    this.flows.set(one.key, one);
-    this.#waiting.add(one);
+  /** The SYN goes no further and is answered with a RST. */
+  #refuse(queued: QueuedPacket, packet: TcpPacket, { one, judgement }: RefusedOpening): void {
+    this.path.verdict(queued, 'drop');
+    const numbers = { sequence: 0, acknowledgement: sequenceAdd(packet.sequence, 1) };
+    this.path.sendPacket(buildReset(tupleOf(packet, true), numbers), deviceOf(queued));
+    one.flow.deny(judgement);
   }
 
   /** The opening packet goes on unchanged, and nat redirects it to the proxy's own listener. */
@@ -297,10 +255,9 @@ export class QueueProxy implements PacketPathEvents {
   #stray(queued: QueuedPacket, packet: TcpPacket): void {
     if (isReset(packet)) return this.path.verdict(queued, 'accept');
     this.path.verdict(queued, 'drop');
-    if (isSynAck(packet) || (packet.flags & TCP_FLAG.ack) === 0) return;
-    if (!this.#strays.take(performance.now())) return;
-    this.path.sendPacket(buildReset(tupleOf(packet, true), { sequence: packet.acknowledgement }));
-    this.path.sendPacket(buildReset(tupleOf(packet), { sequence: packet.sequence }));
+    for (const answer of this.#strays.answers(packet, performance.now())) {
+      this.path.sendPacket(answer, deviceOf(queued));
+    }
   }
 
   #apply(
@@ -311,30 +268,24 @@ export class QueueProxy implements PacketPathEvents {
     for (const effect of effects) {
       switch (effect.kind) {
         case 'pass':
-          if (queued !== undefined) {
-            this.path.verdict(
-              queued,
-              'accept',
-              effect.bytes === undefined ? undefined : { bytes: effect.bytes },
-            );
-          }
+          if (queued !== undefined) this.path.verdict(queued, 'accept', effect);
           break;
         case 'drop':
           if (queued !== undefined) this.path.verdict(queued, 'drop');
           break;
         case 'inject':
-          this.path.sendPacket(effect.bytes);
+          this.path.sendPacket(effect.bytes, one.device);
           break;
         case 'verified':
           this.#mark(one);
           one.verified = true;
           break;
         case 'established':
-          this.#established(one);
+          this.#established(one, effect.handshake);
           break;
         case 'failed':
           one.leave?.();
-          one.failed(effect.reason, effect.detail);
+          one.failed(effect.reason, effect.detail, effect.peer);
           this.#forget(one);
           break;
         case 'fallback':
@@ -344,13 +295,16 @@ export class QueueProxy implements PacketPathEvents {
     }
   }
 
-  #established(one: QueuedFlow): void {
+  #established(one: QueuedFlow, handshake: HandshakeKind): void {
     one.leave?.();
     one.leave = undefined;
     one.established = true;
-    this.#waiting.delete(one);
-    // Between question and answer nothing can have changed: both fall in one turn.
-    one.flow.judge(one.judged ?? ALLOWED);
+    this.#table.settle(one);
+    // Question and answer fall in one turn, but for a client that has proven itself: a Verdict takes its time.
+    const late = one.outgoing && handshake === 'full';
+    const standing = (late ? one.flow.rejudge?.() : undefined) ?? one.judged ?? ALLOWED;
+    if (standing.verdict === 'deny') return one.flow.deny(standing);
+    one.flow.judge(standing);
     this.#around.open.add(one.flow);
     this.#options.onVerified?.(one);
   }
@@ -365,13 +319,9 @@ export class QueueProxy implements PacketPathEvents {
 
   #forget(one: QueuedFlow): void {
     one.leave?.();
-    this.#waiting.delete(one);
-    if (this.flows.get(one.key) !== one) return;
-    this.flows.delete(one.key);
-    const { previous } = one;
+    const previous = this.#table.remove(one);
     if (previous === undefined) return;
     // The new connection never came to be: the old one is the kernel's again.
-    this.flows.set(one.key, previous);
     this.#mark(previous);
     this.#options.onVerified?.(previous);
   }
@@ -381,20 +331,11 @@ export class QueueProxy implements PacketPathEvents {
   }
 }
 
-/** Such an address would be read as the IPv4 address in it. */
-function hasMappedAddress(packet: TcpPacket): boolean {
-  return packet.family === 6 && (isMapped(sourceAddress(packet)) || isMapped(destinationAddress(packet)));
+function deviceOf({ inInterface, outInterface }: QueuedPacket): number {
+  return inInterface === 0 ? outInterface : inInterface;
 }
 
 const ALLOWED: Judgement = { verdict: 'allow', reason: 'not-isolated' };
-
-function startsWithMagic(packet: TcpPacket): boolean {
-  const payload = payloadOf(packet);
-  const { magic } = FrameFormat;
-  if (payload.length < magic.length) return false;
-  for (let index = 0; index < magic.length; index++) if (payload[index] !== magic[index]) return false;
-  return true;
-}
 
 /** Time as machines get it. */
 export function clock(): Clock {

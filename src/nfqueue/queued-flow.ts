@@ -3,11 +3,14 @@ import { Flow, type FlowConnection, type FlowFacts, type FlowSink } from '../pro
 import { denied, type Judgement } from '../proxy/judgement.ts';
 import type { ProvenPeer } from '../proxy/peer.ts';
 import { denial } from '../proxy/refusing.ts';
+import { kindOf } from '../proxy/view.ts';
 import type { DenyReason } from '../observe/reasons.ts';
-import { type ClientFlow, type ClientFlowContext, stepClientFlow } from './flow-client.ts';
+import type { ClientFlow, ClientFlowContext } from './flow-client-state.ts';
+import { stepClientFlow } from './flow-client.ts';
 import { type ServerFlow, type ServerFlowContext, stepServerFlow } from './flow-server.ts';
 import type { FlowEffect, FlowEvent } from './flow-step.ts';
 import type { FlowTuple } from './packet-path.ts';
+import type { TcpPacket } from './packets.ts';
 import type { Clock } from '../handshake/outcome.ts';
 
 /** The reducer of a flow with its state. `recovered`: its handshake is long over, in this run or an earlier one. */
@@ -23,6 +26,13 @@ export type FlowMachine =
       readonly context: ServerFlowContext<ProvenPeer>;
     }
   | { readonly role: 'recovered' };
+
+/** A connection that is refused at its first SYN. */
+export interface RefusedOpening {
+  readonly kind: 'refused';
+  readonly one: QueuedFlow;
+  readonly judgement: Judgement;
+}
 
 /** One connection that the queues see, with what is reported of it. */
 export class QueuedFlow implements FlowConnection {
@@ -40,6 +50,8 @@ export class QueuedFlow implements FlowConnection {
   judged: Judgement | undefined;
   /** Who the other side proved to be. */
   peer: ProvenPeer | undefined;
+  /** Number of the interface that its first packet came or went by. */
+  device = 0;
   /** Newer strangers took its place. */
   evicted = false;
   /** The connection that has these ports until our kernel has accepted this one. */
@@ -95,6 +107,14 @@ export class QueuedFlow implements FlowConnection {
     return next.effects;
   }
 
+  /** Whether a SYN belongs to this connection's own handshake: a repetition, or the other side's at the same time. Another one begins a new connection. */
+  hears(opening: TcpPacket, outgoing: boolean): boolean {
+    const { machine } = this;
+    if (machine === undefined || machine.role === 'recovered' || machine.state.at === 'over') return false;
+    if (machine.role === 'client') return !outgoing || machine.state.initial === opening.sequence;
+    return !outgoing && machine.state.clientInitial === opening.sequence;
+  }
+
   /** Gives up what only the handshake needed: frames, keys, contexts. */
   settle(): void {
     this.machine = { role: 'recovered' };
@@ -108,13 +128,16 @@ export class QueuedFlow implements FlowConnection {
   /** Keeps what policy said and answers as the handshake's machine wants it. */
   judge(judgement: Judgement, handshake: HandshakeKind): { allow: true } | ReturnType<typeof denial> {
     this.judged = judgement;
-    this.flow.learn({ peer: 'proven', handshake });
+    this.flow.learn({ peer: kindOf(this.peer ?? {}), handshake });
     return judgement.verdict === 'deny' ? denial(judgement) : { allow: true };
   }
 
-  /** Reports a handshake that failed. */
-  failed(reason: DenyReason, detail: string): void {
+  /** Reports a handshake that failed. @param peer who refuses, proven by the keys of a session or of this handshake */
+  failed(reason: DenyReason, detail: string, peer?: ProvenPeer): void {
     const { judged } = this;
+    if (peer !== undefined && this.flow.facts.peer !== 'proven') {
+      this.flow.learn({ peer: 'proven', handshake: 'resumed' });
+    }
     this.flow.deny(judged?.reason === reason ? judged : denied(reason, 'enforce', { detail }));
   }
 }

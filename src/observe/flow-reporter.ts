@@ -43,8 +43,11 @@ export class FlowReporter implements FlowSink {
     }
   }
 
-  ended(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void {
-    this.#metrics.relayed(ending.bytesIn, ending.bytesOut);
+  relayed(bytesIn: number, bytesOut: number): void {
+    this.#metrics.relayed(bytesIn, bytesOut);
+  }
+
+  recorded(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void {
     const record = flowRecord(facts, judgement, ending, Date.now());
     this.recent.add(record);
     this.#flowLog?.write(recordLine(record));

@@ -4,14 +4,22 @@ import type { Closed } from '../relay/data-path.ts';
 import type { Connection } from './connection.ts';
 import type { Judgement } from './judgement.ts';
 
-/** What kind of other side it was: `node` and `external` go by address, `unproven` is everybody else who proved nothing. */
-export type PeerKind = 'proven' | 'unproven' | 'external' | 'node';
+/**
+ * What kind of other side it was: `federated` proved itself and is of another trust domain; `node` and `external` go by address, `unproven` is
+ * everybody else who proved nothing.
+ */
+export type PeerKind = 'proven' | 'federated' | 'unproven' | 'external' | 'node';
+
+/** Who a pod is, for people. */
+export interface PodName {
+  readonly namespace: string;
+  readonly pod: string;
+  /** The other trust domain that the pod is of; left out: it is of the own one. Its namespace has the name that it has here then. */
+  readonly trustDomain?: string;
+}
 
 /** One end of a flow, as far as it is known. */
-export interface FlowEnd extends Endpoint {
-  readonly namespace?: string;
-  readonly pod?: string;
-}
+export interface FlowEnd extends Endpoint, Partial<PodName> {}
 
 /** Everything that is said about a connection, but for its end. */
 export interface FlowFacts {
@@ -22,11 +30,14 @@ export interface FlowFacts {
   readonly destination: FlowEnd;
 }
 
-/** Where flows are reported: counters at each verdict, one record at the end. */
+/** Where flows are reported: counters at each verdict, a record at a denial or at the end, bytes as they become known. */
 export interface FlowSink {
   /** @param elapsedMs since the connection was accepted; undefined when it was counted before, so that no handshake is measured */
   counted(facts: FlowFacts, judgement: Judgement, elapsedMs: number | undefined): void;
-  ended(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void;
+  /** @param ending of a connection that goes on in audit mode: how far it has come */
+  recorded(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void;
+  /** Bytes that were not told before. */
+  relayed(bytesIn: number, bytesOut: number): void;
 }
 
 export interface FlowEnding {
@@ -46,7 +57,8 @@ export interface FlowConnection {
 
 /**
  * What is reported of one connection. A verdict is counted when it falls; a later one, of a connection that is cut, is counted
- * again; the record is written once: at once for a denial, else at the end, with the verdict that held last.
+ * again. The record is written once: at once for a denial, also for one that audit mode lets pass (the connection may live for days), else at the end. One more
+ * is written when a connection that audit mode let pass is cut after all.
  */
 export class Flow<C extends FlowConnection = Connection> {
   readonly #sink: FlowSink;
@@ -54,6 +66,8 @@ export class Flow<C extends FlowConnection = Connection> {
   #facts: FlowFacts;
   #judgement: Judgement | undefined;
   #recorded = false;
+  #over = false;
+  #told = { bytesIn: 0, bytesOut: 0 };
   /** Who the other side proved to be, or is believed to be, and what it may: asked again whenever anything changes. */
   rejudge: (() => Judgement) | undefined;
 
@@ -89,6 +103,7 @@ export class Flow<C extends FlowConnection = Connection> {
     this.#judgement = judgement;
     const elapsedMs = first ? (tookMs ?? performance.now() - this.#connection.startedAt) : undefined;
     this.#sink.counted(this.#facts, judgement, elapsedMs);
+    if (judgement.verdict === 'would_deny' && !this.#recorded) this.#record(this.#connection.progress());
   }
 
   /** Takes over the verdict of an earlier run, which counted it. */
@@ -98,24 +113,34 @@ export class Flow<C extends FlowConnection = Connection> {
 
   /** Denied, before or after it was allowed: counts, resets both sides, and writes the record. */
   deny(judgement: Judgement): void {
-    if (this.#recorded) return;
+    if (this.#over) return;
+    this.#over = true;
     this.judge(judgement);
-    this.#record(this.#connection.progress());
+    if (judgement.verdict === 'deny') this.#record(this.#connection.progress());
     this.#connection.reset();
   }
 
   /** The connection is over. */
   end(closed: Closed): void {
-    this.#record(closed);
+    if (this.#over) return;
+    this.#over = true;
+    if (this.#recorded) this.#tell(closed);
+    else this.#record(closed);
   }
 
   #record(bytes: { bytesIn: number; bytesOut: number } | undefined): void {
-    if (this.#recorded || this.#judgement === undefined) return;
+    if (this.#judgement === undefined) return;
     this.#recorded = true;
-    this.#sink.ended(this.#facts, this.#judgement, {
+    this.#tell(bytes);
+    this.#sink.recorded(this.#facts, this.#judgement, {
       bytesIn: bytes?.bytesIn ?? 0,
       bytesOut: bytes?.bytesOut ?? 0,
       durationMs: performance.now() - this.#connection.startedAt,
     });
+  }
+
+  #tell({ bytesIn, bytesOut } = this.#told): void {
+    this.#sink.relayed(bytesIn - this.#told.bytesIn, bytesOut - this.#told.bytesOut);
+    this.#told = { bytesIn, bytesOut };
   }
 }

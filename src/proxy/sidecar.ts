@@ -2,59 +2,36 @@ import type { Logger } from 'pino';
 import { AdminServer, json, type Routes, text } from '../observe/admin-server.ts';
 import { FlowLog } from '../observe/flow-log.ts';
 import { FlowReporter } from '../observe/flow-reporter.ts';
-import { createLog, isLogLevel, type LogLevel } from '../observe/log.ts';
+import { createLog, isLogLevel } from '../observe/log.ts';
 import { Metrics } from '../observe/metrics.ts';
 import { Readiness } from '../observe/readiness.ts';
 import { programVersion } from '../version.ts';
-import { messageOf, UserError } from '../errors.ts';
-import { listenEndpoint } from '../lib/listen-endpoint.ts';
+import { messageOf } from '../errors.ts';
 import { untilSignal } from '../until-signal.ts';
-import { FileIdentity } from '../identity/file-identity.ts';
-import type { IdentityKeeper } from '../identity/identity-keeper.ts';
 import { SharedSecretIdentity } from '../identity/shared-secret-identity.ts';
-import type { Endpoint } from '../lib/address.ts';
 import { printable } from '../lib/printable.ts';
 import { loadAddon, type NativeAddon } from '../native.ts';
-import { Marks } from '../nfqueue/marks.ts';
 import type { QueueMode } from '../nfqueue/queue-mode.ts';
 import { candidateEndpoints } from '../peers/endpoint-choice.ts';
-import { KEEP_SOURCE_IN_QUEUES } from '../redirect/plan-options.ts';
 import { INBOUND_PORT, OUTBOUND_PORT } from '../redirect/ports.ts';
 import { ProbeArrivals } from '../redirect/probe-arrivals.ts';
 import { NativeDataPath } from '../relay/native-data-path.ts';
 import { problemText } from '../sources/manifest-folder.ts';
 import type { Source } from '../sources/source.ts';
+import { SidecarCapabilities } from './capabilities.ts';
 import { demandTransparent } from './keep-source.ts';
 import { LocalAddresses } from './local-addresses.ts';
 import { Proxy } from './proxy.ts';
 import { RedirectWatch } from './redirect-watch.ts';
 import { settleMemory } from './settle-memory.ts';
-import { authorityLinkOf, type SourceFlags, sourceOf } from './source-setting.ts';
+import {
+  type SidecarFlags,
+  type SidecarIdentity,
+  type SidecarSettings,
+  settingsOf,
+} from './sidecar-settings.ts';
+import { authorityLinkOf, sourceOf } from './source-setting.ts';
 import { tcpProbeRoutes } from './tcp-probe.ts';
-import type { NodeTraffic } from './surroundings.ts';
-
-/** The flags of `countersign proxy`, as commander gives them. */
-export interface SidecarFlags extends SourceFlags {
-  readonly identity: string;
-  readonly token?: string;
-  readonly key?: string;
-  readonly trust?: string;
-  readonly psk?: string;
-  readonly mode: string;
-  readonly nodeTraffic: NodeTraffic;
-  readonly keepSourceAddress?: boolean;
-  readonly metrics: string;
-  readonly adminSocket?: string;
-  readonly flowLog?: string;
-  readonly logLevel: LogLevel;
-  readonly drain: string;
-  readonly tcpProbes: string;
-  readonly redirectProbeInterval: string;
-  readonly firstQueue: string;
-  readonly queues: string;
-  readonly markMask: string;
-  readonly flowState?: string;
-}
 
 /**
  * Puts a sidecar together and runs it until a signal ends it. Health is served first and tells what is still missing; whatever cannot be had
@@ -100,7 +77,11 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const local = new LocalAddresses();
   const client = Math.random();
   const addon = loadAddon();
-  if (flags.keepSourceAddress === true) demandTransparent(addon);
+  const keepSource = flags.keepSourceAddress === true;
+  const needs = { nfqueue: flags.mode === 'nfqueue', keepSource };
+  const capabilities = new SidecarCapabilities(addon, needs, process.geteuid?.() === 0);
+  capabilities.forDataThread();
+  if (keepSource) demandTransparent(addon);
   const proxy = new Proxy({
     source,
     identity,
@@ -110,7 +91,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       candidateEndpoints(service, among, source.snapshot?.self.nodeName, client),
     isLocalAddress: (address) => local.has(address),
     nodeTraffic: flags.nodeTraffic,
-    keepSource: flags.keepSourceAddress === true,
+    keepSource,
     isProbe: ({ original }) => arrivals.notice(original),
     onView: ({ snapshot }) => {
       log.info(
@@ -217,8 +198,11 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   void source.start();
   await identity.start?.();
   tellIdentity();
-  if (flags.mode === 'nfqueue')
+  if (flags.mode === 'nfqueue') {
+    capabilities.forQueues();
     queueMode = await startQueues(addon, proxy, { flags, settings, log, metrics, readiness });
+    capabilities.forPackets();
+  }
   watch.start(families);
   const settling = settleMemory(addon);
 
@@ -236,54 +220,6 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   await proxy.close();
   await Promise.all([health.close(), flags.adminSocket === undefined ? undefined : admin.close()]);
   await flowLog?.close();
-}
-
-type SidecarIdentity = IdentityKeeper & { start?: () => Promise<void>; close(): void };
-
-interface Settings {
-  readonly makeIdentity: () => SidecarIdentity;
-  readonly metrics: Endpoint;
-  readonly drainMs: number;
-  readonly marks: Marks;
-  readonly firstQueue: number;
-  readonly queues: number;
-  readonly probeIntervalMs: number;
-}
-
-/** Checks what commander cannot: which flags belong together, and what numbers mean. */
-function settingsOf(flags: SidecarFlags): Settings {
-  const { token, key, trust, psk } = flags;
-  if (flags.keepSourceAddress === true && flags.mode === 'nfqueue')
-    throw new UserError(KEEP_SOURCE_IN_QUEUES);
-  if (!/^[^/]+\/[^/]+$/.test(flags.pod)) throw new UserError(`--pod ${flags.pod}: write NAMESPACE/NAME`);
-  let makeIdentity: Settings['makeIdentity'];
-  if (flags.source === 'authority') {
-    if (token !== undefined || key !== undefined || trust !== undefined || psk !== undefined) {
-      throw new UserError(
-        '--source authority gives the identity, too: leave out --token, --key, --trust and --psk',
-      );
-    }
-    makeIdentity = () => {
-      throw new Error('the link to the authority has the identity');
-    };
-  } else if (flags.identity === 'psk') {
-    if (psk === undefined) throw new UserError('--identity psk needs --psk');
-    makeIdentity = () => new SharedSecretIdentity(psk);
-  } else {
-    if (token === undefined || key === undefined || trust === undefined) {
-      throw new UserError('--identity token needs --token, --key and --trust');
-    }
-    makeIdentity = () => new FileIdentity({ token, key, trust });
-  }
-  return {
-    makeIdentity,
-    metrics: listenEndpoint('--metrics', flags.metrics),
-    marks: marksOf(flags.markMask),
-    firstQueue: whole('--first-queue', flags.firstQueue, 0, 65_535),
-    queues: whole('--queues', flags.queues, 1, 64),
-    drainMs: seconds('--drain', flags.drain) * 1000,
-    probeIntervalMs: seconds('--redirect-probe-interval', flags.redirectProbeInterval) * 1000,
-  };
 }
 
 /** What the own identity says, for whoever may open the admin socket. */
@@ -304,36 +240,13 @@ function identityStatus(identity: SidecarIdentity): object {
   };
 }
 
-function seconds(flag: string, value: string): number {
-  const number = Number(value);
-  if (value === '' || !Number.isFinite(number) || number < 0 || number > 86_400) {
-    throw new UserError(`${flag} ${value}: has to be a number of seconds`);
-  }
-  return number;
-}
-
-function whole(flag: string, value: string, least: number, most: number): number {
-  const number = /^\d{1,6}$/.test(value) ? Number(value) : -1;
-  if (number >= least && number <= most) return number;
-  throw new UserError(`${flag} ${value}: has to be a number from ${least} to ${most}`);
-}
-
-function marksOf(value: string): Marks {
-  try {
-    if (!/^(0x[0-9a-f]{1,8}|\d{1,10})$/i.test(value)) throw new RangeError('write it as 0x0ff00000');
-    return new Marks(Number(value));
-  } catch (error) {
-    throw new UserError(`--mark-mask ${value}: ${messageOf(error)}`);
-  }
-}
-
 /** NFQUEUE mode is loaded by who uses it. */
 async function startQueues(
   addon: NativeAddon,
   proxy: Proxy,
   parts: {
     readonly flags: SidecarFlags;
-    readonly settings: Settings;
+    readonly settings: SidecarSettings;
     readonly log: Logger;
     readonly metrics: Metrics;
     readonly readiness: Readiness;

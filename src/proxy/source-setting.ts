@@ -60,8 +60,8 @@ export async function authorityLinkOf(
     }
   }
   const { AuthorityLink } = await import('../authority-client/authority-link.ts');
-  const { authorityCa: caFile, serviceAccountToken: tokenFile, enforcement: mode } = flags;
-  return new AuthorityLink({ urls, caFile, tokenFile, mode, release, onNews });
+  const { authorityCa: caFile, serviceAccountToken: tokenFile, pod, enforcement: mode } = flags;
+  return new AuthorityLink({ urls, caFile, tokenFile, pod, mode, release, onNews });
 }
 
 function apiServerUrl(given: string | undefined): string {

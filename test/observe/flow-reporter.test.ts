@@ -39,7 +39,7 @@ function reporting(t: Test, level = 'info') {
 t.test('flow reporter: counter, record, log line and recent flows of a denial say the same', async (t) => {
   const { reporter, logged, records, samples } = reporting(t);
   reporter.counted(FACTS, DENIED, 1.5);
-  reporter.ended(FACTS, DENIED, ENDING);
+  reporter.recorded(FACTS, DENIED, ENDING);
   const [record] = await records();
   const [counted] = await samples('countersign_connections_total');
   t.equal(counted?.value, 1);
@@ -56,7 +56,8 @@ t.test('flow reporter: a connection that is cut is counted twice and recorded on
   const cut = { ...DENIED, reason: 'policy-changed' } as const;
   reporter.counted(FACTS, ALLOWED, 2);
   reporter.counted(FACTS, cut, undefined);
-  reporter.ended(FACTS, cut, { ...ENDING, durationMs: 3_600_000 });
+  reporter.recorded(FACTS, cut, { ...ENDING, durationMs: 3_600_000 });
+  reporter.relayed(ENDING.bytesIn, ENDING.bytesOut);
   t.match(await records(), [
     { verdict: 'deny', reason: 'policy-changed', bytes_in: 1_200, duration_ms: 3_600_000 },
   ]);
@@ -88,8 +89,8 @@ t.test('flow reporter: allowed connections are logged at debug, would-be denials
     ['error', []],
   ] as const) {
     const { reporter, logged, records } = reporting(t, level);
-    reporter.ended(FACTS, ALLOWED, ENDING);
-    reporter.ended(FACTS, { ...DENIED, verdict: 'would_deny' }, ENDING);
+    reporter.recorded(FACTS, ALLOWED, ENDING);
+    reporter.recorded(FACTS, { ...DENIED, verdict: 'would_deny' }, ENDING);
     t.strictSame(
       logged.map(({ msg }) => msg),
       wanted,
@@ -104,9 +105,9 @@ t.test(
     const { reporter, logged, records, samples } = reporting(t);
     for (let index = 0; index < 3_000; index++) {
       reporter.counted(FACTS, DENIED, 1);
-      reporter.ended(FACTS, DENIED, ENDING);
+      reporter.recorded(FACTS, DENIED, ENDING);
     }
-    reporter.ended(FACTS, { ...DENIED, reason: 'replay' }, ENDING);
+    reporter.recorded(FACTS, { ...DENIED, reason: 'replay' }, ENDING);
     t.equal(logged.filter(({ flow }) => flow.reason === 'policy-denied').length <= 60, true);
     t.equal(
       logged.filter(({ flow }) => flow.reason === 'replay').length,

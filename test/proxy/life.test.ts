@@ -2,6 +2,7 @@ import t from 'tap';
 import { FrameFormat } from '../../src/handshake/format.ts';
 import { decodeClusterPolicy } from '../../src/policy/decode-cluster.ts';
 import type { NetworkPolicy } from '../../src/policy/model.ts';
+import { until } from '../support/until.ts';
 import { NODE_ADDRESS, Simulation } from './simulation.ts';
 
 /** Isolates `app: beer` and lets in who has `beer: approved`. */
@@ -327,6 +328,83 @@ t.test('life: audit records what it would deny and cuts nothing', async (t) => {
     beer.records.map((one) => one.judgement.verdict),
     ['would_deny', 'would_deny'],
   );
+});
+
+t.test(
+  'life: what a change would cut is recorded by audit at once, and cut when enforcing begins',
+  async (t) => {
+    const { world, beer, other, plain } = beerWorld({ policies: [] });
+    world.mode = 'audit';
+    world.publish();
+    const client = other.connect(beer.address);
+    client.say('a');
+    await world.settle();
+    world.policies = [onlyApproved('Ingress')];
+    world.publish();
+    await world.settle();
+    t.equal(client.gone, undefined);
+    t.match(beer.records, [{ judgement: { verdict: 'would_deny', reason: 'policy-changed' } }]);
+    client.say('bc');
+    world.publish();
+    await world.settle();
+    t.equal(beer.accepted[0]?.text, 'abc');
+    t.equal(beer.records.length, 1, 'and once');
+    const silent = plain.connect(beer.address);
+    silent.say('d');
+    await until('no preamble has followed for long enough', () => beer.records.length === 2);
+    world.mode = 'enforce';
+    world.publish();
+    await world.settle();
+    t.equal(client.gone, 'reset');
+    t.equal(silent.gone, 'reset');
+    t.strictSame(
+      beer.records.slice(1).map(({ judgement }) => `${judgement.verdict} ${judgement.reason}`),
+      ['would_deny unproven-denied', 'deny policy-changed', 'deny policy-changed'],
+    );
+    t.strictSame(beer.counts, [
+      'inbound allow not-isolated proven full',
+      'inbound would_deny policy-changed proven full',
+      'inbound would_deny unproven-denied unproven none',
+      'inbound deny policy-changed proven full',
+      'inbound deny policy-changed unproven none',
+    ]);
+  },
+);
+
+t.test(
+  'life: bytes of a connection that audit recorded while it was open are counted to its end',
+  async (t) => {
+    const { world, beer, other } = beerWorld();
+    world.mode = 'audit';
+    world.publish();
+    const client = other.connect(beer.address);
+    client.say('abc');
+    await world.settle();
+    t.equal(beer.records.length, 1, 'it is recorded while it is open');
+    client.say('de');
+    client.finish();
+    beer.accepted[0]!.finish();
+    await world.settle();
+    t.equal(beer.records.length, 1);
+    t.equal(beer.bytes.in, 5);
+  },
+);
+
+t.test('life: a change before an unproven verdict has settled is not lost in audit mode', async (t) => {
+  const { world, beer, plain } = beerWorld({ policies: [] });
+  world.mode = 'audit';
+  world.publish();
+  const client = plain.connect(beer.address);
+  client.say('a');
+  await world.settle(0);
+  world.policies = [onlyApproved('Ingress')];
+  world.publish();
+  await world.settle();
+  await until('no preamble has followed for long enough', () => beer.records.length === 1);
+  t.strictSame(beer.counts, [
+    'inbound allow not-isolated unproven none',
+    'inbound would_deny policy-changed unproven none',
+  ]);
 });
 
 t.test('life: audit does not soften a broken proof', async (t) => {

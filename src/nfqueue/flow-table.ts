@@ -1,0 +1,45 @@
+import type { QueuedFlow } from './queued-flow.ts';
+
+/** The flows by their connection, those among them that wait for something, and the older connection on a flow's ports. */
+export class FlowTable {
+  readonly byKey = new Map<string, QueuedFlow>();
+  readonly #waiting = new Set<QueuedFlow>();
+
+  /** Flows whose handshake is under way. */
+  get waiting(): Iterable<QueuedFlow> {
+    return this.#waiting;
+  }
+
+  get(key: string): QueuedFlow | undefined {
+    return this.byKey.get(key);
+  }
+
+  /** Enters a flow whose handshake begins, instead of whatever has its ports. */
+  enter(one: QueuedFlow): void {
+    this.byKey.set(one.key, one);
+    this.#waiting.add(one);
+  }
+
+  /** Enters a flow that waits for nothing. */
+  restore(one: QueuedFlow): void {
+    this.byKey.set(one.key, one);
+  }
+
+  /** A flow waits for nothing more. */
+  settle(one: QueuedFlow): void {
+    this.#waiting.delete(one);
+  }
+
+  /**
+   * Takes a flow out.
+   * @returns the older connection on its ports, which never ended and has them again
+   */
+  remove(one: QueuedFlow): QueuedFlow | undefined {
+    this.#waiting.delete(one);
+    if (this.byKey.get(one.key) !== one) return undefined;
+    this.byKey.delete(one.key);
+    const { previous } = one;
+    if (previous !== undefined) this.byKey.set(one.key, previous);
+    return previous;
+  }
+}

@@ -1,0 +1,38 @@
+import { FrameFormat } from '../handshake/format.ts';
+import { isMapped } from './flow-endpoints.ts';
+import type { QueuedPacket } from './packet-path.ts';
+import { hasRightChecksum } from './packets-checksum.ts';
+import {
+  destinationAddress,
+  parseTcpPacket,
+  payloadLength,
+  payloadOf,
+  sourceAddress,
+  type TcpPacket,
+} from './packets.ts';
+
+/**
+ * Reads a queued packet; undefined when it is not heard at all and has to be dropped: no TCP that this mode understands, not copied whole, with an
+ * address that would be read as another one, or with a preamble under a checksum that our kernel would not accept.
+ */
+export function heardPacket(queued: QueuedPacket): TcpPacket | undefined {
+  if (queued.truncated) return undefined;
+  const packet = parseTcpPacket(queued.bytes);
+  if ('error' in packet || hasMappedAddress(packet)) return undefined;
+  if (payloadLength(packet) > 0 && startsWithMagic(packet) && !hasRightChecksum(packet)) return undefined;
+  return packet;
+}
+
+/** Whether a packet's payload begins as a preamble does. */
+export function startsWithMagic(packet: TcpPacket): boolean {
+  const payload = payloadOf(packet);
+  const { magic } = FrameFormat;
+  if (payload.length < magic.length) return false;
+  for (let index = 0; index < magic.length; index++) if (payload[index] !== magic[index]) return false;
+  return true;
+}
+
+/** Such an address would be read as the IPv4 address in it. */
+function hasMappedAddress(packet: TcpPacket): boolean {
+  return packet.family === 6 && (isMapped(sourceAddress(packet)) || isMapped(destinationAddress(packet)));
+}

@@ -1,0 +1,110 @@
+import { messageOf, UserError } from '../errors.ts';
+import { FileIdentity } from '../identity/file-identity.ts';
+import type { IdentityKeeper } from '../identity/identity-keeper.ts';
+import { SharedSecretIdentity } from '../identity/shared-secret-identity.ts';
+import type { Endpoint } from '../lib/address.ts';
+import { listenEndpoint } from '../lib/listen-endpoint.ts';
+import { Marks } from '../nfqueue/marks.ts';
+import type { LogLevel } from '../observe/log.ts';
+import { KEEP_SOURCE_IN_QUEUES } from '../redirect/plan-options.ts';
+import type { SourceFlags } from './source-setting.ts';
+import type { NodeTraffic } from './surroundings.ts';
+
+/** The flags of `countersign proxy`, as commander gives them. */
+export interface SidecarFlags extends SourceFlags {
+  readonly identity: string;
+  readonly token?: string;
+  readonly key?: string;
+  readonly trust?: string;
+  readonly psk?: string;
+  readonly mode: string;
+  readonly nodeTraffic: NodeTraffic;
+  readonly keepSourceAddress?: boolean;
+  readonly metrics: string;
+  readonly adminSocket?: string;
+  readonly flowLog?: string;
+  readonly logLevel: LogLevel;
+  readonly drain: string;
+  readonly tcpProbes: string;
+  readonly redirectProbeInterval: string;
+  readonly firstQueue: string;
+  readonly queues: string;
+  readonly markMask: string;
+  readonly flowState?: string;
+}
+
+/** The own identity, however it is had. */
+export type SidecarIdentity = IdentityKeeper & { start?: () => Promise<void>; close(): void };
+
+/** What the flags mean. */
+export interface SidecarSettings {
+  readonly makeIdentity: () => SidecarIdentity;
+  readonly metrics: Endpoint;
+  readonly drainMs: number;
+  readonly marks: Marks;
+  readonly firstQueue: number;
+  readonly queues: number;
+  readonly probeIntervalMs: number;
+}
+
+/**
+ * Checks what commander cannot: which flags belong together, and what numbers mean.
+ * @throws UserError that names the flag and what it has to be
+ */
+export function settingsOf(flags: SidecarFlags): SidecarSettings {
+  const { token, key, trust, psk } = flags;
+  if (flags.keepSourceAddress === true && flags.mode === 'nfqueue')
+    throw new UserError(KEEP_SOURCE_IN_QUEUES);
+  if (!/^[^/]+\/[^/]+$/.test(flags.pod)) throw new UserError(`--pod ${flags.pod}: write NAMESPACE/NAME`);
+  let makeIdentity: SidecarSettings['makeIdentity'];
+  if (flags.source === 'authority') {
+    if (token !== undefined || key !== undefined || trust !== undefined || psk !== undefined) {
+      throw new UserError(
+        '--source authority gives the identity, too: leave out --token, --key, --trust and --psk',
+      );
+    }
+    makeIdentity = () => {
+      throw new Error('the link to the authority has the identity');
+    };
+  } else if (flags.identity === 'psk') {
+    if (psk === undefined) throw new UserError('--identity psk needs --psk');
+    makeIdentity = () => new SharedSecretIdentity(psk);
+  } else {
+    if (token === undefined || key === undefined || trust === undefined) {
+      throw new UserError('--identity token needs --token, --key and --trust');
+    }
+    makeIdentity = () => new FileIdentity({ token, key, trust });
+  }
+  return {
+    makeIdentity,
+    metrics: listenEndpoint('--metrics', flags.metrics),
+    marks: marksOf(flags.markMask),
+    firstQueue: whole('--first-queue', flags.firstQueue, 0, 65_535),
+    queues: whole('--queues', flags.queues, 1, 64),
+    drainMs: seconds('--drain', flags.drain) * 1000,
+    probeIntervalMs: seconds('--redirect-probe-interval', flags.redirectProbeInterval) * 1000,
+  };
+}
+
+function seconds(flag: string, value: string): number {
+  const number = Number(value);
+  if (value === '' || !Number.isFinite(number) || number < 0 || number > 86_400) {
+    throw new UserError(`${flag} ${value}: has to be a number of seconds`);
+  }
+  return number;
+}
+
+function whole(flag: string, value: string, least: number, most: number): number {
+  const number = /^\d{1,6}$/.test(value) ? Number(value) : -1;
+  if (number >= least && number <= most) return number;
+  throw new UserError(`${flag} ${value}: has to be a number from ${least} to ${most}`);
+}
+
+function marksOf(value: string): Marks {
+  try {
+    if (!/^(0x[0-9a-f]{1,8}|\d{1,10})$/i.test(value)) throw new RangeError('write it as 0x0ff00000');
+    return new Marks(Number(value));
+  } catch (error) {
+    throw new UserError(`--mark-mask ${value}: ${messageOf(error)}`);
+  }
+}
