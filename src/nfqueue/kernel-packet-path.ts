@@ -90,8 +90,8 @@ export class KernelPacketPath implements PacketPath {
       closers.push(() => sockets.close());
       const early = queues.flatMap((queue) => this.#bind(netlink, queue, options));
       this.#opened = { queues: new Set(queues), netlink, raw, conntrack, sockets };
-      if (early.length > 0) setImmediate(() => this.#hear(early, 0, undefined));
-      this.#addon.netlinkListen(netlink, (pieces, lost, error) => this.#hear(pieces, lost, error));
+      for (const bytes of early) setImmediate(() => this.#hear(bytes, 0, undefined));
+      this.#addon.netlinkListen(netlink, (bytes, lost, error) => this.#hear(bytes, lost, error));
     } catch (error) {
       this.#opened = undefined;
       for (const close of closers.toReversed()) close();
@@ -204,32 +204,28 @@ export class KernelPacketPath implements PacketPath {
     return early;
   }
 
-  #hear(pieces: readonly Uint8Array[], lost: number, error: string | undefined): void {
+  #hear(bytes: Uint8Array, lost: number, error: string | undefined): void {
     if (this.#opened === undefined) return;
     const packets: QueuedPacket[] = [];
-    let unread = 0;
-    for (const piece of pieces) {
-      const { received, whole } = decodeMessages(piece);
-      if (!whole) unread++;
-      for (const one of received) {
-        // Answers are those to verdicts for packets, and marks for connections, that are gone.
-        if (one.kind !== 'message' || !isPacket(one)) continue;
-        const packet = decodePacket(one);
-        if (packet === undefined) unread++;
-        else {
-          const { queue, id, hook, mark, inDevice, outDevice, bytes, wholeLength } = packet;
-          const truncated = wholeLength > bytes.length;
-          packets.push({
-            queue,
-            id,
-            hook,
-            mark,
-            inInterface: inDevice,
-            outInterface: outDevice,
-            bytes,
-            truncated,
-          });
-        }
+    const { received, whole } = decodeMessages(bytes);
+    let unread = whole ? 0 : 1;
+    for (const one of received) {
+      // Answers are those to verdicts for packets, and marks for connections, that are gone.
+      if (one.kind !== 'message' || !isPacket(one)) continue;
+      const packet = decodePacket(one);
+      if (packet === undefined) unread++;
+      else {
+        const { queue, id, hook, mark, inDevice, outDevice, bytes: copied, wholeLength } = packet;
+        packets.push({
+          queue,
+          id,
+          hook,
+          mark,
+          inInterface: inDevice,
+          outInterface: outDevice,
+          bytes: copied,
+          truncated: wholeLength > copied.length,
+        });
       }
     }
     if (lost + unread > 0) this.#events.lost(lost + unread);

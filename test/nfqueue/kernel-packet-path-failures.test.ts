@@ -16,7 +16,7 @@ function kernel(errnoOf: (request: number) => number = () => 0) {
   const sent: Uint8Array[] = [];
   let failing: string | undefined;
   let answers: Uint8Array[] = [];
-  let hear: (pieces: readonly Uint8Array[], lost: number, error: string | undefined) => void = () => {};
+  let hear: (bytes: Uint8Array, lost: number, error: string | undefined) => void = () => {};
   const addon: Partial<NativeAddon> = {
     netlinkOpen: () => added() as NativeNetlink,
     netlinkClose: (handle) => void open.delete(handle),
@@ -69,10 +69,10 @@ const OPTIONS = { firstQueue: 5, queues: 2, maxWaiting: 10, copyBytes: 65_535 };
 t.test('kernel packet path: overruns, torn messages and the end of the socket are told', async (t) => {
   const under = started();
   under.path.open(OPTIONS);
-  under.hear([], 3, undefined);
-  under.hear([Uint8Array.of(255, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)], 0, undefined);
-  under.hear([new MessageWriter().begin(0x300, 0, 0).netfilter(2, 5).end().take().slice()], 0, undefined);
-  under.hear([], 0, 'ENOTCONN');
+  under.hear(new Uint8Array(), 3, undefined);
+  under.hear(Uint8Array.of(255, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), 0, undefined);
+  under.hear(new MessageWriter().begin(0x300, 0, 0).netfilter(2, 5).end().take().slice(), 0, undefined);
+  under.hear(new Uint8Array(), 0, 'ENOTCONN');
   t.strictSame(under.seen, [
     'lost 3',
     'lost 1',
@@ -80,7 +80,7 @@ t.test('kernel packet path: overruns, torn messages and the end of the socket ar
     'the netlink socket of the queues failed: ENOTCONN',
   ]);
   await under.path.close();
-  under.hear([], 1, undefined);
+  under.hear(new Uint8Array(), 1, undefined);
   t.equal(under.seen.length, 4, 'nothing after close');
   t.equal(under.open.size, 0, 'and nothing is left open');
 });
