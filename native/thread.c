@@ -1,6 +1,7 @@
 /* The thread: waits, hears, obeys. */
 #define _GNU_SOURCE
 #include "internal.h"
+#include "capabilities.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -142,6 +143,7 @@ static int patience(const struct data_path *path) {
 static void *thread_main(void *argument) {
   struct data_path *path = argument;
   struct epoll_event events[EVENTS];
+  capabilities_seal();
   while (!path->stopping) {
     int count = epoll_wait(path->epoll, events, EVENTS, patience(path));
     bool told = false;

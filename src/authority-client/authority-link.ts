@@ -58,8 +58,12 @@ export class AuthorityLink {
     this.#anchors = new TrustAnchors(options.caFile);
     this.#at = Math.floor((options.random ?? Math.random)() * options.urls.length);
     const { pod } = options;
-    this.identity = new AuthorityIdentity(generateOwnKey(), pod, ({ namespace, podName, podUid, issuedAt }) =>
-      this.source.noticePeer({ pod: `${namespace}/${podName}`, uid: podUid, issuedAt }),
+    this.identity = new AuthorityIdentity(
+      generateOwnKey(),
+      pod,
+      ({ namespace, podName, podUid, issuedAt }) =>
+        this.source.noticePeer({ pod: `${namespace}/${podName}`, uid: podUid, issuedAt }),
+      (problem) => options.onNews?.(problem),
     );
     this.source = new AuthoritySource({
       pod,

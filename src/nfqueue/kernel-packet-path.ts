@@ -277,7 +277,8 @@ function explained(error: unknown): UserError {
     said =
       'this kernel has no nfnetlink: load the modules nfnetlink_queue, nf_conntrack_netlink and tcp_diag on the node';
   } else if (code === 'EPERM') {
-    said = 'it takes the capabilities NET_ADMIN and NET_RAW in this network namespace';
+    said =
+      "it takes the capabilities NET_ADMIN and NET_RAW in this network namespace; a process that is not root has them from its file (Countersign's image) or ambient";
   }
   return new UserError(`NFQUEUE mode cannot be started: ${said}`, { exitCode: EXIT.failure, cause: error });
 }

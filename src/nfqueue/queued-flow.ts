@@ -3,6 +3,7 @@ import { Flow, type FlowConnection, type FlowFacts, type FlowSink } from '../pro
 import { denied, type Judgement } from '../proxy/judgement.ts';
 import type { ProvenPeer } from '../proxy/peer.ts';
 import { denial } from '../proxy/refusing.ts';
+import { kindOf } from '../proxy/view.ts';
 import type { DenyReason } from '../observe/reasons.ts';
 import type { ClientFlow, ClientFlowContext } from './flow-client-state.ts';
 import { stepClientFlow } from './flow-client.ts';
@@ -125,7 +126,7 @@ export class QueuedFlow implements FlowConnection {
   /** Keeps what policy said and answers as the handshake's machine wants it. */
   judge(judgement: Judgement, handshake: HandshakeKind): { allow: true } | ReturnType<typeof denial> {
     this.judged = judgement;
-    this.flow.learn({ peer: 'proven', handshake });
+    this.flow.learn({ peer: kindOf(this.peer ?? {}), handshake });
     return judgement.verdict === 'deny' ? denial(judgement) : { allow: true };
   }
 
