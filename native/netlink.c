@@ -115,24 +115,6 @@ void netlink_gathered(const struct netlink *netlink, uint8_t *into) {
     memcpy(into, netlink->scratch + (size_t)i * DATAGRAM_BYTES, length);
     memset(into + length, 0, align4(length) - length);
     into += align4(length);
-||||||| 626fd8f
-static void *thread_main(void *argument) {
-  struct netlink *netlink = argument;
-  for (;;) {
-    pthread_mutex_lock(&netlink->lock);
-    bool stopping = netlink->stopping || netlink->error != 0, full = netlink->untaken > UNTAKEN_BYTES;
-    pthread_mutex_unlock(&netlink->lock);
-    if (stopping) return NULL;
-    struct pollfd polled[2] = {
-        {.fd = netlink->wakeup, .events = POLLIN},
-        {.fd = full ? -1 : netlink->fd, .events = POLLIN},
-    };
-    if (poll(polled, 2, -1) < 0) continue;
-    if (polled[0].revents != 0) {
-      uint64_t count;
-      while (read(netlink->wakeup, &count, sizeof count) < 0 && errno == EINTR) continue;
-    }
-    if (polled[1].revents != 0) receive_batch(netlink);
   }
 }
 
