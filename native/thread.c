@@ -73,8 +73,8 @@ static void obey(struct data_path *path, struct command *command) {
   run_later(path, connection);
 }
 
-static void obey_all(struct data_path *path) {
-  size_t count = take_commands(path);
+static void obey_all(struct data_path *path, bool told) {
+  size_t count = take_commands(path, told);
   for (size_t i = 0; i < count; i++) {
     obey(path, &path->working[i]);
     free(path->working[i].bytes);
@@ -153,7 +153,7 @@ static void *thread_main(void *argument) {
       else if (end->connection == NULL) accept_some(path, (struct listener *)end);
       else on_socket(path, end, events[i].events);
     }
-    if (told) obey_all(path);
+    obey_all(path, told);
     run_queued(path);
     if (path->resuming != NULL) tend_resumptions(path);
     if (path->lingering != NULL) tend_lingering(path);

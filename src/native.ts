@@ -134,6 +134,8 @@ export interface NativeAddon {
     maxBytes: number,
     bytes: Uint8Array | undefined,
   ): void;
+  /** Lets the data thread know of the commands and dials since the last time. It may have obeyed before; `stop` needs none. */
+  wake(path: NativeDataPath): void;
   progress(path: NativeDataPath, id: number): [bytesIn: number, bytesOut: number] | undefined;
   openSession(path: NativeDataPath): number;
   closeSession(path: NativeDataPath, session: number): void;
