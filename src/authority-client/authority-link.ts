@@ -7,6 +7,7 @@ import { encodeClientMessage, parseServerMessage } from '../authority-protocol/m
 import { signRequest } from '../authority-protocol/request-proof.ts';
 import { messageOf, UserError } from '../errors.ts';
 import { readSmallFile } from '../identity/file-identity.ts';
+import { keptKey } from '../identity/kept-key.ts';
 import { generateOwnKey } from '../identity/keys.ts';
 import type { EnforcementMode } from '../sources/source.ts';
 import { AuthorityIdentity } from './authority-identity.ts';
@@ -20,6 +21,8 @@ export interface AuthorityLinkOptions {
   readonly caFile: string;
   /** The projected service-account token. */
   readonly tokenFile: string;
+  /** Where the own key is kept over restarts; undefined: every run makes one. */
+  readonly keyFile?: string | undefined;
   /** The pod that this sidecar stands in, `namespace/name`: what an authority says of any other is refused. */
   readonly pod: string;
   readonly mode: EnforcementMode;
@@ -57,8 +60,9 @@ export class AuthorityLink {
     this.#options = options;
     this.#anchors = new TrustAnchors(options.caFile);
     this.#at = Math.floor((options.random ?? Math.random)() * options.urls.length);
-    const { pod } = options;
-    this.identity = new AuthorityIdentity(generateOwnKey(), pod, ({ namespace, podName, podUid, issuedAt }) =>
+    const { pod, keyFile } = options;
+    const key = keyFile === undefined ? generateOwnKey() : keptKey(keyFile);
+    this.identity = new AuthorityIdentity(key, pod, ({ namespace, podName, podUid, issuedAt }) =>
       this.source.noticePeer({ pod: `${namespace}/${podName}`, uid: podUid, issuedAt }),
     );
     this.source = new AuthoritySource({
