@@ -10,6 +10,7 @@ const PURE = [
   /^src\/policy\//,
   /^src\/peers\//,
   /^src\/identity\/(claims|compact|inflate|verify|issue|trust)\.ts$/,
+  /^src\/pki\/(?!certificate-identity)/,
   /^src\/handshake\/(?!run\b)/,
   /^src\/inject\//,
   /^src\/checks\/(?!fetch-facts|trial-pods|look-at-cluster|ask-sidecar|bug-report)/,
