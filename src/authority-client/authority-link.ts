@@ -21,6 +21,8 @@ export interface AuthorityLinkOptions {
   /** The projected service-account token. */
   readonly tokenFile: string;
   readonly mode: EnforcementMode;
+  /** Where the default routes of the own pod lead. */
+  readonly gateways?: readonly string[];
   readonly release: string;
   /** Own address to connect from; undefined: the system chooses. */
   readonly from?: string;
@@ -60,6 +62,7 @@ export class AuthorityLink {
     );
     this.source = new AuthoritySource({
       mode: options.mode,
+      gateways: options.gateways ?? [],
       onStart: () => this.#running.push(this.#keepIdentity(), this.#keepStream()),
       onClose: () => this.#close(),
       onQuestions: (questions) => {
