@@ -16,7 +16,7 @@ import type { Clock, Effect, HandshakeEvent } from '../src/handshake/outcome.ts'
 import { RecentNonces } from '../src/handshake/recent-nonces.ts';
 import { type ServerContext, startServer, stepServer } from '../src/handshake/server.ts';
 import { ClientSessions, ServerSessions } from '../src/handshake/sessions.ts';
-import { IdentityState } from '../src/identity/identity-state.ts';
+import { IdentityState, ownToken } from '../src/identity/identity-state.ts';
 import { issueToken } from '../src/identity/issue.ts';
 import { generateIssuer, generateOwnKey, parseIssuerKey } from '../src/identity/keys.ts';
 import { parseTrustBundle } from '../src/identity/trust.ts';
@@ -48,7 +48,7 @@ class Pod {
   trust = new TrustInForce(bundle);
 
   constructor(jwt: string, key: ReturnType<typeof generateOwnKey>) {
-    this.identity = new IdentityState(jwt, key, new TrustInForce(bundle), clock().epochSeconds);
+    this.identity = new IdentityState(ownToken(jwt), key, new TrustInForce(bundle), clock().epochSeconds);
   }
 
   static async make(name: string): Promise<Pod> {

@@ -107,6 +107,7 @@ struct data_path {
   pthread_mutex_t commands_lock;
   struct command *commands, *working;
   size_t command_count, command_capacity, working_capacity;
+  bool commands_told; /* the thread was woken for them, or is about to be */
 
   pthread_mutex_t events_lock;
   struct event *first_event, **last_event;
@@ -150,8 +151,8 @@ void set_bytes(struct event *event, const uint8_t *bytes, size_t length);
 void emit(struct data_path *path, struct event *event);
 /* How many events and reports the main thread has not taken yet. */
 size_t count_untold(struct data_path *path);
-/* All commands so far, in path->working. @returns how many */
-size_t take_commands(struct data_path *path);
+/* All commands so far, in path->working. @param told the thread was woken for them @returns how many */
+size_t take_commands(struct data_path *path, bool told);
 
 /* --- reports.c: what became of connections that went by a pass, told in batches --- */
 void report_established(struct data_path *path, struct connection *connection, const struct sockaddr_storage *peer);

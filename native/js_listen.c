@@ -37,6 +37,7 @@ static napi_value do_listen(napi_env env, napi_callback_info info) {
     close(fd);
     return throw_errno(env, ENOMEM);
   }
+  data_path_wake(handle->path);
   in_port_t port = six ? ((struct sockaddr_in6 *)&address)->sin6_port : ((struct sockaddr_in *)&address)->sin_port;
   napi_value pair, item;
   napi_create_array_with_length(env, 2, &pair);

@@ -1,5 +1,6 @@
 /* A netlink socket, and a thread that receives from it in batches. */
 #define _GNU_SOURCE
+#include "capabilities.h"
 #include "netlink.h"
 
 #include <errno.h>
@@ -149,6 +150,7 @@ static void receive_batch(struct netlink *netlink) {
 
 static void *thread_main(void *argument) {
   struct netlink *netlink = argument;
+  capabilities_set(0, 0); /* receiving takes none */
   for (;;) {
     pthread_mutex_lock(&netlink->lock);
     bool stopping = netlink->stopping || netlink->error != 0, full = netlink->untaken > UNTAKEN_BYTES;

@@ -9,7 +9,7 @@ const PURE = [
   /^src\/lib\//,
   /^src\/policy\//,
   /^src\/peers\//,
-  /^src\/identity\/(claims|compact|inflate|verify|issue|trust)\.ts$/,
+  /^src\/identity\/(claims|compact|inflate|verify|issue|trust|federation|foreign-identity)\.ts$/,
   /^src\/handshake\/(?!run\b)/,
   /^src\/inject\//,
   /^src\/checks\/(?!fetch-facts|trial-pods|look-at-cluster|ask-sidecar|bug-report)/,

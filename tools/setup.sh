@@ -66,6 +66,7 @@ setup_system() {
 	need nft nftables
 	need iptables iptables
 	need setpriv util-linux
+	need setcap libcap2-bin
 	need sysctl procps
 	need curl curl
 	need tcpdump tcpdump

@@ -30,7 +30,15 @@ async function connectAll({ url, caFile, sidecars }: ToSidecars & { kind: 'conne
 /** Resolves when it has an identity, its policy, and an answer about each of its peers. */
 async function connect(url: string, caFile: string, plan: SidecarPlan): Promise<void> {
   const { pod, from, tokenFile, peers } = plan;
-  const link = new AuthorityLink({ urls: [url], caFile, tokenFile, mode: 'enforce', release: 'bench', from });
+  const link = new AuthorityLink({
+    urls: [url],
+    caFile,
+    tokenFile,
+    pod,
+    mode: 'enforce',
+    release: 'bench',
+    from,
+  });
   links.push(link);
   const last = new Map<string, number>();
   const note = (object: string, serial: number, at: number): void => {

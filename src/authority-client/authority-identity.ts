@@ -1,8 +1,9 @@
 import type { Mark } from '../authority-protocol/messages.ts';
+import { UserError } from '../errors.ts';
 import { IdentityKeeper } from '../identity/identity-keeper.ts';
-import { IdentityState } from '../identity/identity-state.ts';
+import { IdentityState, ownToken } from '../identity/identity-state.ts';
 import type { OwnKey } from '../identity/keys.ts';
-import { parseTrustBundle } from '../identity/trust.ts';
+import { parseFederatedTrust } from '../identity/trust.ts';
 import { TrustInForce } from '../identity/trust-in-force.ts';
 import type { ProvenIdentity, Verification } from '../identity/verify.ts';
 
@@ -12,15 +13,28 @@ const GONE_AHEAD = 60;
 /** The identity that an authority signs for this pod, and the trust that it tells of. */
 export class AuthorityIdentity extends IdentityKeeper {
   readonly key: OwnKey;
+  readonly #pod: string;
   readonly #onPeer: (peer: ProvenIdentity) => void;
+  readonly #onProblem: (problem: string) => void;
   #jwt: string | undefined;
   #trust: { readonly text: string; readonly inForce: TrustInForce } | undefined;
 
-  /** @param onPeer told of every peer whose token is believed */
-  constructor(key: OwnKey, onPeer: (peer: ProvenIdentity) => void) {
+  /**
+   * @param pod `namespace/name`: an identity of any other pod is refused
+   * @param onPeer told of every peer of the own domain whose token is believed: the authority knows what becomes of it
+   * @param onProblem told of other domains that cannot be read
+   */
+  constructor(
+    key: OwnKey,
+    pod: string,
+    onPeer: (peer: ProvenIdentity) => void,
+    onProblem: (problem: string) => void = () => {},
+  ) {
     super();
+    this.#onProblem = onProblem;
     this.fail('the authority has not given an identity yet');
     this.key = key;
+    this.#pod = pod;
     this.#onPeer = onPeer;
   }
 
@@ -38,7 +52,9 @@ export class AuthorityIdentity extends IdentityKeeper {
     const inForce = this.#trustOf(trust);
     this.replace(
       () => {
-        const state = new IdentityState(jwt, this.key, inForce, Date.now() / 1000);
+        const state = new IdentityState(ownToken(jwt), this.key, inForce, Date.now() / 1000);
+        const named = `${state.own.namespace}/${state.own.podName}`;
+        if (named !== this.#pod) throw new UserError(otherPod(named, this.#pod));
         this.#jwt = jwt;
         return state;
       },
@@ -52,7 +68,7 @@ export class AuthorityIdentity extends IdentityKeeper {
     const inForce = this.#trustOf(trust);
     const own = this.#jwt;
     if (this.#trust === before || own === undefined) return;
-    this.replace(() => new IdentityState(own, this.key, inForce, Date.now() / 1000), inForce);
+    this.replace(() => new IdentityState(ownToken(own), this.key, inForce, Date.now() / 1000), inForce);
   }
 
   /** Kills tokens of pods that are gone or have another key. */
@@ -63,16 +79,22 @@ export class AuthorityIdentity extends IdentityKeeper {
 
   override verify(token: Uint8Array): Verification {
     const verified = super.verify(token);
-    if ('identity' in verified) this.#onPeer(verified.identity);
+    if ('identity' in verified && verified.identity.foreignDomain === undefined)
+      this.#onPeer(verified.identity);
     return verified;
   }
 
   #trustOf(trust: object): TrustInForce {
     const text = JSON.stringify(trust);
     if (this.#trust?.text !== text) {
-      const bundle = parseTrustBundle(text, "the authority's trust bundle");
+      const bundle = parseFederatedTrust(text, "the authority's trust bundle", this.#onProblem);
       this.#trust = { text, inForce: new TrustInForce(bundle, this.revocations) };
     }
     return this.#trust.inForce;
   }
+}
+
+/** What to do when an authority speaks of another pod than the one that this sidecar was told it stands in. */
+export function otherPod(named: string, own: string): string {
+  return `the authority names the pod ${named}, and --pod says ${own}: mount the service-account token of ${own}, or correct --pod`;
 }

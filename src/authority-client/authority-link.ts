@@ -11,7 +11,7 @@ import { generateOwnKey } from '../identity/keys.ts';
 import type { EnforcementMode } from '../sources/source.ts';
 import { AuthorityIdentity } from './authority-identity.ts';
 import { AuthoritySource } from './authority-source.ts';
-import { openSession, post, refusalText, TrustAnchors } from './transport.ts';
+import { ANSWER_MS, openSession, post, refusalText, TrustAnchors } from './transport.ts';
 
 export interface AuthorityLinkOptions {
   /** `https://countersign-authority.countersign-system.svc:14443`; several are tried in turn. */
@@ -20,6 +20,8 @@ export interface AuthorityLinkOptions {
   readonly caFile: string;
   /** The projected service-account token. */
   readonly tokenFile: string;
+  /** The pod that this sidecar stands in, `namespace/name`: what an authority says of any other is refused. */
+  readonly pod: string;
   readonly mode: EnforcementMode;
   /** Where the default routes of the own pod lead. */
   readonly gateways?: readonly string[];
@@ -57,10 +59,16 @@ export class AuthorityLink {
     this.#options = options;
     this.#anchors = new TrustAnchors(options.caFile);
     this.#at = Math.floor((options.random ?? Math.random)() * options.urls.length);
-    this.identity = new AuthorityIdentity(generateOwnKey(), ({ namespace, podName, podUid, issuedAt }) =>
-      this.source.noticePeer({ pod: `${namespace}/${podName}`, uid: podUid, issuedAt }),
+    const { pod } = options;
+    this.identity = new AuthorityIdentity(
+      generateOwnKey(),
+      pod,
+      ({ namespace, podName, podUid, issuedAt }) =>
+        this.source.noticePeer({ pod: `${namespace}/${podName}`, uid: podUid, issuedAt }),
+      (problem) => options.onNews?.(problem),
     );
     this.source = new AuthoritySource({
+      pod,
       mode: options.mode,
       gateways: options.gateways ?? [],
       onStart: () => this.#running.push(this.#keepIdentity(), this.#keepStream()),
@@ -169,7 +177,9 @@ export class AuthorityLink {
       let refused = '';
       let status = 0;
       const lines = new LineReader(LIMITS.lineDown);
+      const late = setTimeout(() => done('no answer in time'), ANSWER_MS);
       const done = (why: string): void => {
+        clearTimeout(late);
         resolve(why);
         if (this.#stream === stream && why !== BYE) this.#stream = undefined;
         if (why !== BYE) session.destroy();
@@ -198,7 +208,9 @@ export class AuthorityLink {
       };
       stream.on('response', (head) => {
         status = Number(head[':status']);
-        if (status !== 200) return;
+        clearTimeout(late);
+        // A refusal is over when both sides are: this one has nothing more to say.
+        if (status !== 200) return void stream.end();
         this.#stream = stream;
         this.#options.onNews?.('connected to the authority');
         stream.write(

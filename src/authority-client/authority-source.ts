@@ -2,11 +2,15 @@ import type { PeerInterest, StateMessage } from '../authority-protocol/messages.
 import { contentsOf } from '../sources/cluster-contents.ts';
 import { snapshotOf } from '../sources/snapshot-of.ts';
 import type { EnforcementMode, Snapshot, Source, SourceProblem } from '../sources/source.ts';
+import { UserError } from '../errors.ts';
 import { askingDirectory } from './asking-directory.ts';
+import { otherPod } from './authority-identity.ts';
 import { type Asked, Questions } from './questions.ts';
 import { applyState, forget, joinStates, type SliceContents } from './slice-store.ts';
 
 export interface AuthoritySourceOptions {
+  /** `namespace/name`: what is said about another one is refused. */
+  readonly pod: string;
   /** The mode of the process: what holds where neither pod nor namespace says anything. */
   readonly mode: EnforcementMode;
   /** Where the default routes of the own pod lead. */
@@ -87,11 +91,12 @@ export class AuthoritySource implements Source {
     await this.#options.onClose();
   }
 
-  /** Takes what an authority said. Throws when it is more than can be held. */
+  /** Takes what an authority said. Throws when it is more than can be held, or about another pod. */
   take(message: StateMessage): void {
     const whole = this.#pending === undefined ? message : joinStates(this.#pending, message);
     this.#pending = whole.more ? whole : undefined;
     if (whole.more) return;
+    if (whole.self !== this.#options.pod) throw new UserError(otherPod(whole.self, this.#options.pod));
     this.#connected = true;
     this.#trouble = undefined;
     const before = this.#contents;

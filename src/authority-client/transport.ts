@@ -4,7 +4,8 @@ import { messageOf, UserError } from '../errors.ts';
 import { readSmallFile } from '../identity/file-identity.ts';
 
 const CONNECT_MS = 5_000;
-const ANSWER_MS = 20_000;
+/** How long an answer is waited for. */
+export const ANSWER_MS = 20_000;
 const PING_MS = 10_000;
 
 /** By which certificates an authority is believed: those of the file, read again every time, and those that an authority told. */

@@ -274,6 +274,8 @@ export class AuthorityServer {
       ...(answer.status === 429 ? { 'retry-after': '30' } : {}),
     });
     stream.end(`${body}\n`);
+    // A request that was not read to its end is over all the same (RFC 9113 section 8.1): a sidecar leaves that of its stream open.
+    stream.once('finish', () => stream.close(constants.NGHTTP2_NO_ERROR));
   }
 }
 

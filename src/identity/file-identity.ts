@@ -1,9 +1,9 @@
 import { open } from 'node:fs/promises';
 import { messageOf, UserError } from '../errors.ts';
 import { IdentityKeeper } from './identity-keeper.ts';
-import { IdentityState } from './identity-state.ts';
+import { IdentityState, ownToken } from './identity-state.ts';
 import { parseOwnKey } from './keys.ts';
-import { parseTrustBundle } from './trust.ts';
+import { parseFederatedTrust } from './trust.ts';
 import { TrustInForce } from './trust-in-force.ts';
 
 /** How often the files are looked at. They are read whole each time: a symbolic link may have been swapped without a trace. */
@@ -69,7 +69,7 @@ export class FileIdentity extends IdentityKeeper {
     this.#contents = contents;
     const before = this.#trust;
     if (before?.text !== trustText) {
-      const inForce = new TrustInForce(parseTrustBundle(trustText, trust), this.revocations);
+      const inForce = new TrustInForce(parseFederatedTrust(trustText, trust), this.revocations);
       this.#trust = { text: trustText, inForce };
     }
     const { inForce } = this.#trust!;
@@ -77,7 +77,7 @@ export class FileIdentity extends IdentityKeeper {
       () => {
         if (tokenText instanceof Error) throw tokenText;
         if (keyText instanceof Error) throw keyText;
-        return new IdentityState(tokenText, parseOwnKey(keyText, key), inForce, Date.now() / 1000);
+        return new IdentityState(ownToken(tokenText), parseOwnKey(keyText, key), inForce, Date.now() / 1000);
       },
       this.#trust === before ? undefined : inForce,
     );

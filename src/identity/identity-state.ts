@@ -2,8 +2,7 @@ import type { OwnCredentials } from '../handshake/credentials.ts';
 import { UserError } from '../errors.ts';
 import { toCompact } from './compact.ts';
 import type { OwnKey } from './keys.ts';
-import { admissionKey } from './trust.ts';
-import type { TrustInForce } from './trust-in-force.ts';
+import type { Trust } from './trust-in-force.ts';
 import type { ProvenIdentity } from './verify.ts';
 
 /** Own token and own key, which belong together: what handshakes present until the next pair replaces it. */
@@ -13,17 +12,11 @@ export class IdentityState {
   readonly #ownAdmissionKey: Uint8Array;
 
   /**
-   * @param jwt the own token
+   * @param token the own token as it goes over the wire
    * @param now seconds since the epoch
    * Throws a `UserError` when token and key do not belong together, or the token would be refused by the own trust.
    */
-  constructor(jwt: string, key: OwnKey, trust: TrustInForce, now: number) {
-    let token: Uint8Array;
-    try {
-      token = toCompact(jwt.trim());
-    } catch {
-      throw new UserError('the token file holds no JWT');
-    }
+  constructor(token: Uint8Array, key: Pick<OwnKey, 'privateKey' | 'publicKey'>, trust: Trust, now: number) {
     const verified = trust.verify(token, now);
     if ('refusal' in verified) {
       throw new UserError(
@@ -31,12 +24,17 @@ export class IdentityState {
       );
     }
     this.own = verified.identity;
+    if (this.own.foreignDomain !== undefined) {
+      throw new UserError(
+        `the own token is of ${this.own.foreignDomain}, which is federated and not the own trust domain`,
+      );
+    }
     if (this.own.key.x !== key.publicKey.x || this.own.key.y !== key.publicKey.y) {
       throw new UserError(
         'the key file does not hold the key that the token names: were both written by one issue?',
       );
     }
-    this.#ownAdmissionKey = admissionKey(trust.bundle, this.own.issuerKeyId)!;
+    this.#ownAdmissionKey = trust.admissionKey(this.own.issuerKeyId)!;
     this.#credentials = {
       token,
       privateKey: key.privateKey,
@@ -52,5 +50,14 @@ export class IdentityState {
 
   ownAdmissionKey(): Uint8Array {
     return this.#ownAdmissionKey;
+  }
+}
+
+/** The wire form of the own token. Throws a `UserError` for a text that is none. */
+export function ownToken(jwt: string): Uint8Array {
+  try {
+    return toCompact(jwt.trim());
+  } catch {
+    throw new UserError('the token file holds no JWT');
   }
 }

@@ -2,7 +2,7 @@ import { messageOf } from '../errors.ts';
 import type { Pod } from '../peers/directory.ts';
 import { readSmallFile } from './file-identity.ts';
 import { IdentityKeeper } from './identity-keeper.ts';
-import { IdentityState } from './identity-state.ts';
+import { IdentityState, ownToken } from './identity-state.ts';
 import { issueToken } from './issue.ts';
 import { generateOwnKey } from './keys.ts';
 import { parseSharedSecret } from './trust.ts';
@@ -49,6 +49,11 @@ export class SharedSecretIdentity extends IdentityKeeper {
     await this.#keepUp();
   }
 
+  /** A shared secret never federates: there is nobody of another domain, also before it is read. */
+  override foreignOwner(): undefined {
+    return undefined;
+  }
+
   close(): void {
     this.#closed = true;
     clearInterval(this.#timer);
@@ -92,7 +97,7 @@ export class SharedSecretIdentity extends IdentityKeeper {
     const jwt = await issueToken(signer, own.pod, own.namespaceLabels, this.#key.publicKey, now, LIFETIME);
     this.#signed = { facts, text, at: now };
     this.replace(
-      () => new IdentityState(jwt, this.#key, inForce, now),
+      () => new IdentityState(ownToken(jwt), this.#key, inForce, now),
       this.#trust === before ? undefined : inForce,
     );
   }

@@ -1,5 +1,5 @@
 import type { TokenRefusal } from '../handshake/credentials.ts';
-import { fromCompact } from './compact.ts';
+import type { Federation } from './federation.ts';
 import type { Revocations } from './revocations.ts';
 import { admissionKey, type TrustBundle } from './trust.ts';
 import { TokenVerifier, type Verification } from './verify.ts';
@@ -7,32 +7,63 @@ import { TokenVerifier, type Verification } from './verify.ts';
 /** How many Hellos a second may cost a signature only to tell their sender's fault exactly. */
 const EXPLAINED_PER_SECOND = 50;
 
-/** Who is believed: a trust bundle with the judge and the admission keys made of it. Unchanging but for its caches. */
-export class TrustInForce {
-  readonly bundle: TrustBundle;
+/** Who is believed: the seam between an identity's keeper and what proves identities here. Unchanging but for its caches. */
+export interface Trust {
+  /** Under which Hellos are admitted, of each issuer one. */
+  readonly admissionKeys: readonly Uint8Array[];
+  /** That of one issuer; undefined: it is not trusted. */
+  admissionKey(issuerKeyId: string): Uint8Array | undefined;
+  /** @param now seconds since the epoch */
+  verify(token: Uint8Array, now: number): Verification;
+  /** Why a Hello without a right admission MAC is refused: exactly, as long as few ask. */
+  explainUnadmitted(token: Uint8Array, now: number): TokenRefusal;
+  /** Other trust domains that are believed too, for what is said of them; left out: none. */
+  readonly federation?: Federation | undefined;
+}
+
+/** Trust in issuer keys or a shared secret: a bundle with the judge and the admission keys made of it. */
+export class TrustInForce implements Trust {
+  readonly #bundle: TrustBundle;
   readonly admissionKeys: readonly Uint8Array[];
   readonly #verifier: TokenVerifier;
-  #explained = { second: 0, count: 0 };
+  readonly #explanations = new Explanations();
 
   constructor(bundle: TrustBundle, revocations?: Revocations) {
-    this.bundle = bundle;
+    this.#bundle = bundle;
     this.#verifier = new TokenVerifier(bundle, revocations);
-    this.admissionKeys = [...bundle.keys.keys()].map((id) => admissionKey(bundle, id)!);
+    const domains = [bundle, ...(bundle.federation?.values() ?? [])];
+    this.admissionKeys = domains.flatMap(({ keys }) =>
+      [...keys.keys()].map((id) => admissionKey({ algorithm: bundle.algorithm, keys }, id)!),
+    );
   }
 
-  /** @param now seconds since the epoch */
+  get federation(): Federation | undefined {
+    return this.#bundle.federation;
+  }
+
+  admissionKey(issuerKeyId: string): Uint8Array | undefined {
+    return admissionKey(this.#bundle, issuerKeyId);
+  }
+
   verify(token: Uint8Array, now: number): Verification {
     return this.#verifier.verify(token, now);
   }
 
-  /** Why a Hello without a right admission MAC is refused: exactly, as long as few ask. */
   explainUnadmitted(token: Uint8Array, now: number): TokenRefusal {
+    return this.#explanations.of(now, () => this.#verifier.verify(token, now));
+  }
+}
+
+/** Why Hellos are not admitted, bounded: looking closely costs a signature. */
+export class Explanations {
+  #explained = { second: 0, count: 0 };
+
+  /** @param now seconds since the epoch */
+  of(now: number, verify: () => Verification): TokenRefusal {
     const second = Math.floor(now);
     if (this.#explained.second !== second) this.#explained = { second, count: 0 };
     if (++this.#explained.count <= EXPLAINED_PER_SECOND) {
-      const parts = fromCompact(token);
-      if (parts === undefined) return { reason: 'token-malformed', detail: 'no compact token' };
-      const verified = this.#verifier.verify(token, now);
+      const verified = verify();
       if ('refusal' in verified) return verified.refusal;
     }
     return {

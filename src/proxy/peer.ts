@@ -10,4 +10,6 @@ export interface ProvenPeer extends PeerIdentity {
   /** Of the key that signed its token, and when (seconds since the epoch): what a later loss of trust is about. */
   readonly issuerKeyId: string;
   readonly issuedAt: number;
+  /** The other trust domain that it is of; undefined: it is of the own one. Uid and name of the key are qualified by it. */
+  readonly foreignDomain?: string;
 }

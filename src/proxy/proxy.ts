@@ -60,7 +60,12 @@ export class Proxy {
 
   constructor(options: ProxyOptions) {
     this.#options = options;
-    this.#views = new Views(options.source, (view) => this.#viewChanged(view), options.onEvaluated);
+    this.#views = new Views(
+      options.source,
+      (view) => this.#viewChanged(view),
+      options.onEvaluated,
+      (address) => options.identity.foreignOwner?.(address),
+    );
     this.#table = new ConnectionTable(
       (id, accepted) => this.#accept(id, accepted),
       (told) => {
@@ -190,7 +195,7 @@ export class Proxy {
     // The first view comes while the constructor still runs; nothing is open then.
     if (this.#around !== undefined) {
       this.#around.passes.revoke();
-      const gone = (peer: ProvenPeer): boolean => view.isGone(peer.podUid);
+      const gone = (peer: ProvenPeer): boolean => view.isGone(peer);
       this.#around.sessions.client.dropPeers(gone);
       this.#around.sessions.server.dropPeers(gone);
       this.open.rejudge();

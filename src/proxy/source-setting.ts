@@ -61,9 +61,9 @@ export async function authorityLinkOf(
     }
   }
   const { AuthorityLink } = await import('../authority-client/authority-link.ts');
-  const { authorityCa: caFile, serviceAccountToken: tokenFile, enforcement: mode } = flags;
+  const { authorityCa: caFile, serviceAccountToken: tokenFile, pod, enforcement: mode } = flags;
   const gateways = readOwnGateways();
-  return new AuthorityLink({ urls, caFile, tokenFile, mode, gateways, release, onNews });
+  return new AuthorityLink({ urls, caFile, tokenFile, pod, mode, gateways, release, onNews });
 }
 
 function apiServerUrl(given: string | undefined): string {

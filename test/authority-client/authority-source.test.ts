@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { AuthoritySource } from '../../src/authority-client/authority-source.ts';
+import type { StateMessage } from '../../src/authority-protocol/messages.ts';
 import type { Authority } from '../../src/authority/authority.ts';
 import { Installation } from '../authority/installation.ts';
 import { NODE, rawNamespace, rawPod, rawPolicy } from '../authority/cluster.ts';
@@ -65,3 +67,38 @@ async function quiet(): Promise<void> {
 }
 
 testSource(t, 'authority source', makeAuthorityOrigin);
+
+t.test(
+  'authority source: what is said about another pod than the own is refused, and changes nothing',
+  (t) => {
+    const source = new AuthoritySource({
+      pod: 'shop/web',
+      mode: 'enforce',
+      onQuestions: () => {},
+      onStart: () => {},
+      onClose: () => Promise.resolve(),
+    });
+    const state = (self: string, policies: readonly object[]): StateMessage => ({
+      type: 'state',
+      reset: true,
+      more: false,
+      self,
+      set: [rawNamespace('shop'), rawPod('web'), rawPod('db'), ...policies],
+      remove: [],
+      answered: [],
+      marks: [],
+      networks: { pods: ['10.1.0.0/16'], services: [] },
+    });
+    source.take(state('shop/web', [rawPolicy('isolates', {})]));
+    const before = source.snapshot;
+    t.strictSame(
+      before?.policies.map(({ name }) => name),
+      ['isolates'],
+    );
+    t.throws(() => source.take(state('shop/db', [])), {
+      message: /names the pod shop\/db, and --pod says shop\/web/,
+    });
+    t.equal(source.snapshot, before);
+    t.end();
+  },
+);

@@ -174,6 +174,21 @@ t.test(
 );
 
 t.test(
+  'authority: a sidecar that holds the token of another pod takes neither its identity nor its policy, and says so',
+  async (t) => {
+    const { at } = await world(t);
+    const authority = await at.authority();
+    const link = at.link([authority], await at.tokenFile('db'));
+    void link.source.start();
+    await until('it is refused', () => link.identity.problem?.includes('--pod says shop/web') === true);
+    t.match(link.identity.problem, /names the pod shop\/db, .*mount the service-account token of shop\/web/);
+    t.equal(link.identity.credentials(), undefined);
+    t.equal(link.identity.jwt, undefined);
+    t.equal(link.source.snapshot, undefined);
+  },
+);
+
+t.test(
   'authority: replicas are killed in turn, and a sidecar hears of every change all the same',
   async (t) => {
     const { api, at } = await world(t);
@@ -239,6 +254,29 @@ t.test(
   },
 );
 
+t.test(
+  'authority: a sidecar that comes while its authority has not read the cluster hears so, and is served as soon as it has',
+  async (t) => {
+    const { api, at } = await world(t);
+    const authority = await at.authority();
+    const link = await at.startedLink([authority], 'web');
+    const { port } = authority.endpoint!;
+    await authority.close();
+    await until('the loss is told', () => link.source.problems.length > 0);
+    const noPods = api.faults.add(
+      { kind: 'status', status: 500 },
+      ({ path }) => path.endsWith('/pods'),
+      10_000,
+    );
+    await at.authority({ port });
+    await until('the refusal is heard', () =>
+      link.source.problems.some(({ reason }) => reason.includes('the cluster has not been read yet')),
+    );
+    noPods();
+    await until('all is well', () => link.source.problems.length === 0);
+  },
+);
+
 t.test('authority: what a stolen token, a stolen identity or a repeated proof opens: nothing', async (t) => {
   const { at } = await world(t);
   const authority = await at.authority();
@@ -279,6 +317,7 @@ t.test('authority: a server that the bundle does not name is not given the token
     urls: [`https://${formatEndpoint(impostor.endpoint!)}`],
     caFile: at.caFile,
     tokenFile: await at.tokenFile('web'),
+    pod: 'shop/web',
     mode: 'enforce',
     release: 'test',
   });

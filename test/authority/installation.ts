@@ -92,11 +92,17 @@ export class Installation {
   }
 
   /** The link of a sidecar; not started. */
-  link(authorities: readonly Authority[], tokenFile: string, random: () => number = () => 0): AuthorityLink {
+  link(
+    authorities: readonly Authority[],
+    tokenFile: string,
+    random: () => number = () => 0,
+    pod = 'shop/web',
+  ): AuthorityLink {
     const link = new AuthorityLink({
       urls: authorities.map((one) => `https://${formatEndpoint(one.endpoint!)}`),
       caFile: this.caFile,
       tokenFile,
+      pod,
       mode: 'enforce',
       release: 'test',
       random,
@@ -106,7 +112,7 @@ export class Installation {
   }
 
   async startedLink(authorities: readonly Authority[], pod: string): Promise<AuthorityLink> {
-    const link = this.link(authorities, await this.tokenFile(pod));
+    const link = this.link(authorities, await this.tokenFile(pod), undefined, `shop/${pod}`);
     await link.source.start();
     return link;
   }

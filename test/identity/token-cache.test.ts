@@ -89,7 +89,7 @@ t.test(
     const own = await sampleToken(next.signer, samplePod({ uid: 'own' }), now);
     const keeper = new IdentityKeeper();
     const put = (trust: TrustInForce): void =>
-      keeper.replace(() => new IdentityState(own, OWN_KEY, trust, now), trust);
+      keeper.replace(() => new IdentityState(toCompact(own), OWN_KEY, trust, now), trust);
     put(bundle(old.publicJwk, next.publicJwk));
     for (let round = 0; round < 2; round++)
       t.match(keeper.verify(token), { identity: { issuerKeyId: old.signer.keyId } });

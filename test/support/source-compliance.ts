@@ -21,7 +21,7 @@ export interface SourceOrigin {
 }
 
 /** Nothing takes longer than that, unless it never comes. */
-const PATIENCE_MS = 8_000;
+const PATIENCE_MS = 40_000;
 /** Long enough for a source to notice what it should not act upon. */
 const NOTICE_MS = 1_500;
 
