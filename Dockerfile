@@ -3,8 +3,8 @@
 ARG BASE=docker.io/library/node:24-bookworm
 FROM ${BASE} AS build
 WORKDIR /src
-RUN if command -v iptables >/dev/null && command -v nft >/dev/null && command -v ip >/dev/null; then exit 0; fi; \
-    apt-get update && apt-get install -y --no-install-recommends iptables nftables iproute2 ca-certificates
+RUN for tool in iptables nft ip setcap; do command -v $tool >/dev/null || missing=1; done; [ -n "$missing" ] || exit 0; \
+    apt-get update && apt-get install -y --no-install-recommends iptables nftables iproute2 libcap2-bin ca-certificates
 COPY . .
 RUN tools/setup.sh native && .setup/node tools/bundle.ts && tools/image-root.sh /image
 

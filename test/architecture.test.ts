@@ -9,7 +9,7 @@ const PURE = [
   /^src\/lib\//,
   /^src\/policy\//,
   /^src\/peers\//,
-  /^src\/identity\/(claims|compact|inflate|verify|issue|trust)\.ts$/,
+  /^src\/identity\/(claims|compact|inflate|verify|issue|trust|federation|foreign-identity)\.ts$/,
   /^src\/pki\/(?!certificate-identity)/,
   /^src\/handshake\/(?!run\b)/,
   /^src\/inject\//,

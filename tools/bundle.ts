@@ -79,6 +79,8 @@ runBundle(loadBundle(file), file);`,
       loader: 'ts',
     },
     outfile: join(folder, `${name}.cjs`),
+    // In an image /usr/local/bin/countersign leads here; there is no shell that could start it otherwise.
+    banner: name === 'countersign' ? { js: '#!/usr/local/bin/node --disable-sigusr1' } : {},
     bundle: true,
     platform: 'node',
     target: 'node24',

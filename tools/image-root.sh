@@ -31,6 +31,9 @@ node=$("$root/.setup/node" -e 'console.log(process.execPath)')
 mkdir -p "$out/usr/local/bin"
 install -m 0755 "$node" "$out/usr/local/bin/node"
 strip --strip-debug "$out/usr/local/bin/node" 2>/dev/null || true
+# Permitted, not effective (decision 42): with the effective bit the kernel refuses to start the program where its container lacks one of them
+# (capabilities(7)). A container that was given none starts it with none.
+setcap cap_net_admin,cap_net_raw+p "$out/usr/local/bin/node"
 
 plugins=$(find /usr/lib -type d -name xtables)
 {
@@ -63,6 +66,8 @@ printf 'root:x:0:\ncountersign:x:14014:\n' >"$out/etc/group"
 printf 'hosts: files dns\n' >"$out/etc/nsswitch.conf"
 cp "$root/package.json" "$root/LICENSE" "$app/"
 cp "$root"/bundle/*.cjs "$root"/bundle/*.js "$root"/bundle/*.js.cache "$app/bundle/"
+chmod 0755 "$app/bundle/countersign.cjs"
+ln -s /opt/countersign/bundle/countersign.cjs "$out/usr/local/bin/countersign"
 cp "$root/native/build/countersign.node" "$app/native/build/"
 cp -r "$root/manifests" "$app/manifests"
 "$root/.setup/node" "$root/tools/sbom.ts" "$list" >"$app/sbom.cdx.json"

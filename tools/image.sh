@@ -32,7 +32,7 @@ npm=$(readlink -f "$(command -v npm)")
 npm=${npm%/bin/npm-cli.js}
 build() { buildah --root "$state/storage" --runroot "$state/run" --storage-driver vfs "$@"; }
 
-packages=ca-certificates,gcc,libc6-dev,libstdc++6,make,iptables,nftables,iproute2,binutils
+packages=ca-certificates,gcc,libc6-dev,libcap2-bin,libstdc++6,make,iptables,nftables,iproute2,binutils
 name=base-$(printf '%s' "$packages $("$node" --version)" | sha256sum | cut -c1-12)
 if ! build images --format '{{.Name}}' 2>/dev/null | grep -q "localhost/$name"; then
 	say "base of Debian packages (a minute, once)"

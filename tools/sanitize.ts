@@ -1,6 +1,6 @@
 /**
- * Builds the addon with gcc's address and undefined-behaviour sanitizers and runs its tests and its fuzz run under them, in a copy of the tree. A
- * finding of either ends the process that runs the tests. `--valgrind` runs the fuzz test under valgrind instead, which also tells leaks and
+ * Builds the addon with gcc's address and undefined-behaviour sanitizers, then with its thread sanitizer, and runs its tests and its fuzz runs
+ * under them, in a copy of the tree. A finding ends the process that runs the tests, or makes its status 66. `--valgrind` runs the fuzz test under valgrind instead, which also tells leaks and
  * uninitialised memory, and takes minutes.
  *
  * detect_leaks=0: the leak sanitizer would tell of Node.js, which frees nothing at its end; test/relay/native-leaks.test.ts and valgrind look for ours.
@@ -11,24 +11,51 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const FUZZ = 'test/relay/native-fuzz.test.ts';
-const FUZZ_NETLINK = 'test/netlink/native-netlink-fuzz.test.ts';
 const TESTS = [
   FUZZ,
-  FUZZ_NETLINK,
+  'test/netlink/native-netlink-fuzz.test.ts',
   'test/relay/native-data-path.test.ts',
   'test/relay/native-sessions.test.ts',
   'test/relay/native-resumption-inbound.test.ts',
   'test/relay/native-resumption-outbound.test.ts',
 ];
-const SANITIZERS =
-  '-fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer';
+interface Sanitizer {
+  readonly name: string;
+  readonly flags: string;
+  readonly libraries: readonly string[];
+  readonly options: Readonly<Record<string, string>>;
+  /** In front of the program. */
+  readonly before: readonly string[];
+  /** The long search of the data path's fuzz run, half a minute. */
+  readonly long: boolean;
+}
+const SANITIZERS: readonly Sanitizer[] = [
+  {
+    name: 'address, undefined',
+    flags:
+      '-fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer',
+    libraries: ['libasan.so', 'libubsan.so'],
+    options: {
+      ASAN_OPTIONS: 'detect_leaks=0:abort_on_error=1:strict_string_checks=1:detect_stack_use_after_return=1',
+      UBSAN_OPTIONS: 'print_stacktrace=1',
+    },
+    before: [],
+    long: true,
+  },
+  {
+    // Of Node.js, which is built without it, only locks and memory functions are seen; both sides of a race are looked for in the addon.
+    name: 'thread',
+    flags: '-fsanitize=thread -fno-omit-frame-pointer',
+    libraries: ['libtsan.so'],
+    options: { TSAN_OPTIONS: 'ignore_noninstrumented_modules=1:exitcode=66' },
+    // Its shadow memory wants places that address randomisation gives to others.
+    before: ['setarch', '--addr-no-randomize'],
+    long: false,
+  },
+];
 const TIMEOUT_MS = { sanitizers: 240_000, valgrind: 1_800_000 };
-const OPTIONS = {
-  ASAN_OPTIONS: 'detect_leaks=0:abort_on_error=1:strict_string_checks=1:detect_stack_use_after_return=1',
-  UBSAN_OPTIONS: 'print_stacktrace=1',
-};
-/** How both name a finding. */
-const FINDING = /ERROR: AddressSanitizer|runtime error:|DEADLYSIGNAL/;
+/** How they name a finding. */
+const FINDING = /ERROR: AddressSanitizer|runtime error:|DEADLYSIGNAL|ThreadSanitizer:/;
 
 const root = join(import.meta.dirname, '..');
 const tree = mkdtempSync(join(tmpdir(), 'countersign-sanitize-'));
@@ -43,30 +70,38 @@ for (const part of ['node_modules', '.setup']) symlinkSync(join(root, part), joi
 process.exitCode = process.argv.includes('--valgrind') ? await underValgrind() : await underSanitizers();
 
 async function underSanitizers(): Promise<number> {
-  build(SANITIZERS);
-  const libraries = ['libasan.so', 'libubsan.so'].map((name) =>
+  let failures = 0;
+  for (const sanitizer of SANITIZERS) failures += await under(sanitizer);
+  return failures === 0 ? 0 : 1;
+}
+
+/** @returns how many test files failed */
+async function under(sanitizer: Sanitizer): Promise<number> {
+  build(sanitizer.flags);
+  const libraries = sanitizer.libraries.map((name) =>
     execFileSync('gcc', [`-print-file-name=${name}`], { encoding: 'utf8' }).trim(),
   );
   if (!libraries.every((file) => file.startsWith('/'))) {
     say(
-      'gcc has no sanitizer libraries here: install libasan and libubsan of its version (Debian: gcc brings them)',
+      `gcc has no ${sanitizer.libraries.join(', ')} here: install those of its version (Debian: gcc brings them)`,
     );
     return 1;
   }
   let failures = 0;
   for (const file of TESTS) {
     const from = performance.now();
-    // The long search, half a minute of it.
-    const search = file === FUZZ || file === FUZZ_NETLINK ? { COUNTERSIGN_SOAK: '1' } : {};
-    const environment = { ...OPTIONS, ...search, LD_PRELOAD: libraries.join(' ') };
-    const { code, output } = await run([process.execPath, file], environment, TIMEOUT_MS.sanitizers);
+    const search = sanitizer.long && file === FUZZ ? { COUNTERSIGN_SOAK: '1' } : {};
+    const environment = { ...sanitizer.options, ...search, LD_PRELOAD: libraries.join(' ') };
+    const command = [...sanitizer.before, process.execPath, file];
+    const { code, output } = await run(command, environment, TIMEOUT_MS.sanitizers);
     const passed = code === 0 && !FINDING.test(output);
-    say(`${passed ? 'clean ' : 'FAILED'}  ${file}  ${((performance.now() - from) / 1000).toFixed(1)} s`);
+    const took = ((performance.now() - from) / 1000).toFixed(1);
+    say(`${passed ? 'clean ' : 'FAILED'}  ${sanitizer.name}: ${file}  ${took} s`);
     if (passed) continue;
     failures++;
     process.stdout.write(`${about(output)}\n`);
   }
-  return failures === 0 ? 0 : 1;
+  return failures;
 }
 
 async function underValgrind(): Promise<number> {

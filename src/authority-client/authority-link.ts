@@ -23,6 +23,8 @@ export interface AuthorityLinkOptions {
   /** The pod that this sidecar stands in, `namespace/name`: what an authority says of any other is refused. */
   readonly pod: string;
   readonly mode: EnforcementMode;
+  /** Where the default routes of the own pod lead. */
+  readonly gateways?: readonly string[];
   readonly release: string;
   /** Own address to connect from; undefined: the system chooses. */
   readonly from?: string;
@@ -58,12 +60,17 @@ export class AuthorityLink {
     this.#anchors = new TrustAnchors(options.caFile);
     this.#at = Math.floor((options.random ?? Math.random)() * options.urls.length);
     const { pod } = options;
-    this.identity = new AuthorityIdentity(generateOwnKey(), pod, ({ namespace, podName, podUid, issuedAt }) =>
-      this.source.noticePeer({ pod: `${namespace}/${podName}`, uid: podUid, issuedAt }),
+    this.identity = new AuthorityIdentity(
+      generateOwnKey(),
+      pod,
+      ({ namespace, podName, podUid, issuedAt }) =>
+        this.source.noticePeer({ pod: `${namespace}/${podName}`, uid: podUid, issuedAt }),
+      (problem) => options.onNews?.(problem),
     );
     this.source = new AuthoritySource({
       pod,
       mode: options.mode,
+      gateways: options.gateways ?? [],
       onStart: () => this.#running.push(this.#keepIdentity(), this.#keepStream()),
       onClose: () => this.#close(),
       onQuestions: (questions) => {

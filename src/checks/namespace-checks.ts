@@ -1,4 +1,4 @@
-import { grantsOf } from '../inject/grants.ts';
+import { CAPABILITY_GRANTS, grantsOf } from '../inject/grants.ts';
 import { INJECT_LABEL } from '../inject/names.ts';
 import { enrollingNamespaces } from './enrolled.ts';
 import type { CheckSettings, ClusterFacts } from './facts.ts';
@@ -8,8 +8,8 @@ import { quantity } from './quantity.ts';
 const ENFORCE = 'pod-security.kubernetes.io/enforce';
 
 /**
- * Pod Security: the init step needs NET_ADMIN and root, which `baseline` and `restricted` refuse (Pod Security Standards, "Capabilities"). There is no
- * exemption for a single pod: the level is the namespace's.
+ * Pod Security: the init step needs NET_ADMIN and root, which `baseline` and `restricted` refuse (Pod Security Standards, "Capabilities"), as they do the
+ * sidecar's own of NFQUEUE mode and kept source addresses. There is no exemption for a single pod: the level is the namespace's.
  */
 export function checkPodSecurity(facts: ClusterFacts, settings: CheckSettings): Finding[] {
   const enrolling = enrollingNamespaces(facts, settings);
@@ -105,6 +105,27 @@ function rangeProblem(
   if (most !== undefined && quantity(memoryLimit)! > (quantity(most) ?? Infinity))
     return `containers may have ${most} memory at most; a sidecar's limit is ${memoryLimit}`;
   return undefined;
+}
+
+/** Namespaces where a pod may ask for a sidecar that keeps capabilities: who granted that should know what it is. */
+export function checkCapabilityGrants(facts: ClusterFacts, settings: CheckSettings): Finding[] {
+  const enrolling = enrollingNamespaces(facts, settings);
+  return (facts.namespaces ?? []).flatMap(({ metadata: { name, labels, annotations } }): Finding[] => {
+    const { grants } = grantsOf(annotations ?? {});
+    const given = CAPABILITY_GRANTS.filter(({ grant }) => grants.has(grant));
+    if (!enrolling.includes(name) || given.length === 0) return [];
+    const told = ['warn', 'audit'].filter((mode) =>
+      ['baseline', 'restricted'].includes(labels?.[`pod-security.kubernetes.io/${mode}`] ?? ''),
+    );
+    const named = told.length === 0 ? '' : `; Pod Security's ${told.join(' and ')} will name such sidecars`;
+    return given.map(({ grant, capabilities }) => ({
+      level: 'note',
+      check: 'grants',
+      object: `namespace/${name}`,
+      text: `pods there may ask for ${grant}, whose sidecars keep ${capabilities.join(' and ')} of their pod's network for life${named}`,
+      remedy: 'nothing, where that is meant; else take the word out (docs/injection.md says what it opens)',
+    }));
+  });
 }
 
 /** Words that somebody believes to have an effect, and that have none. */

@@ -10,7 +10,12 @@ import { checkEgress } from './egress-check.ts';
 import type { CheckSettings, ClusterFacts } from './facts.ts';
 import { type Finding, sortFindings } from './finding.ts';
 import { checkControlPlane, checkCopies, checkWebhooks } from './installed-checks.ts';
-import { checkNamespaceWords, checkPodSecurity, checkQuotas } from './namespace-checks.ts';
+import {
+  checkCapabilityGrants,
+  checkNamespaceWords,
+  checkPodSecurity,
+  checkQuotas,
+} from './namespace-checks.ts';
 import { checkOtherMeshes } from './other-meshes.ts';
 import { checkSidecars } from './sidecar-checks.ts';
 
@@ -22,6 +27,7 @@ const ALWAYS: readonly Check[] = [
   checkPodSecurity,
   checkQuotas,
   checkNamespaceWords,
+  checkCapabilityGrants,
   checkEgress,
   checkOtherMeshes,
   checkNetworkPlugin,

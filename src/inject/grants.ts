@@ -4,8 +4,14 @@ import { GRANTS_ANNOTATION } from './names.ts';
 import { listOfCidrs, listOfPorts } from './annotation-values.ts';
 
 /** What a pod's author may only ask for where the namespace's owner grants it. */
-export const GRANTS = ['exclusions', 'audit', 'privileged'] as const;
+export const GRANTS = ['exclusions', 'audit', 'nfqueue', 'keep-source-address', 'privileged'] as const;
 export type Grant = (typeof GRANTS)[number];
+
+/** Grants by which a sidecar keeps capabilities for its life (decision 42), and which. */
+export const CAPABILITY_GRANTS = [
+  { grant: 'nfqueue', capabilities: ['NET_ADMIN', 'NET_RAW'] },
+  { grant: 'keep-source-address', capabilities: ['NET_RAW'] },
+] as const satisfies readonly { grant: Grant; capabilities: readonly string[] }[];
 
 export const DATA_PATH_KEY = 'countersign.io/data-path';
 export const KEEP_SOURCE_KEY = 'countersign.io/keep-source-address';
@@ -15,6 +21,8 @@ export const EXCLUDE_OUTBOUND_CIDRS = 'countersign.io/exclude-outbound-cidrs';
 
 /** What a pod asks of its sidecar, checked. */
 export interface Wishes {
+  readonly nfqueue: boolean;
+  readonly keepSourceAddress: boolean;
   readonly excludeInboundPorts: readonly number[];
   readonly excludeOutboundPorts: readonly number[];
   readonly excludeOutboundCidrs: readonly string[];
@@ -66,14 +74,19 @@ export function wishesOf(pod: Pod, grants: ReadonlySet<Grant>): { wishes: Wishes
     problems.push(`${key}: ${found}`);
     return [];
   };
-  // Both need a capability for the sidecar's life, and a capability given to a container that is not root does not take effect.
-  const unavailable = (key: string): void =>
-    void problems.push(`${key}: not available in injected pods yet; leave it away (docs/injection.md)`);
-  if (word(DATA_PATH_KEY, ['redirect', 'nfqueue']) === 'nfqueue') unavailable(DATA_PATH_KEY);
-  if (word(KEEP_SOURCE_KEY, ['true', 'false']) === 'true') unavailable(KEEP_SOURCE_KEY);
+  const nfqueue = word(DATA_PATH_KEY, ['redirect', 'nfqueue']) === 'nfqueue';
+  if (nfqueue) needs('nfqueue', DATA_PATH_KEY);
+  const keepSourceAddress = word(KEEP_SOURCE_KEY, ['true', 'false']) === 'true';
+  if (keepSourceAddress) needs('keep-source-address', KEEP_SOURCE_KEY);
+  if (keepSourceAddress && nfqueue)
+    problems.push(
+      `${KEEP_SOURCE_KEY}: belongs to ${DATA_PATH_KEY}: redirect; with nfqueue packets keep their addresses`,
+    );
   if (word(MODE_KEY, ['enforce', 'audit']) === 'audit') needs('audit', MODE_KEY);
   return {
     wishes: {
+      nfqueue,
+      keepSourceAddress,
       excludeInboundPorts: list(EXCLUDE_INBOUND_PORTS, listOfPorts),
       excludeOutboundPorts: list(EXCLUDE_OUTBOUND_PORTS, listOfPorts),
       excludeOutboundCidrs: list(EXCLUDE_OUTBOUND_CIDRS, listOfCidrs),

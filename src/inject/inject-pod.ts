@@ -52,7 +52,7 @@ export function injectPod(
   const tcpProbes = [...new Set([...led, ...ledInit].flatMap(({ ports }) => ports))].sort((a, b) => a - b);
   const containers = led.map(({ container }) => container);
   const own: Container[] = [initContainer(settings, wishes)];
-  const proxy = proxyContainer(settings, tcpProbes);
+  const proxy = proxyContainer(settings, wishes, tcpProbes);
   if (settings.classic) containers.push(proxy);
   else own.push(proxy);
   return {

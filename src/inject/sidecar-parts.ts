@@ -1,6 +1,6 @@
 import type { Container, Volume } from './pod.ts';
 import { METRICS_PORT } from '../redirect/ports.ts';
-import type { Wishes } from './grants.ts';
+import { CAPABILITY_GRANTS, type Wishes } from './grants.ts';
 import {
   CA_FOLDER,
   CA_VOLUME,
@@ -34,6 +34,8 @@ export function initContainer(settings: InjectSettings, wishes: Wishes): Contain
       'redirect',
       'apply',
       `--proxy-uid=${settings.proxyUid}`,
+      ...(wishes.nfqueue ? ['--mode=nfqueue'] : []),
+      ...(wishes.keepSourceAddress ? ['--keep-source-address'] : []),
       ...exclusions.flatMap(([flag, values]) => (values.length === 0 ? [] : [`${flag}=${values.join(',')}`])),
     ],
     // iptables locks a file; the root file system is read-only.
@@ -59,7 +61,12 @@ export function initContainer(settings: InjectSettings, wishes: Wishes): Contain
 }
 
 /** The sidecar: native (KEP-753) unless the settings say otherwise. */
-export function proxyContainer(settings: InjectSettings, tcpProbes: readonly number[]): Container {
+export function proxyContainer(
+  settings: InjectSettings,
+  wishes: Wishes,
+  tcpProbes: readonly number[],
+): Container {
+  const add = capabilitiesFor(wishes);
   const health = { httpGet: { path: '/readyz', port: METRICS_PORT } };
   return {
     name: PROXY_CONTAINER,
@@ -73,7 +80,7 @@ export function proxyContainer(settings: InjectSettings, tcpProbes: readonly num
       `--max-old-space-size=${heapMegabytes(settings.memoryLimit)}`,
       BUNDLE,
     ],
-    args: proxyArguments(settings, tcpProbes),
+    args: proxyArguments(settings, wishes, tcpProbes),
     env: [
       { name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
       { name: 'POD_NAMESPACE', valueFrom: { fieldRef: { fieldPath: 'metadata.namespace' } } },
@@ -84,8 +91,9 @@ export function proxyContainer(settings: InjectSettings, tcpProbes: readonly num
       limits: { memory: settings.memoryLimit },
     },
     securityContext: {
+      // Even with capabilities: the container runtime has them when it starts the program, so that its file gains none (decision 42).
       allowPrivilegeEscalation: false,
-      capabilities: { drop: ['ALL'] },
+      capabilities: { drop: ['ALL'], ...(add.length > 0 ? { add } : {}) },
       privileged: false,
       readOnlyRootFilesystem: true,
       runAsGroup: settings.proxyUid,
@@ -109,7 +117,13 @@ export function proxyContainer(settings: InjectSettings, tcpProbes: readonly num
   };
 }
 
-function proxyArguments(settings: InjectSettings, tcpProbes: readonly number[]): string[] {
+/** What the sidecar's own container is allowed for its life; nothing for who asks for nothing. */
+function capabilitiesFor({ nfqueue, keepSourceAddress }: Wishes): string[] {
+  const asked = { nfqueue, 'keep-source-address': keepSourceAddress };
+  return CAPABILITY_GRANTS.filter(({ grant }) => asked[grant]).flatMap(({ capabilities }) => capabilities);
+}
+
+function proxyArguments(settings: InjectSettings, wishes: Wishes, tcpProbes: readonly number[]): string[] {
   return [
     'proxy',
     '--source=authority',
@@ -121,6 +135,8 @@ function proxyArguments(settings: InjectSettings, tcpProbes: readonly number[]):
     `--node-traffic=${settings.nodeTraffic}`,
     `--drain=${settings.drainSeconds}`,
     `--log-level=${settings.logLevel}`,
+    ...(wishes.nfqueue ? ['--mode=nfqueue', `--flow-state=${RUN_FOLDER}/flows`] : []),
+    ...(wishes.keepSourceAddress ? ['--keep-source-address'] : []),
     ...(tcpProbes.length === 0 ? [] : [`--tcp-probes=${tcpProbes.join(',')}`]),
   ];
 }

@@ -1,4 +1,4 @@
-import type { Clock } from '../handshake/outcome.ts';
+import type { Clock, HandshakeKind } from '../handshake/outcome.ts';
 import type { Judgement } from '../proxy/judgement.ts';
 import type { Surroundings } from '../proxy/surroundings.ts';
 import { FallbackMemory } from './fallback-memory.ts';
@@ -109,7 +109,7 @@ export class QueueProxy implements PacketPathEvents {
     const { machine } = one;
     if (machine?.role === 'server' && machine.state.at === 'greeted') {
       const sequence = sequenceAdd(machine.state.clientInitial, 1);
-      this.path.sendPacket(buildReset(one.tuple, { sequence }));
+      this.path.sendPacket(buildReset(one.tuple, { sequence }), one.device);
     }
     one.failed('overloaded', 'newer connections took its place');
     this.#forget(one);
@@ -213,6 +213,7 @@ export class QueueProxy implements PacketPathEvents {
       return this.#toListener(queued);
     }
     if (opened.kind === 'refused') return this.#refuse(queued, packet, opened);
+    opened.one.device = deviceOf(queued);
     this.#table.enter(opened.one);
     this.#apply(opened.one, opened.effects, queued);
   }
@@ -230,6 +231,7 @@ export class QueueProxy implements PacketPathEvents {
     if (opened.kind === 'drop') return this.path.verdict(queued, 'drop');
     if (opened.kind === 'refused') return this.#refuse(queued, packet, opened);
     const { one } = opened;
+    one.device = deviceOf(queued);
     if (known?.established === true) one.previous = known;
     else if (known !== undefined) this.#forget(known);
     if (!one.isOver) this.#table.enter(one);
@@ -240,7 +242,7 @@ export class QueueProxy implements PacketPathEvents {
   #refuse(queued: QueuedPacket, packet: TcpPacket, { one, judgement }: RefusedOpening): void {
     this.path.verdict(queued, 'drop');
     const numbers = { sequence: 0, acknowledgement: sequenceAdd(packet.sequence, 1) };
-    this.path.sendPacket(buildReset(tupleOf(packet, true), numbers));
+    this.path.sendPacket(buildReset(tupleOf(packet, true), numbers), deviceOf(queued));
     one.flow.deny(judgement);
   }
 
@@ -253,7 +255,9 @@ export class QueueProxy implements PacketPathEvents {
   #stray(queued: QueuedPacket, packet: TcpPacket): void {
     if (isReset(packet)) return this.path.verdict(queued, 'accept');
     this.path.verdict(queued, 'drop');
-    for (const answer of this.#strays.answers(packet, performance.now())) this.path.sendPacket(answer);
+    for (const answer of this.#strays.answers(packet, performance.now())) {
+      this.path.sendPacket(answer, deviceOf(queued));
+    }
   }
 
   #apply(
@@ -270,18 +274,18 @@ export class QueueProxy implements PacketPathEvents {
           if (queued !== undefined) this.path.verdict(queued, 'drop');
           break;
         case 'inject':
-          this.path.sendPacket(effect.bytes);
+          this.path.sendPacket(effect.bytes, one.device);
           break;
         case 'verified':
           this.#mark(one);
           one.verified = true;
           break;
         case 'established':
-          this.#established(one);
+          this.#established(one, effect.handshake);
           break;
         case 'failed':
           one.leave?.();
-          one.failed(effect.reason, effect.detail);
+          one.failed(effect.reason, effect.detail, effect.peer);
           this.#forget(one);
           break;
         case 'fallback':
@@ -291,13 +295,16 @@ export class QueueProxy implements PacketPathEvents {
     }
   }
 
-  #established(one: QueuedFlow): void {
+  #established(one: QueuedFlow, handshake: HandshakeKind): void {
     one.leave?.();
     one.leave = undefined;
     one.established = true;
     this.#table.settle(one);
-    // Between question and answer nothing can have changed: both fall in one turn.
-    one.flow.judge(one.judged ?? ALLOWED);
+    // Question and answer fall in one turn, but for a client that has proven itself: a Verdict takes its time.
+    const late = one.outgoing && handshake === 'full';
+    const standing = (late ? one.flow.rejudge?.() : undefined) ?? one.judged ?? ALLOWED;
+    if (standing.verdict === 'deny') return one.flow.deny(standing);
+    one.flow.judge(standing);
     this.#around.open.add(one.flow);
     this.#options.onVerified?.(one);
   }
@@ -322,6 +329,10 @@ export class QueueProxy implements PacketPathEvents {
   #mark({ tuple }: QueuedFlow): void {
     this.path.setConnectionMark(tuple, this.#verifiedMark, this.#options.marks.mask);
   }
+}
+
+function deviceOf({ inInterface, outInterface }: QueuedPacket): number {
+  return inInterface === 0 ? outInterface : inInterface;
 }
 
 const ALLOWED: Judgement = { verdict: 'allow', reason: 'not-isolated' };

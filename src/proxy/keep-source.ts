@@ -10,7 +10,7 @@ export function demandTransparent(addon: Pick<NativeAddon, 'tryTransparent'>): v
     addon.tryTransparent();
   } catch (error) {
     throw new UserError(
-      `--keep-source-address: the kernel does not let this process dial from the addresses of others (${messageOf(error)}). It takes the capability NET_ADMIN or NET_RAW, in effect: a process that is not root has those of its container only if they are ambient (setpriv --ambient-caps) or on its file (setcap). Grant one, or leave the flag away here and for 'redirect apply'`,
+      `--keep-source-address: the kernel does not let this process dial from the addresses of others (${messageOf(error)}). It takes the capability NET_ADMIN or NET_RAW, in effect: a process that is not root has those of its container only if they are on its file, as in Countersign's image (getcap) or ambient (setpriv --ambient-caps). Grant one, or leave the flag away here and for 'redirect apply'`,
       { exitCode: EXIT.failure },
     );
   }

@@ -12,4 +12,6 @@ export interface ProvenPeer extends PeerIdentity {
   readonly issuedAt: number;
   /** Its proof says names and no labels: those are what the source has of this very pod, and without them there is nothing to judge. */
   readonly namesOnly?: { readonly serviceAccount: string };
+  /** The other trust domain that it is of; undefined: it is of the own one. Uid and name of the key are qualified by it. */
+  readonly foreignDomain?: string;
 }

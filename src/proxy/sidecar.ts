@@ -17,6 +17,7 @@ import { ProbeArrivals } from '../redirect/probe-arrivals.ts';
 import { NativeDataPath } from '../relay/native-data-path.ts';
 import { problemText } from '../sources/manifest-folder.ts';
 import type { Source } from '../sources/source.ts';
+import { SidecarCapabilities } from './capabilities.ts';
 import { demandTransparent } from './keep-source.ts';
 import { LocalAddresses } from './local-addresses.ts';
 import { Proxy } from './proxy.ts';
@@ -75,7 +76,11 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const local = new LocalAddresses();
   const client = Math.random();
   const addon = loadAddon();
-  if (flags.keepSourceAddress === true) demandTransparent(addon);
+  const keepSource = flags.keepSourceAddress === true;
+  const needs = { nfqueue: flags.mode === 'nfqueue', keepSource };
+  const capabilities = new SidecarCapabilities(addon, needs, process.geteuid?.() === 0);
+  capabilities.forDataThread();
+  if (keepSource) demandTransparent(addon);
   const proxy = new Proxy({
     source,
     identity,
@@ -85,7 +90,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       candidateEndpoints(service, among, source.snapshot?.self.nodeName, client),
     isLocalAddress: (address) => local.has(address),
     nodeTraffic: flags.nodeTraffic,
-    keepSource: flags.keepSourceAddress === true,
+    keepSource,
     isProbe: ({ original }) => arrivals.notice(original),
     onView: ({ snapshot }) => {
       log.info(
@@ -190,8 +195,11 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   void source.start();
   await identity.start?.();
   tellIdentity();
-  if (flags.mode === 'nfqueue')
+  if (flags.mode === 'nfqueue') {
+    capabilities.forQueues();
     queueMode = await startQueues(addon, proxy, { flags, settings, log, metrics, readiness });
+    capabilities.forPackets();
+  }
   watch.start(families);
   const settling = settleMemory(addon);
 

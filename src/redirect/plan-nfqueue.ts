@@ -20,7 +20,7 @@ import type { Action, Match, Rule, RuleSet } from './plan-rules.ts';
 import { INBOUND_PORT, OUTBOUND_PORT, REDIRECT_PROBE_PORT } from './ports.ts';
 
 /** Changes whenever the rules' meaning does. */
-export const NFQUEUE_RULES_VERSION = 1;
+export const NFQUEUE_RULES_VERSION = 2;
 
 /** Where packets wait for a verdict: the first queue is for calls of the pod, the others are for calls to it, by the peer's address. */
 export interface QueueRange {
@@ -42,6 +42,8 @@ const MOST_QUEUES = 64;
  *
  * An opening packet is taken before conntrack sees it (table raw): what a stranger sends makes no entry, and an entry that an earlier
  * connection left behind has no say. When it was accepted, the mark of such an entry is taken away, and what the new connection sends is queued.
+ *
+ * Every chain begins with the one rule by which the packets of verified connections leave it: all other rules are for the few packets before.
  * @throws UserError as checkOptions, or for a range that is none
  */
 export function nfqueuePlan(options: NfqueueOptions): RuleSet {
@@ -54,7 +56,8 @@ export function nfqueuePlan(options: NfqueueOptions): RuleSet {
     throw new UserError(`--first-queue ${first}: has to be a number from 0 to ${65_536 - count}`);
   }
   const parts = partsOf(options);
-  const passing = passingOf(options.marks);
+  const kernels = verified(options.marks);
+  const passing = [rule('accepted by the proxy', 'pass', packetMark(options.marks.accepted))];
   return {
     mode: 'nfqueue',
     version: NFQUEUE_RULES_VERSION,
@@ -63,12 +66,17 @@ export function nfqueuePlan(options: NfqueueOptions): RuleSet {
       { name: 'opening', table: 'raw', hook: 'prerouting', rules: opening(options, parts) },
       { name: 'queue_in', table: 'mangle', hook: 'prerouting', rules: queueIn(options, parts) },
       { name: 'queue_out', table: 'mangle', hook: 'output', rules: queueOut(options, parts) },
-      { name: 'inbound_filter', table: 'filter', hook: 'input', rules: inboundFilter(parts, passing) },
+      {
+        name: 'inbound_filter',
+        table: 'filter',
+        hook: 'input',
+        rules: [kernels, ...inboundFilter(parts, passing)],
+      },
       {
         name: 'outbound_filter',
         table: 'filter',
         hook: 'output',
-        rules: outboundFilter(options, parts, passing),
+        rules: [kernels, ...outboundFilter(options, parts, passing)],
       },
       { name: 'outbound', table: 'nat', hook: 'output', rules: toListener(options, OUTBOUND_PORT) },
       { name: 'inbound', table: 'nat', hook: 'prerouting', rules: toListener(options, INBOUND_PORT) },
@@ -80,20 +88,22 @@ const OPENING: Match = { kind: 'opening' };
 const NOT_SYN: Match = { kind: 'notSyn' };
 const MARKED: Match = { kind: 'marked' };
 
-/** The verdict, or the kernel's own for a verified connection: no SYN and no SYN-ACK passes without the first. */
-function passingOf(marks: Marks): Rule[] {
-  return [
-    rule('accepted by the proxy', 'pass', packetMark(marks.accepted)),
-    rule('verified by the proxy', 'pass', connectionMark(marks.anyVerified), NOT_SYN),
-  ];
+/** A verified connection is the kernel's; no SYN and no SYN-ACK passes without a verdict. */
+function verified(marks: Marks): Rule {
+  return rule('verified by the proxy', 'pass', connectionMark(marks.anyVerified), NOT_SYN);
 }
 
 function opening(options: NfqueueOptions, parts: Parts): Rule[] {
-  return [...leftAlone(parts), rule('calls to the pod are judged', callsToThePod(options), OPENING)];
+  return [
+    rule('opens no connection', 'pass', NOT_OPENING),
+    ...leftAlone(parts),
+    rule('calls to the pod are judged', callsToThePod(options), OPENING),
+  ];
 }
 
 function queueIn(options: NfqueueOptions, parts: Parts): Rule[] {
   return [
+    verified(options.marks),
     ...leftAlone(parts),
     ...parts.answers.map((match) => rule('answers to excluded calls', 'pass', match, REPLY, NOT_OPENING)),
     rule('answers to the proxy', 'pass', MARKED, REPLY, NOT_OPENING),
@@ -101,7 +111,6 @@ function queueIn(options: NfqueueOptions, parts: Parts): Rule[] {
     // It came through the queue: the filter lets in no other.
     rule('a new connection is not verified', 'unmark', OPENING),
     rule('has its verdict', 'pass', OPENING),
-    rule('verified by the proxy', 'pass', connectionMark(options.marks.anyVerified), NOT_SYN),
     rule('answers to the pod are judged', callsOfThePod(options), REPLY),
     rule('calls to the pod are judged', callsToThePod(options)),
   ];
@@ -110,6 +119,7 @@ function queueIn(options: NfqueueOptions, parts: Parts): Rule[] {
 function queueOut(options: NfqueueOptions, { inboundPorts, calls }: Parts): Rule[] {
   const proxy: Match = { kind: 'user', uid: options.proxyUid };
   return [
+    verified(options.marks),
     rule('the pod talks to itself', 'pass', LOOPBACK, notTo(REDIRECT_PROBE_PORT)),
     // Before the next: such a packet belongs to a connection of the pod.
     rule('sent by the proxy for others', 'pass', packetMark(options.marks.own), proxy),
@@ -125,7 +135,6 @@ function queueOut(options: NfqueueOptions, { inboundPorts, calls }: Parts): Rule
     }),
     ...calls.map((match) => rule('excluded calls', 'pass', match, OTHER_INTERFACE)),
     rule('a new connection is not verified', 'unmark', OPENING),
-    rule('verified by the proxy', 'pass', connectionMark(options.marks.anyVerified), NOT_SYN),
     rule('answers of the pod are judged', callsToThePod(options), REPLY),
     rule('calls of the pod are judged', callsOfThePod(options)),
   ];

@@ -51,6 +51,26 @@ const ROWS: readonly (readonly [string, Partial<ClusterFacts>, readonly string[]
     ['error grants namespace/shop'],
   ],
   [
+    'grants by which sidecars keep capabilities, where Pod Security warns',
+    {
+      namespaces: [
+        enrolled(
+          'shop',
+          { 'pod-security.kubernetes.io/warn': 'baseline' },
+          { 'countersign.io/grants': 'nfqueue,audit,keep-source-address' },
+        ),
+      ],
+    },
+    ['note grants namespace/shop', 'note grants namespace/shop'],
+  ],
+  [
+    'the same grants where nobody asks for sidecars',
+    {
+      namespaces: [{ metadata: { name: 'shop', annotations: { 'countersign.io/grants': 'nfqueue' } } }],
+    },
+    [],
+  ],
+  [
     'a label that is neither true nor false',
     { namespaces: [enrolled('shop', { 'countersign.io/inject': 'yes' })] },
     ['error label namespace/shop'],

@@ -157,6 +157,42 @@ t.test(
   },
 );
 
+t.test(
+  'injection: a capability for life goes to the sidecar that was granted it, everything else about it stays hardened',
+  (t) => {
+    const plainSidecar = injected(pod()).spec!.initContainers![1]!;
+    const rows = [
+      [
+        'nfqueue',
+        { 'countersign.io/data-path': 'nfqueue' },
+        ['NET_ADMIN', 'NET_RAW'],
+        ['--mode=nfqueue'],
+        ['--mode=nfqueue', '--flow-state=/run/countersign/flows'],
+      ],
+      [
+        'keep-source-address',
+        { 'countersign.io/keep-source-address': 'true' },
+        ['NET_RAW'],
+        ['--keep-source-address'],
+        ['--keep-source-address'],
+      ],
+    ] as const;
+    for (const [grant, annotations, add, toRules, toProxy] of rows) {
+      const grants = { annotations: { 'countersign.io/grants': grant } };
+      const [init, proxy] = injected(pod({}, { annotations }), SETTINGS, grants).spec!.initContainers!;
+      t.strictSame(proxy!.securityContext, {
+        ...plainSidecar.securityContext,
+        capabilities: { drop: ['ALL'], add },
+      });
+      for (const word of toRules) t.ok(init!.args!.includes(word), `init step: ${word}`);
+      for (const word of toProxy) t.ok(proxy!.args!.includes(word), `sidecar: ${word}`);
+      const granted = injected(pod(), SETTINGS, grants).spec!.initContainers![1]!;
+      t.strictSame(granted, plainSidecar, 'a pod beside it that does not ask has nothing of it');
+    }
+    t.end();
+  },
+);
+
 t.test('injection: heap and arguments follow the settings, and exclusions reach the rules', (t) => {
   const annotations = {
     'countersign.io/exclude-inbound-ports': '9090, 9091',

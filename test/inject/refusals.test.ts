@@ -140,6 +140,8 @@ t.test('injection: a pod may ask for less than all only where its namespace gran
     ['exclusions', { 'countersign.io/exclude-outbound-ports': '25, 465' }],
     ['exclusions', { 'countersign.io/exclude-outbound-cidrs': '10.0.0.0/8' }],
     ['audit', { 'countersign.io/mode': 'audit' }],
+    ['nfqueue', { 'countersign.io/data-path': 'nfqueue' }],
+    ['keep-source-address', { 'countersign.io/keep-source-address': 'true' }],
   ];
   for (const [grant, annotations] of rows) {
     const given = pod({}, { annotations });
@@ -147,12 +149,11 @@ t.test('injection: a pod may ask for less than all only where its namespace gran
     t.equal(problemsOf(given, `audit2, ${grant}`).includes('only where'), false, `${grant}: granted`);
     t.equal(problemsOf(given, grant), '', `${grant}: granted alone`);
   }
-  const needCapability = [
-    { 'countersign.io/data-path': 'nfqueue' },
-    { 'countersign.io/keep-source-address': 'true' },
-  ];
-  for (const annotations of needCapability)
-    t.match(problemsOf(pod({}, { annotations }), 'exclusions,audit'), /not available in injected pods yet/);
+  const both = { 'countersign.io/keep-source-address': 'true', 'countersign.io/data-path': 'nfqueue' };
+  t.match(
+    problemsOf(pod({}, { annotations: both }), 'nfqueue, keep-source-address'),
+    /keep-source-address: belongs to countersign.io\/data-path: redirect/,
+  );
   t.match(
     problemsOf(pod({}, { labels: { 'countersign.io/mode': 'audit' } })),
     /grants=audit/,
@@ -180,10 +181,11 @@ t.test('injection: what cannot be read is refused, with the value and what to wr
       /more than 64/,
     ],
     [{ 'countersign.io/data-path': 'fast' }, /none of redirect, nfqueue/],
+    [{ 'countersign.io/keep-source-address': 'yes' }, /none of true, false/],
     [{ 'countersign.io/mode': 'off' }, /none of enforce, audit/],
   ];
   for (const [annotations, problem] of rows)
-    t.match(problemsOf(pod({}, { annotations }), 'exclusions,audit'), problem);
+    t.match(problemsOf(pod({}, { annotations }), 'exclusions,nfqueue,audit'), problem);
   t.match(problemsOf(pod(), 'exclusion'), /"exclusion" is none of/, 'a misspelt grant');
   t.end();
 });

@@ -72,6 +72,14 @@ t.test(
       /no-opt-out/.test((await refusal(admin, 'shop', labelled({ 'countersign.io/inject': 'false' }))) ?? ''),
     );
     t.equal(await refusal(admin, 'shop', injected()), undefined, 'an injected pod is taken');
+    const grants = namespace({ annotations: { 'countersign.io/grants': 'nfqueue' } });
+    const asking = pod({ containers: [app] }, { annotations: { 'countersign.io/data-path': 'nfqueue' } });
+    const withCapabilities = injectPod(asking, grants, SETTINGS, '1');
+    t.equal(
+      withCapabilities.outcome === 'injected' && (await refusal(admin, 'shop', withCapabilities.pod)),
+      undefined,
+      'one with a sidecar that keeps capabilities, too',
+    );
     await until('all of them', async () =>
       /app=payments/.test((await refusal(admin, 'shop', labelled({ app: 'payments' }))) ?? ''),
     );

@@ -27,7 +27,7 @@ export class QueuedPod {
     this.pod = pod;
     this.#out = out;
     pod.pod = { ...pod.pod, nfqueue: true };
-    pod.believed = pod.pod;
+    pod.believed &&= { ...pod.believed, nfqueue: true };
     this.proxy = this.start(0);
   }
 
@@ -56,7 +56,7 @@ export class QueuedPod {
       onVerified: (one) => this.kept.set(one.key, one),
       onEnded: (one) => this.kept.delete(one.key),
     });
-    proxy.open({ firstQueue: 0, queues: 1, maxWaiting: 1_024, copyBytes: 65_535 });
+    proxy.open({ firstQueue: 0, queues: 1, maxWaiting: 1_024, bufferBytes: 1_048_576, copyBytes: 65_535 });
     return proxy;
   }
 
@@ -78,6 +78,8 @@ export class QueuedNetwork {
   readonly server: QueuedPod;
   /** Every packet that was on the wire. */
   readonly wire: { from: 'client' | 'server'; bytes: Uint8Array }[] = [];
+  /** Changes packets on their way. */
+  onPacket: (bytes: Uint8Array, from: 'client' | 'server') => Uint8Array = (bytes) => bytes;
   /** Fates of the next packets; after them all arrive. */
   fates: Fate[] = [];
   readonly #late: { to: QueuedPod; bytes: Uint8Array }[] = [];
@@ -92,20 +94,27 @@ export class QueuedNetwork {
 
   /** A connection of the client's application to the server's; nothing is sent before {@link run}. */
   connect(
-    options: { initial?: number; serverInitial?: number; port?: number; sourcePort?: number } = {},
+    options: {
+      initial?: number;
+      serverInitial?: number;
+      port?: number;
+      sourcePort?: number;
+      /** Whom the client calls, if not the server. */
+      to?: string;
+    } = {},
   ): void {
     const tuple: FlowTuple = {
       family: this.client.pod.address.includes(':') ? 6 : 4,
       sourceAddress: addressBytes(this.client.pod.address)!,
       sourcePort: options.sourcePort ?? this.#ports++,
-      destinationAddress: addressBytes(this.server.pod.address)!,
+      destinationAddress: addressBytes(options.to ?? this.server.pod.address)!,
       destinationPort: options.port ?? 80,
     };
     this.client.tcp = new MiniTcp(tuple, options.initial ?? 1_000, this.client.send);
     this.server.tcp = new MiniTcp(
       {
         family: tuple.family,
-        sourceAddress: tuple.destinationAddress,
+        sourceAddress: addressBytes(this.server.pod.address)!,
         sourcePort: tuple.destinationPort,
         destinationAddress: tuple.sourceAddress,
         destinationPort: tuple.sourcePort,
@@ -148,7 +157,10 @@ export class QueuedNetwork {
   #carry(from: 'client' | 'server', bytes: Uint8Array): void {
     this.wire.push({ from, bytes: bytes.slice() });
     const fate = this.fates.shift() ?? 1;
-    const arrival = { to: from === 'client' ? this.server : this.client, bytes: bytes.slice() };
+    const arrival = {
+      to: from === 'client' ? this.server : this.client,
+      bytes: this.onPacket(bytes.slice(), from),
+    };
     if (fate === 1 || fate === 2) this.#way.push(arrival);
     if (fate === 2) this.#way.push({ ...arrival, bytes: bytes.slice() });
     if (fate === 3) this.#late.push(arrival);

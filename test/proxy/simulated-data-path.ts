@@ -84,6 +84,8 @@ export class SimulatedDataPath implements DataPath {
   readonly dialled: (Endpoint & { fastOpen: boolean; source?: Endpoint })[] = [];
   /** The address of a client cannot be had. */
   sourcesFail = false;
+  /** Sees the messages of its sidecar before they are sent, and may change them. */
+  onMessage: (bytes: Uint8Array) => Uint8Array = (bytes) => bytes;
   /** So many of the next dials are refused. */
   refusals = 0;
 
@@ -142,7 +144,7 @@ export class SimulatedDataPath implements DataPath {
   }
 
   send(id: ConnectionId, side: Side, bytes: Uint8Array): void {
-    this.#with(id, (entry) => entry[side]?.write(bytes));
+    this.#with(id, (entry) => entry[side]?.write(this.onMessage(bytes)));
   }
 
   dial(id: ConnectionId, target: Endpoint, options: DialOptions): void {
@@ -172,7 +174,7 @@ export class SimulatedDataPath implements DataPath {
       if (error === undefined) {
         entry.upstream = near;
         near.onChange = () => this.#pump(entry);
-        if (options.first !== undefined) near.write(options.first);
+        if (options.first !== undefined) near.write(this.onMessage(options.first));
       }
       later(() => {
         if (!entry.closed) this.#events.dialled(id, error, undefined);

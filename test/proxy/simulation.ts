@@ -1,4 +1,5 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import type { TokenRefusal } from '../../src/handshake/credentials.ts';
 import type { Endpoint } from '../../src/lib/address.ts';
 import type { AddressOwner, Directory, Pod, ServicePort } from '../../src/peers/directory.ts';
 import type { ClusterPolicy } from '../../src/policy/cluster-model.ts';
@@ -27,8 +28,13 @@ export class Simulation {
   marksSurvive = true;
   /** The first one that is ready. */
   candidates: CandidatesOf = (_service, among) => among.filter((one) => one.ready).slice(0, 1);
+  /** Between this network and others: who is really meant by an address, and where its callers seem to come from. */
+  readonly nat = new Map<string, { readonly to: SimulatedPod; readonly from: string }>();
   readonly #tokens = new Map<string, ProvenPeer>();
   readonly admissionKey = randomBytes(32);
+  /** Addresses that the network leads somewhere else, as a relaying attacker does. */
+  readonly leads = new Map<string, string>();
+  readonly #refused = new Map<string, TokenRefusal['reason']>();
   /** The issuer key that signs now, and the one that everybody trusts. */
   issuerKeyId = 'issuer-1';
   trustedKeyId = 'issuer-1';
@@ -38,7 +44,7 @@ export class Simulation {
   pod(name: string, labels: Labels, options: PodOptions = {}): SimulatedPod {
     const address = options.address ?? `10.0.0.${this.#nextAddress++}`;
     const pod: Pod = {
-      namespace: 'demo',
+      namespace: options.namespace ?? 'demo',
       name,
       uid: `uid-${name}`,
       serviceAccount: 'default',
@@ -74,7 +80,14 @@ export class Simulation {
     return { token, privateKey, expiresAt, podUid: pod.uid };
   }
 
+  /** From here on no verifier takes this token, for that reason. */
+  refuseToken(token: Uint8Array, reason: TokenRefusal['reason']): void {
+    this.#refused.set(Buffer.from(token).toString('hex'), reason);
+  }
+
   verify(token: Uint8Array) {
+    const refused = this.#refused.get(Buffer.from(token).toString('hex'));
+    if (refused !== undefined) return { refusal: { reason: refused, detail: 'as the test wants it' } };
     const identity = this.#tokens.get(Buffer.from(token).toString('hex'));
     return identity === undefined
       ? { refusal: { reason: 'token-untrusted', detail: 'unknown' } as const }
@@ -96,12 +109,16 @@ export class Simulation {
       mode: this.mode,
       policies: this.policies,
       clusterPolicies: this.clusterPolicies,
-      directory: this.#directory(),
+      directory: this.#directory(self),
     };
   }
 
-  #directory(): Directory {
-    const believed = new Map([...this.pods].map(([address, { believed: pod }]) => [address, pod]));
+  #directory(viewer: SimulatedPod): Directory {
+    const believed = new Map(
+      [...this.pods]
+        .filter(([address]) => !viewer.unseen.has(address))
+        .map(([address, { believed: pod }]) => [address, pod]),
+    );
     return {
       owner: (address): AddressOwner => {
         const pod = believed.get(address);
@@ -127,22 +144,27 @@ export class Simulation {
    * A connection reaches an address from the network.
    * @returns the system's error if nobody is there
    */
-  arrive(source: Endpoint, target: Endpoint, far: End, marked: boolean): string | undefined {
-    const pod = this.pods.get(target.address);
-    if (pod === undefined) return 'EHOSTUNREACH';
-    if (pod.dataPath !== undefined) {
-      pod.dataPath.accept(
-        'inbound',
-        source,
-        target,
-        far,
-        marked && this.marksSurvive ? MARKED_SYN : PLAIN_SYN,
-      );
-      return undefined;
+  arrive(source: Endpoint, dialled: Endpoint, far: End, marked: boolean): string | undefined {
+    const target = { ...dialled, address: this.leads.get(dialled.address) ?? dialled.address };
+    const translated = this.nat.get(target.address);
+    if (translated !== undefined) {
+      const { to, from } = translated;
+      const [there, here] = [
+        { ...target, address: to.address },
+        { ...source, address: from },
+      ];
+      return to.arriveHere(here, there, far, marked);
     }
-    if (!pod.listening) return 'ECONNREFUSED';
-    pod.acceptLocally(far);
-    return undefined;
+    const pod = this.pods.get(target.address);
+    return pod === undefined ? 'EHOSTUNREACH' : pod.arriveHere(source, target, far, marked);
+  }
+
+  /** Waits until a condition holds. */
+  async until(holds: () => boolean): Promise<void> {
+    for (const deadline = performance.now() + PATIENCE_MS; !holds();) {
+      if (performance.now() > deadline) throw new Error('it never came true');
+      await this.settle(5);
+    }
   }
 
   /** Lets so much time pass, and then everything that is on its way arrive. */
@@ -155,6 +177,9 @@ export class Simulation {
     }
   }
 }
+
+/** How long a condition may take to come true before the test is given up. */
+const PATIENCE_MS = 60_000;
 
 const IP = [0x45, ...Array.from({ length: 19 }, () => 0)];
 const TCP = (words: number): number[] => [
@@ -173,6 +198,9 @@ export interface PodOptions {
   readonly address?: string;
   readonly nodeTraffic?: NodeTraffic;
   readonly keepSource?: boolean;
+  /** Instead of one whose tokens only this network knows. */
+  readonly identity?: IdentityAccess;
+  readonly namespace?: string;
   /** What its application says as soon as somebody connects. */
   readonly greeting?: string;
 }
@@ -193,6 +221,10 @@ export class SimulatedPod implements FlowSink {
   readonly bytes = { in: 0, out: 0 };
   readonly defects: unknown[] = [];
   credentials: ReturnType<IdentityAccess['credentials']>;
+  /** The key that its Hellos are admitted by. */
+  admissionKey: Uint8Array;
+  /** Addresses that its source does not know. */
+  readonly unseen = new Set<string>();
   greeting: string | undefined;
   listening = true;
   readonly #simulation: Simulation;
@@ -202,15 +234,16 @@ export class SimulatedPod implements FlowSink {
     this.pod = pod;
     this.believed = pod;
     this.greeting = options.greeting;
+    this.admissionKey = simulation.admissionKey;
     this.source = new SimulatedSource();
     if (options.sidecar === false) return;
     this.credentials = simulation.credentialsFor(pod);
     let dataPath: SimulatedDataPath | undefined;
     this.proxy = new Proxy({
       source: this.source,
-      identity: {
+      identity: options.identity ?? {
         credentials: () => this.credentials,
-        ownAdmissionKey: () => simulation.admissionKey,
+        ownAdmissionKey: () => this.admissionKey,
         admissionKeys: () => [simulation.admissionKey],
         verify: (token) => simulation.verify(token),
         stillHolds: (peer) => peer.issuerKeyId === simulation.trustedKeyId,
@@ -242,6 +275,18 @@ export class SimulatedPod implements FlowSink {
     if (this.dataPath === undefined) this.#simulation.arrive(source, target, far, false);
     else this.dataPath.accept('outbound', source, target, far, new Uint8Array(0), picked);
     return app;
+  }
+
+  /** A connection from the network. @returns the system's error if nobody listens */
+  arriveHere(source: Endpoint, target: Endpoint, far: End, marked: boolean): string | undefined {
+    if (this.dataPath !== undefined) {
+      const syn = marked && this.#simulation.marksSurvive ? MARKED_SYN : PLAIN_SYN;
+      this.dataPath.accept('inbound', source, target, far, syn);
+      return undefined;
+    }
+    if (!this.listening) return 'ECONNREFUSED';
+    this.acceptLocally(far);
+    return undefined;
   }
 
   /** Its application accepts. */

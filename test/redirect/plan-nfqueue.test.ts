@@ -71,6 +71,22 @@ t.test('nfqueue plan: no mark lets a SYN or a SYN-ACK pass but that of a verdict
   t.end();
 });
 
+t.test('nfqueue plan: a packet of a verified connection leaves each chain by its first rule', (t) => {
+  for (const options of [OPTIONS, EXCLUDING]) {
+    const { value, mask } = options.marks.anyVerified;
+    for (const { name, table, rules } of nfqueuePlan(options).chains) {
+      // Of a connection that is there, nat asks no rule; before conntrack there is no mark.
+      if (table === 'nat') continue;
+      const when =
+        table === 'raw'
+          ? [{ kind: 'notOpening' }]
+          : [{ kind: 'connectionMark', value, mask }, { kind: 'notSyn' }];
+      t.strictSame({ when: rules[0]!.when, then: rules[0]!.then }, { when, then: 'pass' }, name);
+    }
+  }
+  t.end();
+});
+
 t.test('nfqueue plan: strangers cannot fill the queue of the pod itself', (t) => {
   const queues = nfqueuePlan(EXCLUDING).chains.flatMap(({ name, rules }) =>
     rules.flatMap(({ why, then }) =>
