@@ -3,7 +3,7 @@ import { UserError } from '../errors.ts';
 import { IdentityKeeper } from '../identity/identity-keeper.ts';
 import { IdentityState, ownToken } from '../identity/identity-state.ts';
 import type { OwnKey } from '../identity/keys.ts';
-import { parseTrustBundle } from '../identity/trust.ts';
+import { parseFederatedTrust } from '../identity/trust.ts';
 import { TrustInForce } from '../identity/trust-in-force.ts';
 import type { ProvenIdentity, Verification } from '../identity/verify.ts';
 
@@ -15,15 +15,23 @@ export class AuthorityIdentity extends IdentityKeeper {
   readonly key: OwnKey;
   readonly #pod: string;
   readonly #onPeer: (peer: ProvenIdentity) => void;
+  readonly #onProblem: (problem: string) => void;
   #jwt: string | undefined;
   #trust: { readonly text: string; readonly inForce: TrustInForce } | undefined;
 
   /**
    * @param pod `namespace/name`: an identity of any other pod is refused
-   * @param onPeer told of every peer whose token is believed
+   * @param onPeer told of every peer of the own domain whose token is believed: the authority knows what becomes of it
+   * @param onProblem told of other domains that cannot be read
    */
-  constructor(key: OwnKey, pod: string, onPeer: (peer: ProvenIdentity) => void) {
+  constructor(
+    key: OwnKey,
+    pod: string,
+    onPeer: (peer: ProvenIdentity) => void,
+    onProblem: (problem: string) => void = () => {},
+  ) {
     super();
+    this.#onProblem = onProblem;
     this.fail('the authority has not given an identity yet');
     this.key = key;
     this.#pod = pod;
@@ -71,14 +79,15 @@ export class AuthorityIdentity extends IdentityKeeper {
 
   override verify(token: Uint8Array): Verification {
     const verified = super.verify(token);
-    if ('identity' in verified) this.#onPeer(verified.identity);
+    if ('identity' in verified && verified.identity.foreignDomain === undefined)
+      this.#onPeer(verified.identity);
     return verified;
   }
 
   #trustOf(trust: object): TrustInForce {
     const text = JSON.stringify(trust);
     if (this.#trust?.text !== text) {
-      const bundle = parseTrustBundle(text, "the authority's trust bundle");
+      const bundle = parseFederatedTrust(text, "the authority's trust bundle", this.#onProblem);
       this.#trust = { text, inForce: new TrustInForce(bundle, this.revocations) };
     }
     return this.#trust.inForce;

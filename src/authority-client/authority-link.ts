@@ -26,6 +26,8 @@ export interface AuthorityLinkOptions {
   /** The pod that this sidecar stands in, `namespace/name`: what an authority says of any other is refused. */
   readonly pod: string;
   readonly mode: EnforcementMode;
+  /** Where the default routes of the own pod lead. */
+  readonly gateways?: readonly string[];
   readonly release: string;
   /** Own address to connect from; undefined: the system chooses. */
   readonly from?: string;
@@ -61,13 +63,17 @@ export class AuthorityLink {
     this.#anchors = new TrustAnchors(options.caFile);
     this.#at = Math.floor((options.random ?? Math.random)() * options.urls.length);
     const { pod, keyFile } = options;
-    const key = keyFile === undefined ? generateOwnKey() : keptKey(keyFile);
-    this.identity = new AuthorityIdentity(key, pod, ({ namespace, podName, podUid, issuedAt }) =>
-      this.source.noticePeer({ pod: `${namespace}/${podName}`, uid: podUid, issuedAt }),
+    this.identity = new AuthorityIdentity(
+      keyFile === undefined ? generateOwnKey() : keptKey(keyFile),
+      pod,
+      ({ namespace, podName, podUid, issuedAt }) =>
+        this.source.noticePeer({ pod: `${namespace}/${podName}`, uid: podUid, issuedAt }),
+      (problem) => options.onNews?.(problem),
     );
     this.source = new AuthoritySource({
       pod,
       mode: options.mode,
+      gateways: options.gateways ?? [],
       onStart: () => this.#running.push(this.#keepIdentity(), this.#keepStream()),
       onClose: () => this.#close(),
       onQuestions: (questions) => {

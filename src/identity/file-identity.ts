@@ -3,7 +3,7 @@ import { messageOf, UserError } from '../errors.ts';
 import { IdentityKeeper } from './identity-keeper.ts';
 import { IdentityState, ownToken } from './identity-state.ts';
 import { parseOwnKey } from './keys.ts';
-import { parseTrustBundle } from './trust.ts';
+import { parseFederatedTrust } from './trust.ts';
 import { TrustInForce } from './trust-in-force.ts';
 
 /** How often the files are looked at. They are read whole each time: a symbolic link may have been swapped without a trace. */
@@ -69,7 +69,7 @@ export class FileIdentity extends IdentityKeeper {
     this.#contents = contents;
     const before = this.#trust;
     if (before?.text !== trustText) {
-      const inForce = new TrustInForce(parseTrustBundle(trustText, trust), this.revocations);
+      const inForce = new TrustInForce(parseFederatedTrust(trustText, trust), this.revocations);
       this.#trust = { text: trustText, inForce };
     }
     const { inForce } = this.#trust!;

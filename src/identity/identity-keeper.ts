@@ -1,5 +1,8 @@
 import type { OwnCredentials, TokenRefusal } from '../handshake/credentials.ts';
 import { messageOf } from '../errors.ts';
+import type { ForeignOwner } from '../peers/directory.ts';
+import { domainAt, type Federation } from './federation.ts';
+import { firstEnd, stillFederated } from './foreign-identity.ts';
 import type { IdentityState } from './identity-state.ts';
 import { Revocations } from './revocations.ts';
 import type { Trust } from './trust-in-force.ts';
@@ -15,6 +18,7 @@ export class IdentityKeeper {
   protected readonly revocations = new Revocations();
   #state: IdentityState | undefined;
   #trust: Trust | undefined;
+  #timer: NodeJS.Timeout | undefined;
   #problem: string | undefined = 'no identity has been read yet';
   readonly #listeners = new Set<() => void>();
 
@@ -84,21 +88,50 @@ export class IdentityKeeper {
     issuerKeyId,
     podUid,
     issuedAt,
-  }: Pick<ProvenIdentity, 'issuerKeyId' | 'podUid' | 'issuedAt'>): boolean {
+    foreignDomain,
+  }: Pick<ProvenIdentity, 'issuerKeyId' | 'podUid' | 'issuedAt' | 'foreignDomain'>): boolean {
     return (
-      this.#trust?.admissionKey(issuerKeyId) !== undefined &&
-      this.revocations.markOver(podUid, issuedAt) === undefined
+      this.#believes(issuerKeyId, foreignDomain) && this.revocations.markOver(podUid, issuedAt) === undefined
     );
+  }
+
+  /** Who has an address that no pod, node or Service of this cluster has; undefined: nobody of another domain. Unknown until there is trust. */
+  foreignOwner(address: string): ForeignOwner | undefined {
+    if (this.#trust === undefined) return { kind: 'unknown' };
+    const domain = domainAt(this.federation, address);
+    return domain === undefined ? undefined : { kind: 'foreign', domain };
+  }
+
+  /** Other domains that are believed, by name. */
+  get federation(): Federation {
+    return this.#trust?.federation ?? NO_DOMAINS;
   }
 
   explainUnadmitted(token: Uint8Array): TokenRefusal {
     return this.#trust?.explainUnadmitted(token, now()) ?? NOTHING_TRUSTED;
   }
 
+  #believes(issuerKeyId: string, foreignDomain: string | undefined): boolean {
+    return foreignDomain === undefined
+      ? this.#trust?.admissionKey(issuerKeyId) !== undefined
+      : stillFederated(this.federation, issuerKeyId, now());
+  }
+
   #tell(): void {
+    clearTimeout(this.#timer);
+    const left = firstEnd(this.federation) - now();
+    // What is open is judged again when a domain ceases to be believed by itself.
+    if (left > 0 && left < LONGEST_TIMER) {
+      this.#timer = setTimeout(() => this.#tell(), left * 1000 + 1).unref();
+    }
     for (const listener of this.#listeners) listener();
   }
 }
+
+/** A month and more is too long for a timer; something changes in the meantime. Seconds. */
+const LONGEST_TIMER = 2_000_000;
+
+const NO_DOMAINS: Federation = new Map();
 
 const NOTHING_TRUSTED: TokenRefusal = {
   reason: 'token-untrusted',

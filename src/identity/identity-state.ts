@@ -24,6 +24,11 @@ export class IdentityState {
       );
     }
     this.own = verified.identity;
+    if (this.own.foreignDomain !== undefined) {
+      throw new UserError(
+        `the own token is of ${this.own.foreignDomain}, which is federated and not the own trust domain`,
+      );
+    }
     if (this.own.key.x !== key.publicKey.x || this.own.key.y !== key.publicKey.y) {
       throw new UserError(
         'the key file does not hold the key that the token names: were both written by one issue?',

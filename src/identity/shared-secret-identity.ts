@@ -49,6 +49,11 @@ export class SharedSecretIdentity extends IdentityKeeper {
     await this.#keepUp();
   }
 
+  /** A shared secret never federates: there is nobody of another domain, also before it is read. */
+  override foreignOwner(): undefined {
+    return undefined;
+  }
+
   close(): void {
     this.#closed = true;
     clearInterval(this.#timer);

@@ -1,4 +1,5 @@
 import type { TokenRefusal } from '../handshake/credentials.ts';
+import type { Federation } from './federation.ts';
 import type { Revocations } from './revocations.ts';
 import { admissionKey, type TrustBundle } from './trust.ts';
 import { TokenVerifier, type Verification } from './verify.ts';
@@ -16,6 +17,8 @@ export interface Trust {
   verify(token: Uint8Array, now: number): Verification;
   /** Why a Hello without a right admission MAC is refused: exactly, as long as few ask. */
   explainUnadmitted(token: Uint8Array, now: number): TokenRefusal;
+  /** Other trust domains that are believed too, for what is said of them; left out: none. */
+  readonly federation?: Federation | undefined;
 }
 
 /** Trust in issuer keys or a shared secret: a bundle with the judge and the admission keys made of it. */
@@ -28,7 +31,14 @@ export class TrustInForce implements Trust {
   constructor(bundle: TrustBundle, revocations?: Revocations) {
     this.#bundle = bundle;
     this.#verifier = new TokenVerifier(bundle, revocations);
-    this.admissionKeys = [...bundle.keys.keys()].map((id) => admissionKey(bundle, id)!);
+    const domains = [bundle, ...(bundle.federation?.values() ?? [])];
+    this.admissionKeys = domains.flatMap(({ keys }) =>
+      [...keys.keys()].map((id) => admissionKey({ algorithm: bundle.algorithm, keys }, id)!),
+    );
+  }
+
+  get federation(): Federation | undefined {
+    return this.#bundle.federation;
   }
 
   admissionKey(issuerKeyId: string): Uint8Array | undefined {

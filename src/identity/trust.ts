@@ -8,6 +8,7 @@ import {
 } from 'node:crypto';
 import { UserError } from '../errors.ts';
 import { isTrustDomain } from './claims.ts';
+import { type Federation, parseFederation } from './federation.ts';
 
 /** What one trust domain accepts: keys of one kind, each for one algorithm. The key decides the algorithm, never a token. */
 export interface TrustBundle {
@@ -15,6 +16,8 @@ export interface TrustBundle {
   readonly algorithm: 'ES256' | 'HS256';
   /** By key id: the RFC 7638 thumbprint. */
   readonly keys: ReadonlyMap<string, KeyObject>;
+  /** Other domains that are believed too, each for what its entry says; left out: none. */
+  readonly federation?: Federation;
 }
 
 /** Most issuer keys of a domain: each is one more MAC for a Hello that has none of them. */
@@ -30,15 +33,34 @@ export const MIN_SECRET_BYTES = 32;
 export function parseTrustBundle(text: string, name: string): TrustBundle {
   const set = parseObject(text, name);
   const trustDomain = trustDomainOf(set, name);
-  const listed: unknown = set['keys'];
+  return { trustDomain, algorithm: 'ES256', keys: issuerKeysOf(set['keys'], name, 'keys') };
+}
+
+/**
+ * Reads a trust bundle with the other domains that it federates with (docs/federation.md). {@link parseTrustBundle} leaves those out.
+ * @param onBad told of another domain whose entry cannot be read, so that nobody of it is believed; without it such an entry throws
+ */
+export function parseFederatedTrust(
+  text: string,
+  name: string,
+  onBad?: (problem: string) => void,
+): TrustBundle & { readonly federation: Federation } {
+  const bundle = parseTrustBundle(text, name);
+  const own = { trustDomain: bundle.trustDomain, keys: bundle.keys.size };
+  const listed = parseObject(text, name)['federation'];
+  const readKeys = (keys: unknown, field: string) => issuerKeysOf(keys, name, field);
+  return { ...bundle, federation: parseFederation(listed, name, own, readKeys, onBad) };
+}
+
+/** Reads the public issuer keys of a domain. Throws a `UserError` that names the field. */
+export function issuerKeysOf(listed: unknown, name: string, list: string): Map<string, KeyObject> {
   if (!Array.isArray(listed) || listed.length === 0)
-    throw bad(name, 'keys', 'has to be a list with a key in it');
-  if (listed.length > MOST_KEYS)
-    throw bad(name, 'keys', `has ${listed.length} keys; ${MOST_KEYS} is the most`);
+    throw bad(name, list, 'has to be a list with a key in it');
+  if (listed.length > MOST_KEYS) throw bad(name, list, `has ${listed.length} keys; ${MOST_KEYS} is the most`);
   const keys = new Map<string, KeyObject>();
   for (const [index, entry] of listed.entries()) {
     const jwk = entry as JsonWebKey;
-    const field = `keys[${index}]`;
+    const field = `${list}[${index}]`;
     if (jwk?.kty !== 'EC' || jwk.crv !== 'P-256') throw bad(name, field, 'has to be a P-256 key');
     if (jwk.d !== undefined) throw bad(name, field, 'holds a private key: a trust bundle must not');
     const key = importKey(jwk, name, field);
@@ -46,13 +68,20 @@ export function parseTrustBundle(text: string, name: string): TrustBundle {
     checkMembers(jwk, keyId, name, `${field}.`);
     keys.set(keyId, key);
   }
-  return { trustDomain, algorithm: 'ES256', keys };
+  return keys;
 }
 
 /** Reads a pre-shared secret: a JWK of kind `oct` with `trust_domain` beside it. */
 export function parseSharedSecret(text: string, name: string): TrustBundle & { readonly keyId: string } {
   const jwk = parseObject(text, name);
   const trustDomain = trustDomainOf(jwk, name);
+  if (jwk['federation'] !== undefined) {
+    throw bad(
+      name,
+      'federation',
+      'has no place beside a shared secret, which whoever has it signs with: use issuer keys',
+    );
+  }
   const encoded: unknown = jwk['k'];
   if (jwk['kty'] !== 'oct' || typeof encoded !== 'string') {
     throw bad(
@@ -102,7 +131,10 @@ export function checkMembers(jwk: JsonWebKey, keyId: string, name: string, field
  * The keys under which Hellos of this domain are admitted (docs/protocol.md section 6). A filter before anything dear, no proof: of an issuer
  * key everybody knows it who knows the bundle.
  */
-export function admissionKey(bundle: TrustBundle, keyId: string): Uint8Array | undefined {
+export function admissionKey(
+  bundle: Pick<TrustBundle, 'algorithm' | 'keys'>,
+  keyId: string,
+): Uint8Array | undefined {
   const key = bundle.keys.get(keyId);
   if (key === undefined) return undefined;
   if (bundle.algorithm === 'HS256') {

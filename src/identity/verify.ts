@@ -5,15 +5,23 @@ import { verifyEs256 } from '../lib/es256.ts';
 import { importPublicJwk } from '../lib/public-key.ts';
 import { type Claims, CLOCK_SKEW, decodeClaims, TOKEN_TYPE } from './claims.ts';
 import { fromCompact, type TokenParts } from './compact.ts';
+import { type ForeignFacts, foreignFacts, isValid } from './foreign-identity.ts';
 import type { Revocations } from './revocations.ts';
 import type { TrustBundle } from './trust.ts';
 
 const CACHED_TOKENS = 4096;
 
-/** A verified token. */
+/**
+ * A verified token. One of another domain says what the mapping makes of it: namespace and labels are those of here, uid and name of the key are
+ * qualified by the domain.
+ */
 export interface ProvenIdentity extends Claims, PeerIdentity {
   /** Of the key that signed it: the RFC 7638 thumbprint of an issuer key, or the name of the shared secret. */
   readonly issuerKeyId: string;
+  /** A certificate proved it (`src/pki`), which says names and no labels. */
+  readonly namesOnly?: { readonly serviceAccount: string };
+  /** The other domain that it is of; undefined: it is of the own one. */
+  readonly foreignDomain?: string;
 }
 
 export type Verification = { readonly identity: ProvenIdentity } | { readonly refusal: TokenRefusal };
@@ -53,6 +61,10 @@ export class TokenVerifier {
     const checked = known === undefined ? this.#check(token) : { identity: known };
     if ('refusal' in checked) return checked;
     const { identity } = checked;
+    const domain = this.#bundle.federation?.get(identity.foreignDomain ?? '');
+    if (domain !== undefined && !isValid(domain, nowSeconds)) {
+      return refuse('foreign-domain', `the keys of ${domain.trustDomain} are too old to be believed`);
+    }
     if (nowSeconds >= identity.expiresAt)
       return refuse('token-expired', `ended at ${when(identity.expiresAt)}`);
     const begins = Math.max(identity.notBefore, identity.issuedAt);
@@ -81,21 +93,30 @@ export class TokenVerifier {
     const keyId = keyIdOf(header, this.#bundle.algorithm);
     const claims = decodeClaims(payload);
     if (typeof claims === 'string') return refuse('token-malformed', claims);
-    if (claims.trustDomain !== this.#bundle.trustDomain) {
+    const own = claims.trustDomain === this.#bundle.trustDomain;
+    const domain = own ? this.#bundle : this.#bundle.federation?.get(claims.trustDomain);
+    if (domain === undefined) {
       return refuse(
         'foreign-domain',
         `of ${claims.trustDomain}, accepted here is ${this.#bundle.trustDomain}`,
       );
     }
     if (keyId === undefined) return refuse('token-untrusted', 'header of another kind of token or algorithm');
-    const key = this.#bundle.keys.get(keyId);
+    // The keys of the domain that the token names, and no others: a key of one domain says nothing about another.
+    const key = domain.keys.get(keyId);
     if (key === undefined) return refuse('token-untrusted', 'signed by a key that is not trusted');
     if (!isSigned(parts, key, this.#bundle.algorithm))
       return refuse('token-untrusted', 'the signature is wrong');
+    let foreign: ForeignFacts | undefined;
+    if ('namespaces' in domain) {
+      foreign = foreignFacts(claims, domain, keyId);
+      const name = `${claims.trustDomain} namespace ${claims.namespace}`;
+      if (foreign === undefined) return refuse('foreign-domain', `${name} is not mapped to anything here`);
+    }
     const { x, y } = claims.key;
     try {
       const publicKey = importPublicJwk({ kty: 'EC', crv: 'P-256', x, y });
-      return { identity: { ...claims, publicKey, issuerKeyId: keyId } };
+      return { identity: { ...claims, publicKey, issuerKeyId: keyId, ...foreign } };
     } catch {
       return refuse('token-malformed', 'cnf.jwk is no point of the curve');
     }

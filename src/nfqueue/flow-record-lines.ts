@@ -85,6 +85,7 @@ function readAdded(added: Record<string, unknown>): RecordLine | undefined {
   if (typeof key !== 'string') return undefined;
   const publicKey = createPublicKey({ key: Buffer.from(key, 'base64'), format: 'der', type: 'spki' });
   const texts = [peer.podUid, peer.namespace, peer.podName, peer.issuerKeyId];
+  if (peer.foreignDomain !== undefined && typeof peer.foreignDomain !== 'string') return undefined;
   if (!texts.every((text) => typeof text === 'string')) return undefined;
   if (!isLabels(peer.labels) || !isLabels(peer.namespaceLabels)) return undefined;
   if (!Number.isFinite(peer.expiresAt) || !Number.isFinite(peer.issuedAt)) return undefined;
@@ -101,7 +102,7 @@ function readAdded(added: Record<string, unknown>): RecordLine | undefined {
 }
 
 function readEnd(value: unknown): FlowEnd | undefined {
-  const { address, port, namespace, pod } = value as Record<string, unknown>;
+  const { address, port, namespace, pod, trustDomain } = value as Record<string, unknown>;
   if (typeof address !== 'string' || canonicalAddress(address) !== address) return undefined;
   if (!Number.isInteger(port) || Number(port) < 0 || Number(port) > 65_535) return undefined;
   return {
@@ -109,6 +110,7 @@ function readEnd(value: unknown): FlowEnd | undefined {
     port: Number(port),
     ...(typeof namespace === 'string' ? { namespace } : {}),
     ...(typeof pod === 'string' ? { pod } : {}),
+    ...(typeof trustDomain === 'string' ? { trustDomain } : {}),
   };
 }
 

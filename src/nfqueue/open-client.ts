@@ -1,9 +1,9 @@
 import type { Clock } from '../handshake/outcome.ts';
 import { denied, allowed, type Judgement } from '../proxy/judgement.ts';
-import { clientContext, judgeServer, ownEnd } from '../proxy/outbound.ts';
+import { clientContext, judgeServer } from '../proxy/outbound.ts';
 import type { ProvenPeer } from '../proxy/peer.ts';
 import type { Surroundings } from '../proxy/surroundings.ts';
-import { endOf, notReady } from '../proxy/view.ts';
+import { endOf, notReady, ownEnd, provenEnd } from '../proxy/view.ts';
 import type { Endpoint } from '../lib/address.ts';
 import { chooseCarrier, endpointOfServer } from './carrier-choice.ts';
 import type { FallbackMemory } from './fallback-memory.ts';
@@ -72,7 +72,7 @@ export function openClient(
       ),
     },
     judge: (peer: ProvenPeer, kind: 'full' | 'resumed') => {
-      one.flow.learn({ destination: { ...destination, namespace: peer.namespace, pod: peer.podName } });
+      one.flow.learn({ destination: provenEnd(destination, peer) });
       one.flow.rejudge = () => judge(peer);
       one.peer = peer;
       return one.judge(judge(peer), kind);

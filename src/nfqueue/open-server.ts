@@ -3,7 +3,7 @@ import { denied, type Judgement } from '../proxy/judgement.ts';
 import { judgeClient, serverContext } from '../proxy/inbound.ts';
 import type { ProvenPeer } from '../proxy/peer.ts';
 import type { Surroundings } from '../proxy/surroundings.ts';
-import { endOf, notReady, unprovenKind } from '../proxy/view.ts';
+import { endOf, notReady, provenEnd, unprovenKind } from '../proxy/view.ts';
 import { endpointsOf } from './flow-endpoints.ts';
 import { openServerFlow } from './flow-server.ts';
 import type { FlowEffect } from './flow-step.ts';
@@ -49,7 +49,7 @@ export function openServer(
     around.sink,
     {
       direction: 'inbound',
-      peer: view === undefined ? 'unproven' : unprovenKind(view.snapshot.directory.owner(source.address)),
+      peer: view === undefined ? 'unproven' : unprovenKind(view.owner(source.address)),
       handshake: 'none',
       source: endOf(view, source),
       destination: endOf(view, destination),
@@ -68,7 +68,7 @@ export function openServer(
     tuple,
     handshake,
     judge: (peer: ProvenPeer, kind: 'full' | 'resumed') => {
-      one.flow.learn({ source: { ...source, namespace: peer.namespace, pod: peer.podName } });
+      one.flow.learn({ source: provenEnd(source, peer) });
       one.flow.rejudge = () => judge(peer);
       one.peer = peer;
       return one.judge(judge(peer), kind);

@@ -3,6 +3,7 @@ import { Flow, type FlowConnection, type FlowFacts, type FlowSink } from '../pro
 import { denied, type Judgement } from '../proxy/judgement.ts';
 import type { ProvenPeer } from '../proxy/peer.ts';
 import { denial } from '../proxy/refusing.ts';
+import { kindOf } from '../proxy/view.ts';
 import type { DenyReason } from '../observe/reasons.ts';
 import type { ClientFlow, ClientFlowContext } from './flow-client-state.ts';
 import { stepClientFlow } from './flow-client.ts';
@@ -49,6 +50,8 @@ export class QueuedFlow implements FlowConnection {
   judged: Judgement | undefined;
   /** Who the other side proved to be. */
   peer: ProvenPeer | undefined;
+  /** Number of the interface that its first packet came or went by. */
+  device = 0;
   /** Newer strangers took its place. */
   evicted = false;
   /** The connection that has these ports until our kernel has accepted this one. */
@@ -125,7 +128,7 @@ export class QueuedFlow implements FlowConnection {
   /** Keeps what policy said and answers as the handshake's machine wants it. */
   judge(judgement: Judgement, handshake: HandshakeKind): { allow: true } | ReturnType<typeof denial> {
     this.judged = judgement;
-    this.flow.learn({ peer: 'proven', handshake });
+    this.flow.learn({ peer: kindOf(this.peer ?? {}), handshake });
     return judgement.verdict === 'deny' ? denial(judgement) : { allow: true };
   }
 

@@ -2,6 +2,7 @@ import type { FlowFacts, FlowSink } from '../proxy/flow.ts';
 import { judgeClient } from '../proxy/inbound.ts';
 import type { Judgement } from '../proxy/judgement.ts';
 import type { Surroundings } from '../proxy/surroundings.ts';
+import { kindOf } from '../proxy/view.ts';
 import { endpointsOf } from './flow-endpoints.ts';
 import { tupleKey } from './flow-key.ts';
 import { flowId, type KeptFlow } from './flow-record-lines.ts';
@@ -53,7 +54,7 @@ export function isClosing(tcpState: number | undefined): boolean {
 
 function recovered(proxy: QueueProxy, kept: KeptFlow, tuple: FlowTuple, around: Surroundings): QueuedFlow {
   const { direction, source, destination, handshake, judgement, peer, since } = kept;
-  const facts: FlowFacts = { direction, peer: 'proven', handshake, source, destination };
+  const facts: FlowFacts = { direction, peer: kindOf(peer), handshake, source, destination };
   const sink: FlowSink = around.sink;
   const startedAt = performance.now() - Math.max(0, Date.now() - since);
   const key = tupleKey(tuple, direction === 'outbound');

@@ -37,7 +37,7 @@ export const METRICS = {
       direction: DIRECTIONS,
       verdict: ['allow', 'deny', 'would_deny'],
       reason: ALL_REASONS,
-      peer: ['proven', 'unproven', 'external', 'node'],
+      peer: ['proven', 'federated', 'unproven', 'external', 'node'],
       handshake: ['full', 'resumed', 'none'],
     },
   },

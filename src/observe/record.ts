@@ -7,6 +7,8 @@ import type { Reason } from './reasons.ts';
 export interface RecordEnd {
   readonly namespace: string | null;
   readonly pod: string | null;
+  /** null: the own one, or nobody knows. */
+  readonly trust_domain: string | null;
   readonly address: string;
   readonly port: number;
 }
@@ -17,7 +19,7 @@ export interface FlowRecord {
   readonly direction: 'inbound' | 'outbound';
   readonly verdict: 'allow' | 'deny' | 'would_deny';
   readonly reason: Reason;
-  readonly peer: 'proven' | 'unproven' | 'external' | 'node';
+  readonly peer: 'proven' | 'federated' | 'unproven' | 'external' | 'node';
   readonly handshake: 'full' | 'resumed' | 'none';
   readonly source: RecordEnd;
   readonly destination: RecordEnd;
@@ -47,8 +49,8 @@ export const RECORD_FIELDS: Readonly<
   },
   reason: { type: 'string', text: 'one code of the reasons above' },
   peer: {
-    type: '`proven`, `unproven`, `external`, `node`',
-    text: 'whether the other side proved its identity; node and external go by address',
+    type: '`proven`, `federated`, `unproven`, `external`, `node`',
+    text: 'whether the other side proved its identity; federated: it did, and is of another trust domain; node and external go by address',
   },
   handshake: {
     type: '`full`, `resumed`, `none`',
@@ -56,7 +58,7 @@ export const RECORD_FIELDS: Readonly<
   },
   source: {
     type: 'object',
-    text: 'who called: `namespace` and `pod` (strings, null where nobody knows), `address` (string), `port` (number)',
+    text: 'who called: `namespace` and `pod` (strings, null where nobody knows), `trust_domain` (of a pod of another one, else null; its namespace has the name that it has here then), `address` (string), `port` (number)',
   },
   destination: { type: 'object', text: 'who was called, likewise; behind a Service address the endpoint' },
   policy: {
@@ -117,6 +119,7 @@ function recordEnd(end: FlowEnd): RecordEnd {
   return {
     namespace: text(end.namespace, MAX_NAME),
     pod: text(end.pod, MAX_NAME),
+    trust_domain: text(end.trustDomain, MAX_NAME),
     address: end.address,
     port: end.port,
   };

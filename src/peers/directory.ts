@@ -26,7 +26,12 @@ export type AddressOwner =
   | { readonly kind: 'pod'; readonly pod: Pod }
   | { readonly kind: 'node'; readonly name: string; readonly labels: Labels }
   | { readonly kind: 'external' }
-  | { readonly kind: 'unknown' };
+  | { readonly kind: 'unknown' }
+  /** Outside this cluster, in the networks of another trust domain that is federated. No directory says so; trust does. */
+  | { readonly kind: 'foreign'; readonly domain: string };
+
+/** What trust says of an address that is nobody's in this cluster. */
+export type ForeignOwner = Extract<AddressOwner, { kind: 'foreign' | 'unknown' }>;
 
 /** A port of a Service and what answers behind it. */
 export interface ServicePort {

@@ -4,14 +4,22 @@ import type { Closed } from '../relay/data-path.ts';
 import type { Connection } from './connection.ts';
 import type { Judgement } from './judgement.ts';
 
-/** What kind of other side it was: `node` and `external` go by address, `unproven` is everybody else who proved nothing. */
-export type PeerKind = 'proven' | 'unproven' | 'external' | 'node';
+/**
+ * What kind of other side it was: `federated` proved itself and is of another trust domain; `node` and `external` go by address, `unproven` is
+ * everybody else who proved nothing.
+ */
+export type PeerKind = 'proven' | 'federated' | 'unproven' | 'external' | 'node';
+
+/** Who a pod is, for people. */
+export interface PodName {
+  readonly namespace: string;
+  readonly pod: string;
+  /** The other trust domain that the pod is of; left out: it is of the own one. Its namespace has the name that it has here then. */
+  readonly trustDomain?: string;
+}
 
 /** One end of a flow, as far as it is known. */
-export interface FlowEnd extends Endpoint {
-  readonly namespace?: string;
-  readonly pod?: string;
-}
+export interface FlowEnd extends Endpoint, Partial<PodName> {}
 
 /** Everything that is said about a connection, but for its end. */
 export interface FlowFacts {

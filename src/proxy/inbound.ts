@@ -15,7 +15,7 @@ import { denial, eventReason, refuse, refuseEvent, refuseResult } from './refusi
 import { DEADLINE, type Surroundings } from './surroundings.ts';
 import { rejudge } from './open-flows.ts';
 import { hasFastOpenOption } from './syn.ts';
-import { endOf, notReady, unprovenKind, type View } from './view.ts';
+import { endOf, kindOf, nameOf, notReady, provenEnd, unprovenKind, type View } from './view.ts';
 
 /**
  * The life of a connection that somebody made to this pod, from the accepted socket to its record.
@@ -39,7 +39,7 @@ export async function inbound(connection: Connection, around: Surroundings): Pro
   if (around.draining()) return refuse(flow, 'draining');
   const view = around.view();
   if (view === undefined) return flow.deny(notReady());
-  const owner = view.snapshot.directory.owner(peer.address);
+  const owner = view.owner(peer.address);
   flow.learn({ peer: unprovenKind(owner) });
 
   // Who is waited for takes a place; who is served without a proof does not.
@@ -63,7 +63,8 @@ export async function inbound(connection: Connection, around: Surroundings): Pro
 
     const judgement = judgeUnproven(around.view() ?? view, peer.address, destination.port, around);
     if (judgement.verdict === 'deny') {
-      const mayHaveSidecar = owner.kind === 'unknown' || (owner.kind === 'pod' && owner.pod.enrolled);
+      const mayHaveSidecar =
+        owner.kind === 'unknown' || owner.kind === 'foreign' || (owner.kind === 'pod' && owner.pod.enrolled);
       const patience = mayHaveSidecar ? DEADLINE.firstBytes : DEADLINE.firstBytesOfOthers;
       const first = await firstFrame(patience);
       if (first.kind === 'frame') return await proven(flow, first.frame, destination, around, leave);
@@ -114,9 +115,9 @@ async function proven(
   const judge: JudgePeer = async (peer, handshake) => {
     leave();
     flow.learn({
-      peer: 'proven',
+      peer: kindOf(peer),
       handshake,
-      source: { ...connection.accepted.peer, namespace: peer.namespace, pod: peer.podName },
+      source: provenEnd(connection.accepted.peer, peer),
     });
     judged = judgeClient(peer, from, destination, around);
     if (judged.verdict === 'deny') return denial(judged);
@@ -174,7 +175,7 @@ function givePass(
     judgement,
     rejudge,
     destination: flow.facts.destination,
-    sourceName: { namespace: peer.namespace, pod: peer.podName },
+    sourceName: nameOf(peer),
     keepSource: keepsSource(address, around),
   });
 }
@@ -198,18 +199,21 @@ export function serverContext(
     explainUnadmitted: (token) => around.identity.explainUnadmitted(token),
     ownsDestination: (meant) => ownsDestination(around.view(), meant, destination),
     isOwnHello: (nonce) => around.pendingHellos.has(Buffer.from(nonce).toString('hex')),
-    sessions: spent ? withSpentCounter(around.sessions.server) : around.sessions.server,
+    sessions: sessionsOf(around.sessions.server, spent),
     recentNonces: around.sessions.recentNonces,
   };
 }
 
-/** The sessions as a Hello finds them whose counter was spent for it already. */
-function withSpentCounter(sessions: ServerSessions<ProvenPeer>): ServerContext<ProvenPeer>['sessions'] {
+/** The sessions for one handshake. @param spent they are found as by a Hello whose counter was spent for it already */
+function sessionsOf(
+  sessions: ServerSessions<ProvenPeer>,
+  spent: boolean,
+): ServerContext<ProvenPeer>['sessions'] {
   return {
-    add: (session) => sessions.add(session),
+    add: sessions.adder(),
     find: (id, monotonic) => {
       const found = sessions.find(id, monotonic);
-      return found && { session: found.session, window: { use: () => 'fresh' } };
+      return found && spent ? { session: found.session, window: { use: () => 'fresh' } } : found;
     },
   };
 }

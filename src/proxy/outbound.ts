@@ -13,7 +13,7 @@ import { allowed, denied, type Judgement } from './judgement.ts';
 import { denial, refuse, refuseEvent, refuseResult } from './refusing.ts';
 import { DEADLINE, type Surroundings } from './surroundings.ts';
 import { candidatesAt, chooseTarget, type Target } from './target.ts';
-import { endOf, notReady, type View } from './view.ts';
+import { endOf, kindOf, notReady, ownEnd, provenEnd, type View } from './view.ts';
 
 /**
  * The life of a connection that this pod's application makes, from the accepted socket to its record.
@@ -62,6 +62,9 @@ export async function outbound(connection: Connection, around: Surroundings): Pr
         ? flow.deny(target.judgement)
         : await plain(flow, target.endpoint, again, around);
     }
+    case 'foreign':
+      flow.learn({ destination: { ...target.endpoint, trustDomain: target.domain } });
+      return await proven(flow, original, target, around);
     case 'enrolled':
       flow.learn({ destination: endOf(view, target.endpoint) });
       return target.judgement.verdict === 'deny'
@@ -133,17 +136,16 @@ function judgePlain(
   if (target.endpoint.address !== original.address) return view.outboundUnproven(target.endpoint);
   const now = chooseTarget(view, original, (service, among) => pick(around.candidates(service, among)));
   // What may be dialled differently from now on does not cut what is open; only a denial does.
+  if (now.kind === 'foreign') return view.outboundUnproven(target.endpoint);
   if (now.kind === 'plain' || now.kind === 'enrolled' || now.kind === 'refused') return now.judgement;
   return target.judgement;
 }
 
+/** A target that speaks the preamble. */
+type Speaking = Target & { readonly kind: 'enrolled' | 'foreign' };
+
 /** With a handshake; once again if the server did not understand it, or if the source learnt who the server is meanwhile. */
-async function proven(
-  flow: Flow,
-  original: Endpoint,
-  first: Target & { kind: 'enrolled' },
-  around: Surroundings,
-): Promise<void> {
+async function proven(flow: Flow, original: Endpoint, first: Speaking, around: Surroundings): Promise<void> {
   let target = first;
   const failed = new Set<string>();
   for (let attempt = 1; ; attempt++) {
@@ -172,7 +174,7 @@ async function proven(
     }
     failed.add(endpoint.address);
     const next = await findTarget(flow.connection, original, around, failed);
-    if (next?.kind !== 'enrolled' || next.judgement.verdict === 'deny')
+    if (next?.kind !== 'foreign' && (next?.kind !== 'enrolled' || next.judgement.verdict === 'deny'))
       return refuseResult(flow, result, judged);
     target = next;
     flow.learn({ destination: endOf(around.view(), target.endpoint) });
@@ -184,7 +186,7 @@ const REDIAL: ReadonlySet<string> = new Set(['wrong-peer', 'dial-failed']);
 
 async function handshake(
   flow: Flow,
-  target: Target & { kind: 'enrolled' },
+  target: Speaking,
   around: Surroundings,
   first: boolean,
 ): Promise<{ result: HandshakeResult; judged: Judgement | undefined }> {
@@ -232,9 +234,9 @@ async function handshakeNow(
   let judged: Judgement | undefined;
   const judgePeer: JudgePeer = (peer, kind) => {
     flow.learn({
-      peer: 'proven',
+      peer: kindOf(peer),
       handshake: kind,
-      destination: { ...endpoint, namespace: peer.namespace, pod: peer.podName },
+      destination: provenEnd(endpoint, peer),
     });
     judged = judge(peer);
     if (judged.verdict === 'deny') return Promise.resolve(denial(judged));
@@ -301,6 +303,7 @@ export function clientContext(
   const admissionKey = around.identity.ownAdmissionKey();
   if (credentials === undefined || admissionKey === undefined) return undefined;
   const { client } = around.sessions;
+  const remember = client.adder();
   return {
     credentials,
     admissionKey,
@@ -311,7 +314,7 @@ export function clientContext(
     toSelf: around.view()?.isSelf(endpoint.address) ?? false,
     offers: offering ? client.offer(endpoint.address, performance.now()) : [],
     verify: (token) => around.identity.verify(token),
-    remember: (session) => client.add(endpoint.address, session),
+    remember: (session) => remember(endpoint.address, session),
   };
 }
 
@@ -322,7 +325,13 @@ export function judgeServer(peer: ProvenPeer, endpoint: Endpoint, around: Surrou
   if (view.isGone(peer) || !around.identity.stillHolds(peer)) {
     return denied('identity-revoked', 'enforce');
   }
-  const owner = view.snapshot.directory.owner(endpoint.address);
+  const owner = view.owner(endpoint.address);
+  const domain = owner.kind === 'foreign' ? owner.domain : undefined;
+  // Another domain answers in its own networks and nowhere else, and nobody else answers there.
+  if (peer.foreignDomain !== domain) {
+    const detail = `${peer.namespace}/${peer.podName} of ${peer.foreignDomain ?? 'the own trust domain'} answered where ${domain ?? 'the own one'} is`;
+    return denied('wrong-peer', 'enforce', { detail });
+  }
   if (owner.kind === 'pod' && owner.pod.uid !== peer.podUid) {
     const detail = `${peer.namespace}/${peer.podName} answered for ${owner.pod.namespace}/${owner.pod.name}`;
     return denied('wrong-peer', 'enforce', { detail });
@@ -337,10 +346,4 @@ async function relayed(flow: Flow, around: Surroundings): Promise<void> {
   } finally {
     around.open.delete(flow);
   }
-}
-
-/** The own end of a flow. */
-export function ownEnd(view: View | undefined, endpoint: Endpoint) {
-  const self = view?.snapshot.self;
-  return self === undefined ? endpoint : { ...endpoint, namespace: self.namespace, pod: self.name };
 }

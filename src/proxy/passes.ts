@@ -5,7 +5,7 @@ import type { Session } from '../handshake/sessions.ts';
 import type { Endpoint } from '../lib/address.ts';
 import type { DialReport } from '../relay/data-path.ts';
 import type { OwnedWindow, Resumption } from '../relay/resumption.ts';
-import type { FlowEnd } from './flow.ts';
+import type { FlowEnd, PodName } from './flow.ts';
 import type { Judgement } from './judgement.ts';
 import type { ProvenPeer } from './peer.ts';
 
@@ -29,7 +29,7 @@ export interface GivenPass {
   readonly peer: ProvenPeer;
   /** Of the end that is not the one told; the other one gets the name and the address that is told. */
   readonly destination: FlowEnd;
-  readonly sourceName: { readonly namespace: string; readonly pod: string };
+  readonly sourceName: PodName;
   readonly judgement: Judgement;
   /** The verdict on a connection from this address, now. */
   readonly rejudge: (address: string) => Judgement;

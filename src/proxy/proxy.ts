@@ -60,7 +60,12 @@ export class Proxy {
 
   constructor(options: ProxyOptions) {
     this.#options = options;
-    this.#views = new Views(options.source, (view) => this.#viewChanged(view), options.onEvaluated);
+    this.#views = new Views(
+      options.source,
+      (view) => this.#viewChanged(view),
+      options.onEvaluated,
+      (address) => options.identity.foreignOwner?.(address),
+    );
     this.#table = new ConnectionTable(
       (id, accepted) => this.#accept(id, accepted),
       (told) => {

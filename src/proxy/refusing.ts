@@ -3,6 +3,7 @@ import type { ConnectionEvent } from './connection.ts';
 import type { Flow } from './flow.ts';
 import type { HandshakeResult } from './handshakes.ts';
 import { denied, type Judgement } from './judgement.ts';
+import { kindOf } from './view.ts';
 
 /** Ends a connection with a reason that no policy gave. */
 export function refuse(flow: Flow, reason: DenyReason, detail?: string): void {
@@ -23,8 +24,8 @@ export function refuseResult(
 ): void {
   if (result.kind === 'failed') {
     // Who refuses under the key of a session has proven itself by it.
-    if (result.peer !== undefined && flow.facts.peer !== 'proven') {
-      flow.learn({ peer: 'proven', handshake: 'resumed' });
+    if (result.peer !== undefined && flow.facts.peer !== kindOf(result.peer)) {
+      flow.learn({ peer: kindOf(result.peer), handshake: 'resumed' });
     }
     if (judged?.reason === result.reason) flow.deny(judged);
     else refuse(flow, result.reason, result.detail);

@@ -4,6 +4,7 @@ import { Connection } from './connection.ts';
 import { Flow, type FlowFacts, type FlowSink } from './flow.ts';
 import { type OpenFlows, rejudge } from './open-flows.ts';
 import type { GivenPass, Passes } from './passes.ts';
+import { kindOf } from './view.ts';
 
 /** Everything that is told of connections that went by a pass goes here: the same counters, records and judgements as for all others. */
 export function resumed(
@@ -51,12 +52,11 @@ export function resumed(
 const NO_SYN = new Uint8Array(0);
 
 function factsOf(told: ByPass, pass: GivenPass): FlowFacts {
-  const { namespace, pod } = pass.sourceName;
   return {
     direction: pass.direction,
-    peer: 'proven',
+    peer: kindOf(pass.peer),
     handshake: 'resumed',
-    source: { address: told.peer.address, port: told.peer.port, namespace, pod },
+    source: { address: told.peer.address, port: told.peer.port, ...pass.sourceName },
     destination: pass.destination,
   };
 }

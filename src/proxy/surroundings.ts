@@ -12,7 +12,7 @@ import type { HandshakeGate } from './handshake-gate.ts';
 import type { OpenFlows } from './open-flows.ts';
 import type { Passes } from './passes.ts';
 import type { CandidatesOf } from './target.ts';
-import type { View } from './view.ts';
+import type { FindForeignOwner, View } from './view.ts';
 
 /** All that the life of a connection touches outside itself. */
 export interface Surroundings {
@@ -58,6 +58,8 @@ export interface IdentityAccess {
   readonly explainUnadmitted: (token: Uint8Array) => TokenRefusal;
   /** Whether a peer that proved itself earlier would be believed now, but for the end of its token. */
   readonly stillHolds: (peer: ProvenPeer) => boolean;
+  /** Who of another trust domain has an address that nobody of this cluster has. Left out: there are no other domains. */
+  readonly foreignOwner?: FindForeignOwner;
 }
 
 /** Servers that answered a preamble with something else a moment ago. */

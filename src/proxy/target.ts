@@ -21,6 +21,8 @@ export type Target =
       readonly pod: Pod | undefined;
       readonly judgement: Judgement;
     }
+  /** In the networks of another trust domain. Nobody knows who is there: policy is asked when that has proven itself. */
+  | { readonly kind: 'foreign'; readonly endpoint: Endpoint; readonly domain: string }
   | { readonly kind: 'refused'; readonly judgement: Judgement }
   | { readonly kind: 'unknown' };
 
@@ -68,7 +70,7 @@ function serviceTarget(view: View, original: Endpoint, service: ServicePort, cho
     ]),
   );
   const reachable = service.endpoints.filter((endpoint) => isAllowed(targets.get(endpoint)!));
-  const mixed = [...targets.values()].some((target) => target.kind === 'enrolled' || target.kind === 'self');
+  const mixed = [...targets.values()].some(({ kind }) => kind !== 'plain' && kind !== 'unknown');
   if (!mixed && reachable.length === service.endpoints.length) {
     const any = choose(service, reachable);
     const target = any && targets.get(any);
@@ -81,14 +83,16 @@ function serviceTarget(view: View, original: Endpoint, service: ServicePort, cho
 }
 
 function isAllowed(target: Target): boolean {
-  if (target.kind === 'self') return true;
+  if (target.kind === 'self' || target.kind === 'foreign') return true;
   return (target.kind === 'enrolled' || target.kind === 'plain') && target.judgement.verdict !== 'deny';
 }
 
 function targetAt(view: View, endpoint: Endpoint): Target {
   if (view.isSelf(endpoint.address)) return { kind: 'self', endpoint };
-  const owner = view.snapshot.directory.owner(endpoint.address);
+  const owner = view.owner(endpoint.address);
   if (owner.kind === 'unknown') return { kind: 'unknown' };
+  // Never in plain, whatever the port: nobody there is known to have another one.
+  if (owner.kind === 'foreign') return { kind: 'foreign', endpoint, domain: owner.domain };
   const judgement = view.outboundUnproven(endpoint);
   // The metrics of a sidecar are its own answer and no preamble is spoken there: redirection leaves that port alone.
   if (owner.kind === 'pod' && owner.pod.enrolled && endpoint.port !== METRICS_PORT) {

@@ -3,7 +3,7 @@ import { PolicySet } from '../policy/compile.ts';
 import type { Direction } from '../policy/model.ts';
 import { timedEvaluate } from '../observe/timed-evaluate.ts';
 import type { Snapshot, Source } from '../sources/source.ts';
-import { View } from './view.ts';
+import { type FindForeignOwner, View } from './view.ts';
 
 /** How many pods that left are remembered, so that their identities are refused until they expire. */
 const MAX_GONE = 65_536;
@@ -21,9 +21,16 @@ export class Views {
   readonly #source: Source;
   readonly #onChange: (view: View) => void;
   readonly #onEvaluated: OnEvaluated;
+  readonly #foreignOwner: FindForeignOwner | undefined;
   readonly #unsubscribe: () => void;
 
-  constructor(source: Source, onChange: (view: View) => void, onEvaluated: OnEvaluated = () => {}) {
+  constructor(
+    source: Source,
+    onChange: (view: View) => void,
+    onEvaluated: OnEvaluated = () => {},
+    foreignOwner?: FindForeignOwner,
+  ) {
+    this.#foreignOwner = foreignOwner;
     this.#source = source;
     this.#onEvaluated = onEvaluated;
     this.#onChange = onChange;
@@ -65,7 +72,12 @@ export class Views {
       namespaceLabels: snapshot.selfNamespaceLabels,
       namedPorts: ports,
     });
-    this.#view = new View(snapshot, timedEvaluate(policy, this.#onEvaluated), (uid) => this.#gone.has(uid));
+    this.#view = new View(
+      snapshot,
+      timedEvaluate(policy, this.#onEvaluated),
+      (uid) => this.#gone.has(uid),
+      this.#foreignOwner,
+    );
     for (const done of this.#waiting) done();
     this.#onChange(this.#view);
   }

@@ -26,8 +26,8 @@ t.test('flow record: an allowed connection is exactly this line', (t) => {
     recordLine(flowRecord(FACTS, ALLOWED, ENDING, NOW)),
     '{"time":"2026-11-21T07:00:00.005Z","direction":"inbound","verdict":"allow","reason":"policy-allowed",' +
       '"peer":"proven","handshake":"full",' +
-      '"source":{"namespace":"shop","pod":"web-1","address":"10.0.0.1","port":40000},' +
-      '"destination":{"namespace":"shop","pod":"db-0","address":"10.0.0.2","port":5432},' +
+      '"source":{"namespace":"shop","pod":"web-1","trust_domain":null,"address":"10.0.0.1","port":40000},' +
+      '"destination":{"namespace":"shop","pod":"db-0","trust_domain":null,"address":"10.0.0.2","port":5432},' +
       '"policy":"networkpolicy/shop/db-allow","rule":1,"bytes_in":1200,"bytes_out":34000,"duration_ms":12.3,"detail":null}',
   );
   t.end();
@@ -41,7 +41,13 @@ t.test('flow record: what is not known is null and never missing', (t) => {
     source: { address: 'fd00::9', port: 1 },
   } as const;
   const record = flowRecord(facts, { verdict: 'deny', reason: 'not-ready', detail: '' }, ENDING, NOW);
-  t.strictSame(record.source, { namespace: null, pod: null, address: 'fd00::9', port: 1 });
+  t.strictSame(record.source, {
+    namespace: null,
+    pod: null,
+    trust_domain: null,
+    address: 'fd00::9',
+    port: 1,
+  });
   t.strictSame([record.policy, record.rule, record.detail], [null, null, null]);
   t.strictSame(Object.keys(JSON.parse(recordLine(record)) as object), Object.keys(RECORD_FIELDS));
   t.end();

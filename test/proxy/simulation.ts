@@ -28,6 +28,8 @@ export class Simulation {
   marksSurvive = true;
   /** The first one that is ready. */
   candidates: CandidatesOf = (_service, among) => among.filter((one) => one.ready).slice(0, 1);
+  /** Between this network and others: who is really meant by an address, and where its callers seem to come from. */
+  readonly nat = new Map<string, { readonly to: SimulatedPod; readonly from: string }>();
   readonly #tokens = new Map<string, ProvenPeer>();
   readonly admissionKey = randomBytes(32);
   /** Addresses that the network leads somewhere else, as a relaying attacker does. */
@@ -42,7 +44,7 @@ export class Simulation {
   pod(name: string, labels: Labels, options: PodOptions = {}): SimulatedPod {
     const address = options.address ?? `10.0.0.${this.#nextAddress++}`;
     const pod: Pod = {
-      namespace: 'demo',
+      namespace: options.namespace ?? 'demo',
       name,
       uid: `uid-${name}`,
       serviceAccount: 'default',
@@ -144,21 +146,17 @@ export class Simulation {
    */
   arrive(source: Endpoint, dialled: Endpoint, far: End, marked: boolean): string | undefined {
     const target = { ...dialled, address: this.leads.get(dialled.address) ?? dialled.address };
-    const pod = this.pods.get(target.address);
-    if (pod === undefined) return 'EHOSTUNREACH';
-    if (pod.dataPath !== undefined) {
-      pod.dataPath.accept(
-        'inbound',
-        source,
-        target,
-        far,
-        marked && this.marksSurvive ? MARKED_SYN : PLAIN_SYN,
-      );
-      return undefined;
+    const translated = this.nat.get(target.address);
+    if (translated !== undefined) {
+      const { to, from } = translated;
+      const [there, here] = [
+        { ...target, address: to.address },
+        { ...source, address: from },
+      ];
+      return to.arriveHere(here, there, far, marked);
     }
-    if (!pod.listening) return 'ECONNREFUSED';
-    pod.acceptLocally(far);
-    return undefined;
+    const pod = this.pods.get(target.address);
+    return pod === undefined ? 'EHOSTUNREACH' : pod.arriveHere(source, target, far, marked);
   }
 
   /** Waits until a condition holds. */
@@ -200,6 +198,9 @@ export interface PodOptions {
   readonly address?: string;
   readonly nodeTraffic?: NodeTraffic;
   readonly keepSource?: boolean;
+  /** Instead of one whose tokens only this network knows. */
+  readonly identity?: IdentityAccess;
+  readonly namespace?: string;
   /** What its application says as soon as somebody connects. */
   readonly greeting?: string;
 }
@@ -240,7 +241,7 @@ export class SimulatedPod implements FlowSink {
     let dataPath: SimulatedDataPath | undefined;
     this.proxy = new Proxy({
       source: this.source,
-      identity: {
+      identity: options.identity ?? {
         credentials: () => this.credentials,
         ownAdmissionKey: () => this.admissionKey,
         admissionKeys: () => [simulation.admissionKey],
@@ -274,6 +275,18 @@ export class SimulatedPod implements FlowSink {
     if (this.dataPath === undefined) this.#simulation.arrive(source, target, far, false);
     else this.dataPath.accept('outbound', source, target, far, new Uint8Array(0), picked);
     return app;
+  }
+
+  /** A connection from the network. @returns the system's error if nobody listens */
+  arriveHere(source: Endpoint, target: Endpoint, far: End, marked: boolean): string | undefined {
+    if (this.dataPath !== undefined) {
+      const syn = marked && this.#simulation.marksSurvive ? MARKED_SYN : PLAIN_SYN;
+      this.dataPath.accept('inbound', source, target, far, syn);
+      return undefined;
+    }
+    if (!this.listening) return 'ECONNREFUSED';
+    this.acceptLocally(far);
+    return undefined;
   }
 
   /** Its application accepts. */
