@@ -177,6 +177,9 @@ t.test('install: wrong flags are refused, with flag and remedy', (t) => {
     [{ namespace: 'A_b' }, /--namespace A_b/],
     [{ trustDomain: 'x y' }, /--trust-domain/],
     [{ replicas: 0 }, /--replicas 0/],
+    [{ runbookUrl: 'docs/runbook.md' }, /--runbook-url docs\/runbook.md: write https/],
+    [{ runbookUrl: 'https://wiki.test/a#b' }, /--runbook-url/],
+    [{ runbookUrl: 'javascript:alert(1)' }, /--runbook-url/],
     [{ replicas: Number.NaN }, /--replicas/],
     [{ sidecars: { ...SETTINGS, proxyUid: 0 } }, /--proxy-uid 0/],
   ];
