@@ -55,6 +55,8 @@ export class AuthorityLink {
   /** Ends the pause before the next renewal. */
   #renewNow = new AbortController();
   #identityRefused = false;
+  /** Who waits for an identity looks at once. */
+  #onIdentity: () => void = () => {};
   /** The last attempt to get an identity failed. */
   #failed = false;
 
@@ -82,6 +84,7 @@ export class AuthorityLink {
         }
       },
     });
+    this.identity.subscribe(() => this.#onIdentity());
     this.source.subscribe(() => this.#compareLabels());
   }
 
@@ -278,15 +281,19 @@ export class AuthorityLink {
 
   #identityChanged(): Promise<void> {
     return new Promise((resolve) => {
-      const look = setInterval(() => {
+      const look = (): void => {
         const ready = this.identity.jwt !== undefined && !this.#identityRefused;
         if (!ready && !this.#end.signal.aborted) {
           if (this.#failed) this.source.disconnected(this.identity.problem ?? 'waiting for an identity');
           return;
         }
-        clearInterval(look);
+        clearInterval(timer);
+        this.#onIdentity = () => {};
         resolve();
-      }, 50);
+      };
+      // What ends the waiting otherwise, an end or a refusal, is told by nobody.
+      const timer = setInterval(look, 50);
+      this.#onIdentity = look;
     });
   }
 
