@@ -100,6 +100,9 @@ typedef void (*wake_function)(void *context);
 /* NULL with errno set when threads or descriptors cannot be had. */
 struct data_path *data_path_start(wake_function wake, void *context);
 
+/* Before listen(): who is accepted inherits what is set here, and the first may come at once. tcp(7), socket(7) */
+void data_path_prepare_listener(const struct data_path *path, int fd);
+
 /*
  * Takes over the command's bytes. False when there is no memory for it; nothing has happened then. The thread may obey at once, and does when it is
  * woken: by data_path_wake, by a socket, or because there are many.

@@ -25,6 +25,7 @@ static napi_value do_listen(napi_env env, napi_callback_info info) {
   setsockopt(fd, IPPROTO_TCP, TCP_SAVE_SYN, &on, sizeof on);
   setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, &queue, sizeof queue); /* where the namespace allows it */
   if (six) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  data_path_prepare_listener(handle->path, fd);
   if (bind(fd, (struct sockaddr *)&address, length) != 0 || listen(fd, BACKLOG) != 0 ||
       getsockname(fd, (struct sockaddr *)&address, &length) != 0) {
     int error = errno;
