@@ -41,6 +41,8 @@ export interface ProxyOptions {
   readonly onEvaluated?: OnEvaluated;
   /** Called for each marked dial that led to a connection. */
   readonly onFastOpen?: OnFastOpen;
+  /** Called for each connection that went by a pass and stays for a while. */
+  readonly onOpened?: () => void;
   /** A life that threw: a defect, its connection is reset. */
   readonly onDefect: (error: unknown) => void;
 }
@@ -72,7 +74,9 @@ export class Proxy {
       (told) => {
         this.#byPass++;
         try {
-          return resumed(told, (shared ??= this.#byPassSurroundings()));
+          const connection = resumed(told, (shared ??= this.#byPassSurroundings()));
+          if (connection !== undefined) options.onOpened?.();
+          return connection;
         } catch (error) {
           // The rest of the news is of others: none of them may go unjudged.
           this.#dataPath.reset(told.id);

@@ -22,7 +22,7 @@ import { demandTransparent } from './keep-source.ts';
 import { LocalAddresses } from './local-addresses.ts';
 import { Proxy } from './proxy.ts';
 import { RedirectWatch } from './redirect-watch.ts';
-import { settleMemory } from './settle-memory.ts';
+import { settleMemory, type SettlingMemory } from './settle-memory.ts';
 import {
   type SidecarFlags,
   type SidecarIdentity,
@@ -86,6 +86,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const capabilities = new SidecarCapabilities(addon, needs, process.geteuid?.() === 0);
   capabilities.forDataThread();
   if (keepSource) demandTransparent(addon);
+  let settling: SettlingMemory | undefined;
   const proxy = new Proxy({
     source,
     identity,
@@ -96,6 +97,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
     isLocalAddress: (address) => local.has(address),
     nodeTraffic: flags.nodeTraffic,
     keepSource,
+    onOpened: () => settling?.opened(),
     isProbe: ({ original }) => arrivals.notice(original),
     onView: ({ snapshot }) => {
       log.info(
@@ -206,7 +208,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
     capabilities.forPackets();
   }
   watch.start(families);
-  const settling = settleMemory(addon);
+  settling = settleMemory(addon);
 
   const signal = await stopped;
   log.info(`${signal}: draining for at most ${flags.drain} s`);
