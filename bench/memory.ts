@@ -26,7 +26,8 @@ export function connectionsThatFit(limits: string, wanted: number): number {
 }
 
 const memoryOf = (pid: number): Smaps => parseSmaps(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'));
-const REST_MS = 3_000;
+/** Longer than a sidecar takes to give back what its start, or a burst, has used: src/proxy/settle-memory.ts. */
+const REST_MS = 6_000;
 
 /**
  * What a fresh pair of sidecars holds at rest, and how much more for each of many connections that rest. Sidecars are started again for it:
