@@ -1,5 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { Test } from 'tap';
 import { ALLOW_LABEL, Cluster, HTTP_APP } from './sidecars.ts';
 import { until } from './until.ts';
@@ -255,10 +256,7 @@ export async function modeScenarios(t: Test, { client, server: serverMode }: Mod
     await until('every connection has its record', async () => {
       counts = await cluster.counts('other');
       const records = recorded();
-      return (
-        JSON.stringify(Object.entries(counts).toSorted()) ===
-        JSON.stringify(Object.entries(records).toSorted())
-      );
+      return isDeepStrictEqual(counts, records);
     });
     t.ok(Object.keys(counts).length > 2, JSON.stringify(counts));
   });
