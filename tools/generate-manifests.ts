@@ -3,7 +3,7 @@
  *
  *   manifests/install/  a Kustomize base
  *   manifests/chart/    a Helm chart: its templates are the objects with expressions where flags go
- *   manifests/monitoring/  the Grafana dashboard
+ *   manifests/monitoring/  the Grafana dashboard, and the alert rules as a file of Prometheus
  *
  * `--check` compares instead and exits 1 when something is stale; it is part of `npm run check`.
  */
@@ -11,6 +11,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import { DEFAULT_SETTINGS } from '../src/inject/settings.ts';
+import { alertRules } from '../src/install/alert-rules.ts';
 import { dashboard } from '../src/install/dashboard.ts';
 import { installObjects } from '../src/install/install.ts';
 import type { InstallObject, InstallOptions } from '../src/install/options.ts';
@@ -57,6 +58,7 @@ const marked: InstallOptions = {
   trustDomain: 'zz-trust-domain',
   replicas: 9,
   monitoring: true,
+  runbookUrl: 'https://zz-runbook',
   sidecars: {
     image: 'zz-image-name:zz-image-tag',
     imagePullPolicy: 'Never',
@@ -86,6 +88,8 @@ trustDomain: ${options.trustDomain}
 replicas: ${options.replicas}
 # PodMonitors and alerting rules: only where the Prometheus operator is.
 monitoring: false
+# Where docs/runbook.md can be read, https://HOST/PATH: alerts link to its sections.
+runbookUrl: ""
 sidecars:
   proxyUid: ${DEFAULT_SETTINGS.proxyUid}
   audience: ${DEFAULT_SETTINGS.audience}
@@ -120,6 +124,7 @@ const SCHEMA = {
     trustDomain: { type: 'string', pattern: '^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$' },
     replicas: { type: 'integer', minimum: 1, maximum: 9 },
     monitoring: { type: 'boolean' },
+    runbookUrl: { type: 'string', pattern: '^(https?://[^\\s#"\'{}]{1,1000})?$' },
     sidecars: {
       type: 'object',
       additionalProperties: false,
@@ -146,6 +151,8 @@ kind: Kustomization
 resources:
   - countersign.yaml
 `,
+  'manifests/monitoring/alerts.yaml':
+    NOTE + stringify({ groups: [{ name: 'countersign', rules: alertRules() }] }, { lineWidth: 0 }),
   'manifests/monitoring/dashboard.json': `${JSON.stringify(dashboard(), null, 2)}\n`,
   'manifests/chart/Chart.yaml': `${NOTE}apiVersion: v2
 name: countersign
@@ -189,6 +196,10 @@ function templates(objects: readonly InstallObject[]): Record<string, string> {
       body = body.replace(
         /^( *)- --classic\n/m,
         '$1{{- if .Values.sidecars.classic }}\n$1- --classic\n$1{{- end }}\n',
+      );
+      body = body.replace(
+        /^( *)runbook_url: https:\/\/zz-runbook(#\w+)\n/gm,
+        '$1{{- with .Values.runbookUrl }}\n$1runbook_url: {{ printf "%s$2" . | quote }}\n$1{{- else }}\n$1runbook: docs/runbook.md$2\n$1{{- end }}\n',
       );
       body = body.replace(
         /^( *)minAvailable: 1\n/gm,

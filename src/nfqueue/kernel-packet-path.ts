@@ -105,12 +105,12 @@ export class KernelPacketPath implements PacketPath {
       this.#opened = { queues, raw, conntrack, sockets: diagnosis };
       for (const [netlink, early] of sockets) {
         const listen = (): void =>
-          this.#addon.netlinkListen(netlink, (pieces, _lost, error) => this.#hear(pieces, error));
+          this.#addon.netlinkListen(netlink, (bytes, _lost, error) => this.#hear(bytes, error));
         if (early.length === 0) listen();
         else {
           setImmediate(() => {
             if (this.#opened === undefined) return;
-            this.#hear(early, undefined);
+            for (const bytes of early) this.#hear(bytes, undefined);
             listen();
           });
         }
@@ -234,29 +234,27 @@ export class KernelPacketPath implements PacketPath {
     return early;
   }
 
-  #hear(pieces: readonly Uint8Array[], error: string | undefined): void {
+  #hear(received: Uint8Array, error: string | undefined): void {
     if (this.#opened === undefined) return;
     const packets: QueuedPacket[] = [];
     let missing = 0;
-    for (const piece of pieces) {
-      for (const one of decodeMessages(piece).received) {
-        // Answers are those to verdicts for packets, and marks for connections, that are gone.
-        if (one.kind !== 'message' || !isPacket(one)) continue;
-        const packet = decodePacket(one);
-        if (packet === undefined) continue;
-        const { queue, id, hook, mark, inDevice, outDevice, bytes, wholeLength } = packet;
-        missing += this.#gaps.missingBefore(queue, id);
-        packets.push({
-          queue,
-          id,
-          hook,
-          mark,
-          inInterface: inDevice,
-          outInterface: outDevice,
-          bytes,
-          truncated: wholeLength > bytes.length,
-        });
-      }
+    for (const one of decodeMessages(received).received) {
+      // Answers are those to verdicts for packets, and marks for connections, that are gone.
+      if (one.kind !== 'message' || !isPacket(one)) continue;
+      const packet = decodePacket(one);
+      if (packet === undefined) continue;
+      const { queue, id, hook, mark, inDevice, outDevice, bytes, wholeLength } = packet;
+      missing += this.#gaps.missingBefore(queue, id);
+      packets.push({
+        queue,
+        id,
+        hook,
+        mark,
+        inInterface: inDevice,
+        outInterface: outDevice,
+        bytes,
+        truncated: wholeLength > bytes.length,
+      });
     }
     if (missing > 0) this.#events.lost(missing);
     if (packets.length > 0) this.#events.packets(packets);

@@ -8,7 +8,6 @@ import { Readiness } from '../observe/readiness.ts';
 import { programVersion } from '../version.ts';
 import { messageOf } from '../errors.ts';
 import { untilSignal } from '../until-signal.ts';
-import { SharedSecretIdentity } from '../identity/shared-secret-identity.ts';
 import { printable } from '../lib/printable.ts';
 import { loadAddon, type NativeAddon } from '../native.ts';
 import type { QueueMode } from '../nfqueue/queue-mode.ts';
@@ -40,13 +39,18 @@ import { tcpProbeRoutes } from './tcp-probe.ts';
 export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const settings = settingsOf(flags);
   const log = createLog(flags.logLevel);
-  const readiness = new Readiness((ready) => log.info(ready ? 'ready' : `not ready: ${readiness.text}`));
+  const readiness = new Readiness(
+    (ready) =>
+      // From the start of the process: what a start has waited for.
+      ready ? log.info({ since_ms: readiness.since }, 'ready') : log.info(`not ready: ${readiness.text}`),
+    () => Math.round(performance.now()),
+  );
   const link =
     flags.source === 'authority'
       ? await authorityLinkOf(flags, programVersion(), (news) => log.info(news))
       : undefined;
   const source: Source = link?.source ?? (await sourceOf(flags));
-  const identity: SidecarIdentity = link?.identity ?? settings.makeIdentity();
+  const identity: SidecarIdentity = link?.identity ?? (await settings.makeIdentity());
   if (flags.mode !== 'nfqueue') readiness.set('queues', undefined);
   const arrivals = new ProbeArrivals();
   const watch = new RedirectWatch(arrivals, readiness, log, settings.probeIntervalMs);
@@ -98,9 +102,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
         { version: snapshot.version, policies: snapshot.policies.length, mode: snapshot.mode },
         'policy in force',
       );
-      if (identity instanceof SharedSecretIdentity) {
-        void identity.describe({ pod: snapshot.self, namespaceLabels: snapshot.selfNamespaceLabels });
-      }
+      void identity.describe?.({ pod: snapshot.self, namespaceLabels: snapshot.selfNamespaceLabels });
     },
     onEvaluated: (direction, seconds) => metrics.decided(direction, seconds),
     onFastOpen: (outcome, withheld) => {

@@ -15,7 +15,7 @@ const LISTS: readonly Readonly<Record<string, MetricDescription>>[] = [
 ];
 const EXISTING = new Map(LISTS.flatMap((list) => Object.entries(list)));
 /** What Prometheus adds when it scrapes. */
-const SCRAPED = ['namespace', 'pod', 'le'];
+const SCRAPED = ['namespace', 'pod', 'container', 'le'];
 
 /** What is wrong with an expression: metrics that nobody has, labels that they do not have, values that a label never takes. */
 function faults(expr: string): string[] {
@@ -60,6 +60,14 @@ t.test('dashboard: every expression asks for metrics, labels and values that exi
   t.end();
 });
 
+t.test('alerts: every expression asks for metrics, labels and values that exist', (t) => {
+  const rules = alertRules() as { alert: string; expr: string }[];
+  t.ok(rules.length > 10);
+  for (const { alert, expr } of rules) t.strictSame(faults(expr), [], alert);
+  t.equal(new Set(ALERT_NAMES).size, rules.length);
+  t.end();
+});
+
 t.test('dashboard: every label in a legend is one that its expression keeps', (t) => {
   const { panels } = dashboard() as { panels: { targets?: { expr: string; legendFormat: string }[] }[] };
   for (const { expr, legendFormat } of panels.flatMap(({ targets = [] }) => targets)) {
@@ -94,8 +102,18 @@ t.test('runbook: every alert has a section, under the address that it names', (t
   for (const [, name, body = ''] of sections)
     for (const part of ['**Means.**', '**Breaks.**', '**Look.**', '**Do.**'])
       t.ok(body.includes(part), `${name} ${part}`);
-  for (const rule of alertRules() as { alert: string; expr: string; annotations: { runbook_url: string } }[])
-    t.equal(rule.annotations.runbook_url, `docs/runbook.md#${rule.alert.toLowerCase()}`);
+  interface Rule {
+    readonly alert: string;
+    readonly annotations: Readonly<Record<string, string>>;
+  }
+  for (const { alert, annotations } of alertRules() as Rule[]) {
+    t.equal(annotations['runbook'], `docs/runbook.md#${alert.toLowerCase()}`);
+    t.notOk('runbook_url' in annotations, 'no address that a browser could not open');
+  }
+  for (const { alert, annotations } of alertRules('https://wiki.test/countersign/runbook') as Rule[]) {
+    t.equal(annotations['runbook_url'], `https://wiki.test/countersign/runbook#${alert.toLowerCase()}`);
+    t.notOk('runbook' in annotations);
+  }
   t.end();
 });
 

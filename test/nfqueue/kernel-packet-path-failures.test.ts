@@ -17,7 +17,7 @@ function kernel(errnoOf: (request: number) => number = () => 0) {
   const devices: string[] = [];
   let failing: string | undefined;
   let answers: Uint8Array[] = [];
-  let hear: (pieces: readonly Uint8Array[], lost: number, error: string | undefined) => void = () => {};
+  let hear: (bytes: Uint8Array, lost: number, error: string | undefined) => void = () => {};
   const addon: Partial<NativeAddon> = {
     netlinkOpen: () => added() as NativeNetlink,
     netlinkClose: (handle) => void open.delete(handle),
@@ -45,7 +45,8 @@ function kernel(errnoOf: (request: number) => number = () => 0) {
     open,
     sent,
     devices,
-    hear: (...what: Parameters<typeof hear>) => hear(...what),
+    hear: (pieces: readonly Uint8Array[], lost: number, error: string | undefined) =>
+      hear(Buffer.concat(pieces), lost, error),
     fail: (how: string) => (failing = how),
   };
 }
