@@ -45,7 +45,7 @@ kube-rig: ## every program of a current Kubernetes, containerd and helm, built f
 
 test-cluster: setup kube-rig image ## Countersign in a real cluster of one node on this machine (root; some five minutes)
 	@tools/setup.sh cluster
-	@node tools/test.ts --no-skip --timeout=900 --jobs=1 test/cluster/*.cluster.ts
+	@node tools/test.ts --no-skip --timeout=900 --jobs=2 test/cluster/*.cluster.ts
 
 native-sanitize: setup ## the addon's tests and a fuzz run under the address, undefined-behaviour and thread sanitizers
 	@node tools/sanitize.ts

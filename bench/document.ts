@@ -52,6 +52,7 @@ ${result.date.slice(0, 10)} by \`make bench\` in ${Math.round(result.seconds / 6
       ['CPU', `${machine.cpus} x ${machine.model}`],
       ['memory', `${machine.memoryGb} GB`],
       ['kernel', machine.kernel],
+      ['TCP congestion control', machine.congestionControl ?? 'not recorded'],
       ...Object.entries(versions).map(([name, version]) => [name, version]),
     ]),
     '![Bars of the main figures](performance.svg)',
@@ -115,6 +116,9 @@ handshakes as it has endpoints. The memory of a sidecar is several times that of
 const METHOD = `- Network namespaces on one bridge, connection tracking on everywhere. The load's connection is redirected to the first proxy, whose connection to the server's
   address is redirected to the second proxy there, which calls the application. Every proxy has one data thread. \`direct\` has the rules and no proxy.
 - One load program for all (\`bench/load.c\`), which is also the application: echo and sink. Its own CPU is in \`of all\`.
+- The bare splice relay (\`bench/bare-relay.c\`) is the least that a relay in user space can be, and so the limit of this machine for the others; no product.
+- Every proxy's connections have the system's congestion control, but for those of the bare relay, which go by Reno, and those of sidecars whose peer is near
+  where the system's is BBR (\`docs/decisions/0047-near-legs-are-not-paced.md\`). The load's and the application's sockets have the system's everywhere.
 - All variants in turn, round by round, in an order that shifts by one each round; ratios are taken within a round.
 - A sample with sidecars is void unless \`countersign_connections_total{peer="proven",verdict="allow"}\` has grown by exactly the number of its connections at the client's
   sidecar and at the servers', and nothing else was counted. A void sample is a problem, and the run ends with an error.

@@ -24,11 +24,11 @@ export interface LoadOrder {
 /** Time beyond its own that a load may take to end. */
 const GRACE_MS = 20_000;
 
-/** Compiles the load program into a folder. @returns its path */
-export function compileLoad(folder: string): string {
-  const program = join(folder, 'load');
+/** Compiles a program of the benchmark, a file beside this one, into a folder. @returns its path */
+export function compile(name: 'load' | 'bare-relay', folder: string): string {
+  const program = join(folder, name);
   const flags = ['-O2', '-std=gnu17', '-Wall', '-Wextra', '-Wshadow', '-Werror'];
-  execFileSync('cc', [...flags, '-o', program, join(import.meta.dirname, 'load.c')], {
+  execFileSync('cc', [...flags, '-o', program, join(import.meta.dirname, `${name}.c`)], {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   return program;

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { programVersion } from '../src/version.ts';
 import type { Machine } from './result.ts';
@@ -9,6 +10,7 @@ export function machine(): Machine {
     cpus: all.length,
     model: all[0]?.model.trim() ?? 'unknown',
     kernel: release(),
+    congestionControl: readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'utf8').trim(),
     memoryGb: Math.round(totalmem() / 1e9),
   };
 }

@@ -2,7 +2,7 @@ import { chownSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster, PROXY_UID } from '../test/support/sidecars.ts';
-import { compileLoad } from './load-program.ts';
+import { compile } from './load-program.ts';
 
 const PATIENCE_MS = 30_000;
 
@@ -21,7 +21,7 @@ export class Place {
     this.writable = join(this.folder, 'proxies');
     mkdirSync(this.writable);
     chownSync(this.writable, PROXY_UID, PROXY_UID);
-    this.load = compileLoad(this.folder);
+    this.load = compile('load', this.folder);
   }
 
   /** Makes room for many short connections: without it what is left of the earlier ones would slow the later ones down. */

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { once } from 'node:events';
 import { PROXY_UID } from '../test/support/sidecars.ts';
 import { makeCertificates } from './certificates.ts';
+import { compile } from './load-program.ts';
 import type { Place } from './place.ts';
 import {
   type Certificates,
@@ -69,9 +70,18 @@ export async function plainVariants(
       return ['nginx', '-e', 'stderr', '-p', place.writable, '-c', file];
     },
   });
+  let bareRelay: string | undefined;
   const kinds: Kind[] = [
     haproxy('haproxy', 'HAProxy TCP, splice-auto, no identity', 'none'),
     nginx('nginx', 'nginx stream, no identity', 'none'),
+    {
+      id: 'bare',
+      title: 'bare splice relay, no identity',
+      command: ({ listen, call }) => [
+        (bareRelay ??= compile('bare-relay', place.folder)),
+        ...[listen.address, String(listen.port), call.address, String(call.port)],
+      ],
+    },
     {
       id: 'pipe',
       title: 'Node.js socket.pipe, no identity',

@@ -23,6 +23,8 @@ export interface Machine {
   readonly cpus: number;
   readonly model: string;
   readonly kernel: string;
+  /** What new sockets have: net.ipv4.tcp_congestion_control. */
+  readonly congestionControl?: string;
   readonly memoryGb: number;
 }
 

@@ -29,11 +29,15 @@ static bool hear(struct data_path *path, struct listener *listener, int operatio
   return epoll_ctl(path->epoll, operation, listener->end.fd, &event) == 0;
 }
 
+void data_path_prepare_listener(const struct data_path *path, int fd) {
+  set_socket_options(fd);
+  begin_unpaced(path, fd);
+}
+
 void add_listener(struct data_path *path, const struct command *command) {
   for (int i = 0; i < LISTENERS; i++) {
     struct listener *listener = &path->listeners[i];
     if (listener->end.fd >= 0) continue;
-    set_socket_options(command->fd); /* who is accepted inherits them: tcp(7), socket(7) */
     *listener = (struct listener){.end = {.fd = command->fd}, .id = command->id, .role = command->role};
     if (!hear(path, listener, EPOLL_CTL_ADD, EPOLLIN)) close_end(path, &listener->end, false);
     return;
@@ -126,6 +130,7 @@ void accept_some(struct data_path *path, struct listener *listener) {
       continue;
     }
     connection->accepted_us = now_us();
+    if (listener->role == INBOUND) settle_accepted(path, fd); /* the other one is called by this host alone */
     /* Asked for at once: of one that resets in a moment the kernel knows no peer any more, and who it was is recorded all the same. */
     struct sockaddr_storage peer = {0};
     socklen_t length = sizeof peer;

@@ -100,8 +100,17 @@ typedef void (*wake_function)(void *context);
 /* NULL with errno set when threads or descriptors cannot be had. */
 struct data_path *data_path_start(wake_function wake, void *context);
 
-/* Takes over the command's bytes. False when there is no memory for it; nothing has happened then. */
+/* Before listen(): who is accepted inherits what is set here, and the first may come at once. tcp(7), socket(7) */
+void data_path_prepare_listener(const struct data_path *path, int fd);
+
+/*
+ * Takes over the command's bytes. False when there is no memory for it; nothing has happened then. The thread may obey at once, and does when it is
+ * woken: by data_path_wake, by a socket, or because there are many.
+ */
 bool data_path_command(struct data_path *path, const struct command *command);
+
+/* No more commands follow for now. */
+void data_path_wake(struct data_path *path);
 
 /* All events so far, oldest first; the caller frees each with data_path_free_event. */
 struct event *data_path_take_events(struct data_path *path);

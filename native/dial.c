@@ -19,7 +19,10 @@ static void note_syn(struct connection *connection, const struct tcp_info *info)
 static void report(struct data_path *path, struct connection *connection, int error, bool unbound,
                    const struct tcp_info *info) {
   struct end *upstream = &connection->end[UPSTREAM];
-  if (error == 0 && info != NULL) note_syn(connection, info);
+  if (error == 0 && info != NULL) {
+    note_syn(connection, info);
+    settle_pacing(path, upstream->fd, info);
+  }
   if (connection->resuming != NULL) {
     upstream->connecting = false;
     resumption_dialled(path, connection, error, error == 0 && connection->syn_retransmits > 0);
@@ -77,12 +80,14 @@ static int connect_to(int fd, const struct sockaddr_storage *target) {
 }
 
 /* Opens the upstream side's socket and begins to connect it. @returns 0 when it is connected, else errno */
-static int begin(struct end *upstream, const struct command *command, bool with_port, bool *fast, bool *unbound) {
+static int begin(const struct data_path *path, struct end *upstream, const struct command *command, bool with_port, bool *fast,
+                 bool *unbound) {
   int on = 1;
   *unbound = false;
   upstream->fd = socket(command->target.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (upstream->fd < 0) return errno;
   set_socket_options(upstream->fd);
+  begin_unpaced(path, upstream->fd);
   if (command->source.ss_family != 0) {
     int error = take_source(upstream->fd, &command->source, with_port);
     *unbound = error != 0;
@@ -101,11 +106,11 @@ void dial(struct data_path *path, struct connection *connection, const struct co
   upstream->connecting = true;
   upstream->writable = false;
   bool fast = false, unbound = false;
-  int error = begin(upstream, command, true, &fast, &unbound);
+  int error = begin(path, upstream, command, true, &fast, &unbound);
   if (command->source.ss_family != 0 && (error == EADDRINUSE || error == EADDRNOTAVAIL || error == EACCES)) {
     /* A listener has the client's port, an earlier connection of it is not forgotten yet, or it takes a privilege. */
     if (upstream->fd >= 0) close(upstream->fd);
-    error = begin(upstream, command, false, &fast, &unbound);
+    error = begin(path, upstream, command, false, &fast, &unbound);
   }
   if (error != 0 && error != EINPROGRESS) {
     report(path, connection, error, unbound, NULL);

@@ -100,6 +100,7 @@ struct slot {
 struct data_path {
   pthread_t thread;
   int epoll, wakeup;
+  char paced[16]; /* the system's congestion control if it is one that paces; else "" */
   int reserve; /* a descriptor kept back, to refuse connections with when there is no other */
   wake_function wake;
   void *context;
@@ -107,6 +108,7 @@ struct data_path {
   pthread_mutex_t commands_lock;
   struct command *commands, *working;
   size_t command_count, command_capacity, working_capacity;
+  bool commands_told; /* the thread was woken for them, or is about to be */
 
   pthread_mutex_t events_lock;
   struct event *first_event, **last_event;
@@ -150,8 +152,8 @@ void set_bytes(struct event *event, const uint8_t *bytes, size_t length);
 void emit(struct data_path *path, struct event *event);
 /* How many events and reports the main thread has not taken yet. */
 size_t count_untold(struct data_path *path);
-/* All commands so far, in path->working. @returns how many */
-size_t take_commands(struct data_path *path);
+/* All commands so far, in path->working. @param told the thread was woken for them @returns how many */
+size_t take_commands(struct data_path *path, bool told);
 
 /* --- reports.c: what became of connections that went by a pass, told in batches --- */
 void report_established(struct data_path *path, struct connection *connection, const struct sockaddr_storage *peer);
@@ -198,6 +200,17 @@ bool original_destination(int fd, int family, struct sockaddr_storage *out);
 /* Hands a connection to TypeScript, with what a handshake by a pass has already used up, if there was one. */
 void report_accepted(struct data_path *path, struct connection *connection, int role, const struct sockaddr_storage *peer,
                      const struct resuming *begun, const uint8_t *reply, size_t reply_length);
+
+/* --- congestion.c: which congestion control a leg has --- */
+struct tcp_info;
+/* Which one the system has. At the start. */
+void learn_congestion_control(struct data_path *path);
+/* Of a listener, whose connections inherit it, and of a socket before it is connected: as if its peer were near. */
+void begin_unpaced(const struct data_path *path, int fd);
+/* After the handshake, which tells whether the peer is near. */
+void settle_pacing(const struct data_path *path, int fd, const struct tcp_info *info);
+/* The same of one that was accepted. */
+void settle_accepted(const struct data_path *path, int fd);
 
 /* --- dial.c --- */
 void dial(struct data_path *path, struct connection *connection, const struct command *command);

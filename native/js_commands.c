@@ -41,7 +41,9 @@ static napi_value do_command(napi_env env, napi_callback_info info) {
   };
   if (command.type == COMMAND_LISTEN || command.type == COMMAND_DIAL) return throw_errno(env, EINVAL);
   if (!copy_bytes(env, values[6], &command)) return throw_errno(env, ENOMEM);
-  return send_command(env, handle, &command);
+  napi_value result = send_command(env, handle, &command);
+  if (command.type == COMMAND_STOP) data_path_wake(handle->path); /* nothing follows it */
+  return result;
 }
 
 /* dial(handle, id, address, port, fastOpen, first, synData, source address or undefined, port) */
@@ -65,6 +67,15 @@ static napi_value do_dial(napi_env env, napi_callback_info info) {
   return send_command(env, handle, &command);
 }
 
+/* wake(handle): no more commands follow for now */
+static napi_value do_wake(napi_env env, napi_callback_info info) {
+  napi_value value;
+  struct handle *handle;
+  if (!arguments(env, info, 1, &value) || (handle = handle_of(env, value)) == NULL) return NULL;
+  data_path_wake(handle->path);
+  return NULL;
+}
+
 /* progress(handle, id) -> [bytesIn, bytesOut] | undefined */
 static napi_value do_progress(napi_env env, napi_callback_info info) {
   napi_value values[2];
@@ -84,6 +95,7 @@ static napi_value do_progress(napi_env env, napi_callback_info info) {
 static const napi_property_descriptor functions[] = {
     JS_FUNCTION("dial", do_dial),
     JS_FUNCTION("command", do_command),
+    JS_FUNCTION("wake", do_wake),
     JS_FUNCTION("progress", do_progress),
 };
 const struct js_exports js_commands_exports = JS_EXPORTS(functions);

@@ -25,6 +25,7 @@ static napi_value do_listen(napi_env env, napi_callback_info info) {
   setsockopt(fd, IPPROTO_TCP, TCP_SAVE_SYN, &on, sizeof on);
   setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, &queue, sizeof queue); /* where the namespace allows it */
   if (six) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  data_path_prepare_listener(handle->path, fd);
   if (bind(fd, (struct sockaddr *)&address, length) != 0 || listen(fd, BACKLOG) != 0 ||
       getsockname(fd, (struct sockaddr *)&address, &length) != 0) {
     int error = errno;
@@ -37,6 +38,7 @@ static napi_value do_listen(napi_env env, napi_callback_info info) {
     close(fd);
     return throw_errno(env, ENOMEM);
   }
+  data_path_wake(handle->path);
   in_port_t port = six ? ((struct sockaddr_in6 *)&address)->sin6_port : ((struct sockaddr_in *)&address)->sin_port;
   napi_value pair, item;
   napi_create_array_with_length(env, 2, &pair);

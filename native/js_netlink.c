@@ -1,5 +1,6 @@
 /* Netlink and raw sockets for JavaScript. */
 #define _GNU_SOURCE
+#include "event_loop.h"
 #include "js.h"
 #include "netlink.h"
 
@@ -7,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DATAGRAM_BYTES = 68 * 1024 };
+enum {
+  DATAGRAM_BYTES = 68 * 1024,
+  BATCHES_A_TURN = 4, /* then others on the event loop have their turn */
+};
 
 /* Tells the two kinds of handle from each other and from a data path's. */
 static const napi_type_tag NETLINK_TAG = {0x6e65746c696e6b31, 0x636f756e74657273};
@@ -15,8 +19,9 @@ static const napi_type_tag RAW_TAG = {0x7261772d736f636b, 0x636f756e74657273};
 
 struct netlink_handle {
   struct netlink *netlink; /* NULL once it is closed */
-  napi_threadsafe_function deliver; /* NULL before it listens */
-  int holders; /* JavaScript, and the function that delivers: the last one frees */
+  napi_env env;
+  uv_poll_t *poll;         /* NULL before it listens, and when it is closed */
+  napi_ref callback, self; /* NULL likewise; who listens is kept, whether or not JavaScript has the handle */
 };
 
 struct raw_handle {
@@ -61,23 +66,25 @@ static napi_value tagged_external(napi_env env, void *data, napi_finalize finali
   return throw_errno(env, ENOMEM);
 }
 
-static void let_go(struct netlink_handle *handle) {
-  if (--handle->holders > 0) return;
+static void free_poll(uv_poll_t *poll) { free(poll); }
+
+/* The watcher first: nothing looks at a descriptor that is closed. */
+static void close_netlink(struct netlink_handle *handle) {
+  if (handle->poll != NULL) {
+    uv_poll_stop(handle->poll);
+    uv_close(handle->poll, free_poll);
+    handle->poll = NULL;
+  }
   if (handle->netlink != NULL) netlink_close(handle->netlink);
-  free(handle);
+  handle->netlink = NULL;
 }
 
+/* Of a socket that listens only when the process ends: its callback holds it. */
 static void forget_netlink(napi_env env, void *data, void *hint) {
   (void)env;
   (void)hint;
-  let_go(data);
-}
-
-/* After the last delivery: netlinkClose() was called, or the process ends and takes the thread with it. */
-static void delivered_all(napi_env env, void *data, void *context) {
-  (void)env;
-  (void)context;
-  let_go(data);
+  close_netlink(data);
+  free(data);
 }
 
 /* netlinkOpen(protocol, groups, receiveBytes) -> handle */
@@ -86,7 +93,7 @@ static napi_value do_open(napi_env env, napi_callback_info info) {
   if (!arguments(env, info, 3, values)) return NULL;
   struct netlink_handle *handle = calloc(1, sizeof *handle);
   if (handle == NULL) return throw_errno(env, ENOMEM);
-  handle->holders = 1;
+  handle->env = env;
   uint64_t receive_bytes = number(env, values[2]);
   if (receive_bytes > 256 * 1024 * 1024) receive_bytes = 256 * 1024 * 1024;
   handle->netlink =
@@ -118,60 +125,79 @@ static napi_value do_receive(napi_env env, napi_callback_info info) {
   napi_value value;
   struct netlink_handle *handle;
   if (!arguments(env, info, 1, &value) || (handle = netlink_handle_of(env, value)) == NULL) return NULL;
-  if (handle->deliver != NULL) return throw_errno(env, EALREADY);
+  if (handle->callback != NULL) return throw_errno(env, EALREADY);
   static uint8_t scratch[DATAGRAM_BYTES]; /* the main thread alone comes here, and copies before it leaves */
   ssize_t got = netlink_receive(handle->netlink, scratch, sizeof scratch);
   if (got == -EAGAIN) return NULL;
   return got < 0 ? throw_errno(env, (int)-got) : js_bytes(env, scratch, (size_t)got);
 }
 
-/* On the main thread: callback(pieces, lost, error) with all that there is. */
-static void deliver(napi_env env, napi_value callback, void *context, void *unused) {
-  (void)unused;
-  struct netlink_handle *handle = context;
-  if (env == NULL || handle->netlink == NULL) return;
-  uint64_t lost;
-  int error;
-  struct received *received = netlink_take(handle->netlink, &lost, &error);
-  napi_value values[3], undefined;
-  napi_create_array(env, &values[0]);
-  for (uint32_t at = 0; received != NULL; at++) {
-    struct received *next = received->next;
-    napi_set_element(env, values[0], at, js_bytes(env, received->bytes, received->length));
-    free(received);
-    received = next;
-  }
+/* callback(bytes, lost, error) */
+static void deliver(struct netlink_handle *handle, size_t length, uint64_t lost, int error) {
+  napi_env env = handle->env;
+  napi_value values[3], callback, global, buffer;
+  void *data;
+  napi_get_reference_value(env, handle->callback, &callback);
+  napi_get_global(env, &global);
+  napi_create_arraybuffer(env, length, &data, &buffer);
+  netlink_gathered(handle->netlink, data);
+  napi_create_typedarray(env, napi_uint8_array, length, buffer, 0, &values[0]);
   values[1] = js_number(env, (double)lost);
   values[2] = js_error_name(env, error);
-  napi_get_undefined(env, &undefined);
-  if (napi_call_function(env, undefined, callback, 3, values, NULL) == napi_pending_exception) {
+  if (napi_make_callback(env, NULL, global, callback, 3, values, NULL) == napi_pending_exception) {
     napi_value thrown;
     napi_get_and_clear_last_exception(env, &thrown);
     napi_fatal_exception(env, thrown);
   }
 }
 
-static void wake(void *context) {
-  struct netlink_handle *handle = context;
-  napi_call_threadsafe_function(handle->deliver, NULL, napi_tsfn_nonblocking);
+/* On the event loop. An overrun is an error of the socket, for which libuv ends the watch: it goes on unless receiving says that it cannot. */
+static void on_readable(uv_poll_t *poll, int status, int events) {
+  (void)events;
+  struct netlink_handle *handle = uv_handle_get_data(poll);
+  int error = 0;
+  for (int batch = 0; batch < BATCHES_A_TURN && error == 0; batch++) {
+    uint64_t lost;
+    size_t length = netlink_gather(handle->netlink, &lost, &error);
+    if (length == 0 && lost == 0 && error == 0) break;
+    napi_handle_scope scope;
+    napi_open_handle_scope(handle->env, &scope);
+    deliver(handle, length, lost, error);
+    napi_close_handle_scope(handle->env, scope);
+    if (handle->poll == NULL) return; /* the callback has closed it */
+  }
+  if (error != 0) uv_poll_stop(poll);
+  else if (status < 0) uv_poll_start(poll, UV_READABLE, on_readable);
 }
 
 /* netlinkListen(handle, callback) */
 static napi_value do_listen(napi_env env, napi_callback_info info) {
-  napi_value values[2], name;
+  napi_value values[2];
   struct netlink_handle *handle;
+  struct uv_loop_s *loop;
   if (!arguments(env, info, 2, values) || (handle = netlink_handle_of(env, values[0])) == NULL) return NULL;
-  if (handle->deliver != NULL) return throw_errno(env, EALREADY);
-  napi_create_string_latin1(env, "countersign netlink", NAPI_AUTO_LENGTH, &name);
-  if (napi_create_threadsafe_function(env, values[1], NULL, name, 0, 1, handle, delivered_all, handle, deliver,
-                                      &handle->deliver) != napi_ok) {
+  if (handle->callback != NULL) return throw_errno(env, EALREADY);
+  napi_valuetype type;
+  if (napi_typeof(env, values[1], &type) != napi_ok || type != napi_function) {
+    napi_throw_type_error(env, NULL, "not a function");
+    return NULL;
+  }
+  uv_poll_t *poll = malloc(uv_handle_size(UV_POLL));
+  if (poll == NULL || napi_get_uv_event_loop(env, &loop) != napi_ok) {
+    free(poll);
     return throw_errno(env, ENOMEM);
   }
-  handle->holders++;
-  int error = netlink_listen(handle->netlink, wake, handle);
-  if (error == 0) return NULL;
-  napi_release_threadsafe_function(handle->deliver, napi_tsfn_abort);
-  return throw_errno(env, error);
+  int error = uv_poll_init(loop, poll, netlink_descriptor(handle->netlink));
+  if (error != 0) { /* nothing was begun that had to be closed */
+    free(poll);
+    return throw_errno(env, -error);
+  }
+  handle->poll = poll;
+  uv_handle_set_data(poll, handle);
+  napi_create_reference(env, values[0], 1, &handle->self);
+  napi_create_reference(env, values[1], 1, &handle->callback);
+  uv_poll_start(poll, UV_READABLE, on_readable);
+  return NULL;
 }
 
 /* netlinkClose(handle): no call of the callback comes afterwards. */
@@ -179,10 +205,10 @@ static napi_value do_close(napi_env env, napi_callback_info info) {
   napi_value value;
   struct netlink_handle *handle;
   if (!arguments(env, info, 1, &value) || (handle = tagged(env, value, &NETLINK_TAG)) == NULL) return NULL;
-  if (handle->netlink == NULL) return NULL;
-  netlink_close(handle->netlink);
-  handle->netlink = NULL;
-  if (handle->deliver != NULL) napi_release_threadsafe_function(handle->deliver, napi_tsfn_release);
+  close_netlink(handle);
+  if (handle->callback != NULL) napi_delete_reference(env, handle->callback);
+  if (handle->self != NULL) napi_delete_reference(env, handle->self);
+  handle->callback = handle->self = NULL;
   return NULL;
 }
 

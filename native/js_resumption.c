@@ -196,7 +196,9 @@ static napi_value do_revoke(napi_env env, napi_callback_info info) {
   if (!arguments(env, info, 1, &value) || (handle = handle_of(env, value)) == NULL) return NULL;
   passes_revoke(data_path_passes(handle->path));
   const struct command recall = {.type = COMMAND_RECALL};
-  return data_path_command(handle->path, &recall) ? NULL : throw_errno(env, ENOMEM);
+  if (!data_path_command(handle->path, &recall)) return throw_errno(env, ENOMEM);
+  data_path_wake(handle->path);
+  return NULL;
 }
 
 /* takeReports(handle) -> what would be delivered soon, or undefined */

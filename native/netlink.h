@@ -6,25 +6,19 @@
 
 struct netlink;
 
-/* What a listening thread has received: datagrams one behind the other, each filled up to four bytes. */
-struct received {
-  struct received *next;
-  size_t length;
-  uint8_t bytes[];
-};
-
 /* A socket of a netlink protocol; `groups` are the multicast groups to join as bits. NULL with errno set. */
 struct netlink *netlink_open(int protocol, uint32_t groups, int receive_bytes);
 /* Hands messages to the kernel, which has worked them all off on return. 0 or an errno. */
 int netlink_send(struct netlink *netlink, const uint8_t *bytes, size_t length);
 /* One datagram that is there already. @returns its length, or -errno; EAGAIN: there is none. */
 ssize_t netlink_receive(struct netlink *netlink, uint8_t *bytes, size_t room);
-/* Starts a thread that receives; netlink_receive must not be called any more. 0 or an errno. */
-int netlink_listen(struct netlink *netlink, wake_function wake, void *context);
-/* What the thread has received since the last call, oldest first; the caller frees each.
-   *lost: overruns and cut datagrams since then. *error: why the thread has ended, or 0. */
-struct received *netlink_take(struct netlink *netlink, uint64_t *lost, int *error);
-/* Ends the thread and closes the socket. */
+/* For watching it: readable when something is there. */
+int netlink_descriptor(const struct netlink *netlink);
+/* Receives what is there, a batch at most. @returns how much room it takes: datagrams one behind the other, each filled up to four bytes; 0 when
+   there is nothing. *lost: overruns and cut datagrams. *error: why nothing will ever come again, or 0. */
+size_t netlink_gather(struct netlink *netlink, uint64_t *lost, int *error);
+/* Copies what the last netlink_gather() has received. */
+void netlink_gathered(const struct netlink *netlink, uint8_t *into);
 void netlink_close(struct netlink *netlink);
 
 /* Sockets that send whole IP packets, with this mark on each. 0 or an errno. */

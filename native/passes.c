@@ -131,8 +131,11 @@ void passes_init(struct passes *passes) { pthread_mutex_init(&passes->lock, NULL
 bool passes_give(struct passes *passes, struct pass *pass, int64_t now) {
   pthread_mutex_lock(&passes->lock);
   struct pass **bucket = bucket_of(passes, pass->place);
+  int others = 0; /* at the same place, the newest first */
   for (struct pass **link = bucket; *link != NULL;) {
-    if (pass_is_over(*link, now) || say_the_same(*link, pass)) unlink_from(passes, link);
+    bool same_place = memcmp((*link)->place, pass->place, sizeof pass->place) == 0;
+    if (pass_is_over(*link, now) || say_the_same(*link, pass) || (same_place && ++others >= MOST_OF_PLACE))
+      unlink_from(passes, link);
     else link = &(*link)->next;
   }
   if (passes->count >= MOST_PASSES) sweep(passes, now);

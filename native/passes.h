@@ -17,6 +17,9 @@ enum {
   ADMISSION_KEYS = 8,
   PASS_BUCKETS = 1024,
   MOST_PASSES = 16384,
+  /* Of one place, which is looked through one by one. A client has a session for each name that it calls a pod by; what it does not use any more,
+   * because it was started anew, say, lies there until its end. */
+  MOST_OF_PLACE = 16,
   /* Resumptions under way at once by one pass: the number of TypeScript's gate. */
   MOST_AT_ONCE = 64,
   MOST_CANDIDATES = 1024,
@@ -71,7 +74,7 @@ void inbound_place(const struct sockaddr_storage *peer, const struct sockaddr_st
                    uint8_t out[2 * PLACE_BYTES]);
 
 void passes_init(struct passes *passes);
-/* Takes the pass over; one that says the same thing is replaced. False, and it is freed, when there are too many. */
+/* Takes the pass over; one that says the same thing is replaced, and so is the oldest of many at one place. False, and it is freed, when there are too many. */
 bool passes_give(struct passes *passes, struct pass *pass, int64_t now);
 /* From here on no pass decides anything, and no key of one is left. */
 void passes_revoke(struct passes *passes);

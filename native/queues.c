@@ -1,4 +1,7 @@
-/* The two queues between the main thread and the data thread. Both are taken whole, so a batch costs one wake-up. */
+/*
+ * The two queues between the main thread and the data thread. Both are taken whole, so a batch costs one wake-up. Of commands the main thread says
+ * itself when a batch is complete: waking somebody costs as much as what it is woken for.
+ */
 #define _GNU_SOURCE
 #include "internal.h"
 
@@ -6,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* So many commands are told without being asked to: a main thread that has long to do shall not keep all of them back. */
+enum { MANY_COMMANDS = 64 };
 
 void emit(struct data_path *path, struct event *event) {
   event->next = NULL;
@@ -74,20 +80,27 @@ bool data_path_command(struct data_path *path, const struct command *command) {
     path->commands = commands;
     path->command_capacity = grown;
   }
-  bool first = path->command_count == 0;
   path->commands[path->command_count++] = *command;
+  bool many = path->command_count == MANY_COMMANDS;
   pthread_mutex_unlock(&path->commands_lock);
-  if (first) {
-    uint64_t one = 1;
-    while (write(path->wakeup, &one, sizeof one) < 0 && errno == EINTR) continue;
-  }
+  if (many) data_path_wake(path);
   return true;
 }
 
-size_t take_commands(struct data_path *path) {
-  uint64_t count;
-  while (read(path->wakeup, &count, sizeof count) < 0 && errno == EINTR) continue;
+void data_path_wake(struct data_path *path) {
   pthread_mutex_lock(&path->commands_lock);
+  bool needed = path->command_count > 0 && !path->commands_told;
+  if (needed) path->commands_told = true;
+  pthread_mutex_unlock(&path->commands_lock);
+  const uint64_t one = 1;
+  while (needed && write(path->wakeup, &one, sizeof one) < 0 && errno == EINTR) continue;
+}
+
+size_t take_commands(struct data_path *path, bool told) {
+  uint64_t count;
+  while (told && read(path->wakeup, &count, sizeof count) < 0 && errno == EINTR) continue;
+  pthread_mutex_lock(&path->commands_lock);
+  if (told) path->commands_told = false;
   struct command *commands = path->commands;
   size_t command_count = path->command_count, capacity = path->command_capacity;
   path->commands = path->working;

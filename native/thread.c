@@ -73,8 +73,8 @@ static void obey(struct data_path *path, struct command *command) {
   run_later(path, connection);
 }
 
-static void obey_all(struct data_path *path) {
-  size_t count = take_commands(path);
+static void obey_all(struct data_path *path, bool told) {
+  size_t count = take_commands(path, told);
   for (size_t i = 0; i < count; i++) {
     obey(path, &path->working[i]);
     free(path->working[i].bytes);
@@ -153,7 +153,7 @@ static void *thread_main(void *argument) {
       else if (end->connection == NULL) accept_some(path, (struct listener *)end);
       else on_socket(path, end, events[i].events);
     }
-    if (told) obey_all(path);
+    obey_all(path, told);
     run_queued(path);
     if (path->resuming != NULL) tend_resumptions(path);
     if (path->lingering != NULL) tend_lingering(path);
@@ -176,6 +176,7 @@ struct data_path *data_path_start(wake_function wake, void *context) {
   pthread_mutex_init(&path->events_lock, NULL);
   pthread_mutex_init(&path->slots_lock, NULL);
   passes_init(&path->passes);
+  learn_congestion_control(path);
   for (int i = 0; i < LISTENERS; i++) path->listeners[i].end.fd = -1;
   path->epoll = epoll_create1(EPOLL_CLOEXEC);
   path->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -134,6 +134,8 @@ export interface NativeAddon {
     maxBytes: number,
     bytes: Uint8Array | undefined,
   ): void;
+  /** Lets the data thread know of the commands and dials since the last time. It may have obeyed before; `stop` needs none. */
+  wake(path: NativeDataPath): void;
   progress(path: NativeDataPath, id: number): [bytesIn: number, bytesOut: number] | undefined;
   openSession(path: NativeDataPath): number;
   closeSession(path: NativeDataPath, session: number): void;
@@ -197,10 +199,10 @@ export interface NativeAddon {
   netlinkSend(netlink: NativeNetlink, messages: Uint8Array): void;
   /** One datagram, if one is there; not after {@link netlinkListen}. */
   netlinkReceive(netlink: NativeNetlink): Uint8Array | undefined;
-  /** Receives on a thread of its own: pieces of whole datagrams, how often the kernel had to drop some, and why it ended. */
+  /** Receives on the event loop: whole datagrams one behind the other, how often the kernel had to drop some, and why nothing will come any more. */
   netlinkListen(
     netlink: NativeNetlink,
-    onReceived: (pieces: readonly Uint8Array[], lost: number, error: string | undefined) => void,
+    onReceived: (bytes: Uint8Array, lost: number, error: string | undefined) => void,
   ): void;
   /** {@link netlinkListen}'s function is not called any more. */
   netlinkClose(netlink: NativeNetlink): void;

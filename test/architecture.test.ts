@@ -10,6 +10,7 @@ const PURE = [
   /^src\/policy\//,
   /^src\/peers\//,
   /^src\/identity\/(claims|compact|inflate|verify|issue|trust|federation|foreign-identity)\.ts$/,
+  /^src\/pki\/(certificate|chain-form|pem|pod-name|verify-chain)\.ts$/,
   /^src\/handshake\/(?!run\b)/,
   /^src\/inject\//,
   /^src\/checks\/(?!fetch-facts|trial-pods|look-at-cluster|ask-sidecar|bug-report)/,

@@ -16,22 +16,33 @@ const folder = join(root, 'bundle');
 const BUNDLES = { countersign: 'src/main.ts', sidecar: 'src/sidecar-main.ts' };
 
 /**
- * Reading the API itself takes an HTTP client of 700 KB, which every sidecar would hold though hardly one uses it. The whole program has it.
+ * Reading the API itself takes an HTTP client of 700 KB, reading certificates half a megabyte, which every sidecar would hold though hardly one uses them. The
+ * whole program has both.
  */
-const withoutKubernetesSource: Plugin = {
-  name: 'without-kubernetes-source',
+const LEFT_OUT = [
+  { file: 'kubernetes-source.ts', class: 'KubernetesSource', flag: '--source kubernetes' },
+  { file: 'certificate-identity.ts', class: 'CertificateIdentity', flag: '--identity pki' },
+];
+const withoutRareParts: Plugin = {
+  name: 'without-rare-parts',
   setup: (made) => {
-    made.onResolve({ filter: /\/kubernetes-source\.ts$/ }, ({ path }) => ({ path, namespace: 'left-out' }));
-    made.onLoad({ filter: /./, namespace: 'left-out' }, () => ({
-      resolveDir: root,
-      loader: 'ts',
-      contents: `import { UserError } from './src/errors.ts';
-export class KubernetesSource {
+    for (const { file, class: name, flag } of LEFT_OUT) {
+      const namespace = `left-out-${name}`;
+      made.onResolve({ filter: new RegExp(`/${file.replace('.', '\\.')}$`) }, ({ path }) => ({
+        path,
+        namespace,
+      }));
+      made.onLoad({ filter: /./, namespace }, () => ({
+        resolveDir: root,
+        loader: 'ts',
+        contents: `import { UserError } from './src/errors.ts';
+export class ${name} {
   constructor() {
-    throw new UserError('--source kubernetes is not in the bundle for injected pods: run bundle/countersign.cjs proxy instead');
+    throw new UserError('${flag} is not in the bundle for injected pods: run bundle/countersign.cjs proxy instead');
   }
 }`,
-    }));
+      }));
+    }
   },
 };
 
@@ -52,7 +63,7 @@ for (const [name, entry] of Object.entries(BUNDLES)) {
     legalComments: 'none',
     logLevel: 'warning',
     define: { 'import.meta.url': '__bundleUrl' },
-    plugins: name === 'sidecar' ? [withoutKubernetesSource] : [],
+    plugins: name === 'sidecar' ? [withoutRareParts] : [],
   });
   writeFileSync(
     join(folder, `${name}.inputs.json`),

@@ -3,7 +3,7 @@
  *
  *   manifests/install/  a Kustomize base
  *   manifests/chart/    a Helm chart: its templates are the objects with expressions where flags go
- *   manifests/monitoring/  the Grafana dashboard
+ *   manifests/monitoring/  the Grafana dashboard, and the alert rules as a file of Prometheus
  *
  * `--check` compares instead and exits 1 when something is stale; it is part of `npm run check`.
  */
@@ -11,6 +11,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import { DEFAULT_SETTINGS } from '../src/inject/settings.ts';
+import { alertRules } from '../src/install/alert-rules.ts';
 import { dashboard } from '../src/install/dashboard.ts';
 import { installObjects } from '../src/install/install.ts';
 import type { InstallObject, InstallOptions } from '../src/install/options.ts';
@@ -146,6 +147,8 @@ kind: Kustomization
 resources:
   - countersign.yaml
 `,
+  'manifests/monitoring/alerts.yaml':
+    NOTE + stringify({ groups: [{ name: 'countersign', rules: alertRules() }] }, { lineWidth: 0 }),
   'manifests/monitoring/dashboard.json': `${JSON.stringify(dashboard(), null, 2)}\n`,
   'manifests/chart/Chart.yaml': `${NOTE}apiVersion: v2
 name: countersign

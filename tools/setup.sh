@@ -99,6 +99,19 @@ setup_cluster() {
 	need openssl openssl
 	[ -x /usr/lib/cni/bridge ] || missing="$missing containernetworking-plugins"
 	install_missing
+	setup_promtool
+}
+
+# Out of Debian's package and nothing else of it: installed, it would start a server.
+setup_promtool() {
+	[ -x "$state/promtool" ] && return
+	say "promtool"
+	work=$(mktemp -d "$state/promtool.XXXXXX")
+	{ cd "$work" && apt-get update && apt-get -o APT::Sandbox::User=root download prometheus && dpkg -x prometheus_*.deb .; } >"$state/apt.log" 2>&1 ||
+		fail "Debian's package prometheus cannot be downloaded; apt-get's output is in $state/apt.log"
+	cd "$root"
+	mv "$work/usr/bin/promtool" "$state/promtool"
+	rm -rf "$work"
 }
 
 # Installs what `need` found missing.

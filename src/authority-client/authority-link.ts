@@ -23,6 +23,8 @@ export interface AuthorityLinkOptions {
   /** The pod that this sidecar stands in, `namespace/name`: what an authority says of any other is refused. */
   readonly pod: string;
   readonly mode: EnforcementMode;
+  /** Where the default routes of the own pod lead. */
+  readonly gateways?: readonly string[];
   readonly release: string;
   /** Own address to connect from; undefined: the system chooses. */
   readonly from?: string;
@@ -68,6 +70,7 @@ export class AuthorityLink {
     this.source = new AuthoritySource({
       pod,
       mode: options.mode,
+      gateways: options.gateways ?? [],
       onStart: () => this.#running.push(this.#keepIdentity(), this.#keepStream()),
       onClose: () => this.#close(),
       onQuestions: (questions) => {

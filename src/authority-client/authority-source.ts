@@ -13,6 +13,8 @@ export interface AuthoritySourceOptions {
   readonly pod: string;
   /** The mode of the process: what holds where neither pod nor namespace says anything. */
   readonly mode: EnforcementMode;
+  /** Where the default routes of the own pod lead. */
+  readonly gateways?: readonly string[];
   /** Told of questions that are new, and of those that are taken back. */
   readonly onQuestions: (questions: {
     readonly addresses: readonly string[];
@@ -159,13 +161,13 @@ export class AuthoritySource implements Source {
   }
 
   #snapshotOf(contents: SliceContents): { snapshot: Snapshot; problems: SourceProblem[] } | undefined {
-    const { mode, now = Date.now } = this.#options;
+    const { mode, gateways = [], now = Date.now } = this.#options;
     const { networks } = contents;
     const cluster = contentsOf([...contents.objects.values()]);
     const serviceCidrs = { kind: 'ServiceCIDR' as const, name: 'all', cidrs: networks.services };
     const made = snapshotOf(
       { ...cluster, serviceCidrs: [serviceCidrs] },
-      { pod: contents.self, mode, podCidrs: networks.pods },
+      { pod: contents.self, mode, podCidrs: networks.pods, gateways },
       (this.snapshot?.version ?? 0) + 1,
       now(),
     );

@@ -59,13 +59,33 @@ export function proxyCommand(): Command {
     )
     .addOption(setting('--pod <namespace/name>', 'the pod that this is the sidecar of').makeOptionMandatory())
     .addOption(
-      setting('--identity <kind>', 'token: signed by an issuer; psk: a pre-shared secret')
-        .choices(['token', 'psk'])
+      setting(
+        '--identity <kind>',
+        'token: signed by an issuer; psk: a pre-shared secret; pki: an X.509 certificate of the pod, labels from the source',
+      )
+        .choices(['token', 'psk', 'pki'])
         .default('token'),
     )
     .addOption(setting('--token <file>', 'token: the identity, read again when it changes'))
-    .addOption(setting('--key <file>', 'token: the private key that the token names'))
-    .addOption(setting('--trust <file>', 'token: trust bundle with the issuer keys to accept'))
+    .addOption(
+      setting(
+        '--key <file>',
+        'token: the private key that the token names; pki: that of the certificate, unless it stands in the same file',
+      ),
+    )
+    .addOption(
+      setting(
+        '--trust <file>',
+        'token: trust bundle with the issuer keys to accept; pki: the root certificates to accept, PEM',
+      ),
+    )
+    .addOption(
+      setting(
+        '--certificate <file>',
+        "pki: the pod's certificate and the authorities above it, PEM, read again when it changes",
+      ),
+    )
+    .addOption(setting('--trust-domain <name>', 'pki: trust domain of the SPIFFE IDs in certificates'))
     .addOption(setting('--psk <file>', "psk: the secret, from 'countersign identity psk'"))
     .addOption(
       setting(

@@ -49,6 +49,7 @@ interface ClosableWindow extends CounterWindow {
 /** The sessions that this side accepts, by their id. Bounded; the least recently used goes first. */
 export class ServerSessions<I extends PeerIdentity> {
   readonly #createWindow: () => ClosableWindow;
+  #cleared = 0;
   readonly #byId = new LRUCache<string, { session: Session<I>; window: ClosableWindow }>({
     maxSize: MAX_SERVER_SESSIONS,
     sizeCalculation: () => 1,
@@ -68,6 +69,14 @@ export class ServerSessions<I extends PeerIdentity> {
     this.#byId.set(keyOf(session.id), { session, window: this.#createWindow() });
   }
 
+  /** {@link add} until the next {@link clear}: a handshake that was begun under another identity leaves nothing behind. */
+  adder(): (session: Session<I>) => void {
+    const cleared = this.#cleared;
+    return (session) => {
+      if (this.#cleared === cleared) this.add(session);
+    };
+  }
+
   /** The live session of this id with the window of its counters. */
   find(id: Uint8Array, monotonic: number): { session: Session<I>; window: CounterWindow } | undefined {
     const found = this.#byId.get(keyOf(id));
@@ -84,6 +93,7 @@ export class ServerSessions<I extends PeerIdentity> {
 
   /** When the own identity changes: sessions are bound to both tokens. */
   clear(): void {
+    this.#cleared++;
     this.#byId.clear();
   }
 }
@@ -94,6 +104,7 @@ export class ClientSessions<I extends PeerIdentity> {
     maxSize: MAX_CLIENT_DESTINATIONS,
     sizeCalculation: () => 1,
   });
+  #cleared = 0;
 
   get size(): number {
     let size = 0;
@@ -107,6 +118,14 @@ export class ClientSessions<I extends PeerIdentity> {
       (other) => other.session.peer.podUid !== session.peer.podUid,
     );
     this.#byDestination.set(destination, [{ session, counter: 0n }, ...others].slice(0, MAX_OFFERS));
+  }
+
+  /** {@link add} until the next {@link clear}: a handshake that was begun under another identity leaves nothing behind. */
+  adder(): (destination: string, session: Session<I>) => void {
+    const cleared = this.#cleared;
+    return (destination, session) => {
+      if (this.#cleared === cleared) this.add(destination, session);
+    };
   }
 
   /** The sessions to offer there now. Each offer takes the next counter of its session: a counter is never offered twice. */
@@ -144,6 +163,7 @@ export class ClientSessions<I extends PeerIdentity> {
   }
 
   clear(): void {
+    this.#cleared++;
     this.#byDestination.clear();
   }
 }

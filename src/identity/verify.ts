@@ -18,6 +18,8 @@ const CACHED_TOKENS = 4096;
 export interface ProvenIdentity extends Claims, PeerIdentity {
   /** Of the key that signed it: the RFC 7638 thumbprint of an issuer key, or the name of the shared secret. */
   readonly issuerKeyId: string;
+  /** A certificate proved it (`src/pki`), which says names and no labels. */
+  readonly namesOnly?: { readonly serviceAccount: string };
   /** The other domain that it is of; undefined: it is of the own one. */
   readonly foreignDomain?: string;
 }

@@ -68,9 +68,43 @@ const ALERTS: readonly Alert[] = [
     severity: 'warning',
     summary: 'too many unfinished handshakes at {{ $labels.namespace }}/{{ $labels.pod }}',
   },
+  {
+    alert: 'CountersignPolicyCut',
+    expr: 'sum by (namespace) (increase(countersign_connections_total{verdict="deny", reason="policy-changed"}[5m])) > 10',
+    severity: 'info',
+    summary: 'a change of policy or labels has cut open connections in {{ $labels.namespace }}',
+  },
+  {
+    alert: 'CountersignSourceProblem',
+    expr: 'countersign_source_problems > 0',
+    for: '5m',
+    severity: 'warning',
+    summary:
+      'an object or file does not count at {{ $labels.namespace }}/{{ $labels.pod }}: its log names it',
+  },
+  {
+    alert: 'CountersignFlowRecordsLost',
+    expr: 'increase(countersign_flow_records_dropped_total[5m]) > 0',
+    severity: 'warning',
+    summary: 'flow records of {{ $labels.namespace }}/{{ $labels.pod }} are lost: its disk is full or slow',
+  },
+  {
+    alert: 'CountersignBusy',
+    expr: 'rate(nodejs_eventloop_busy_seconds_total[5m]) > 0.8',
+    for: '10m',
+    severity: 'warning',
+    summary:
+      'one CPU judges all new connections, and that of {{ $labels.namespace }}/{{ $labels.pod }} is full',
+  },
+  {
+    alert: 'CountersignDescriptors',
+    expr: 'process_open_fds{container=~"countersign-.+"} / process_max_fds > 0.8',
+    severity: 'warning',
+    summary: '{{ $labels.namespace }}/{{ $labels.pod }} has hardly any file descriptors left',
+  },
 ];
 
-/** Alerting rules as Prometheus reads them; `docs/runbook.md` has a section for each. */
+/** Alerting rules as Prometheus reads them: the one list of them. `docs/runbook.md` has a section for each. */
 export function alertRules(): object[] {
   return ALERTS.map(({ alert, expr, for: pending, severity, summary }) => ({
     alert,

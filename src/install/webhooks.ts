@@ -1,6 +1,14 @@
 import { NEVER_INJECTED } from '../inject/decision.ts';
-import { INJECT_LABEL } from '../inject/names.ts';
+import { INJECT_LABEL, OWN_CONTAINERS } from '../inject/names.ts';
 import { INJECTOR, type InstallObject, labelsOf, NAME } from './options.ts';
+
+/** CEL (KEP-3716, match conditions): the sidecar stands in one of two lists, and neither can change in a pod that lives. */
+const HAS_A_SIDECAR = (['initContainers', 'containers'] as const)
+  .map(
+    (list) =>
+      `(has(object.spec.${list}) && object.spec.${list}.exists(c, c.name in [${OWN_CONTAINERS.map((name) => `'${name}'`).join(', ')}]))`,
+  )
+  .join(' || ');
 
 /**
  * The webhook configurations. Only pods that ask for a sidecar, or live where one is asked for, ever reach the injector: with it away those alone
@@ -74,7 +82,8 @@ export function webhookObjects(namespace: string): InstallObject[] {
           name: 'ephemeral.inject.countersign.io',
           ...common('/ephemeral'),
           namespaceSelector: { matchExpressions: [except] },
-          objectSelector: { matchLabels: { [INJECT_LABEL]: 'true' } },
+          // Not by the label: whoever may change a pod could take it off first.
+          matchConditions: [{ name: 'has-a-sidecar', expression: HAS_A_SIDECAR }],
           rules: pods('UPDATE', 'pods/ephemeralcontainers'),
         },
       ],

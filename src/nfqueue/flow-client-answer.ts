@@ -13,7 +13,7 @@ import {
 } from './flow-client-state.ts';
 import type { FlowEffect } from './flow-step.ts';
 import { buildReset, withPayload } from './packets-build.ts';
-import { readSynOptions, roomOf } from './packets-options.ts';
+import { readSynOptions, roomOf, windowAfter } from './packets-options.ts';
 import { reversedTuple, sequenceAdd, type TcpPacket } from './packets.ts';
 
 /** A SYN-ACK for a connection that this pod opens: it bears the server's Reply, and decides whether our kernel hears that it was accepted. */
@@ -49,10 +49,12 @@ export function synAck<I extends PeerIdentity>(
   if (failure !== undefined) return refused(state, packet, failure, sent, context);
   const base = {
     initial: state.initial,
+    announced: state.announced,
+    windowShift: state.windowShift,
     room: Math.min(state.room, roomOf(packet, options)),
     serverInitial: packet.sequence,
     machine: judged.state,
-    window: (packet.bytes[packet.tcpAt + 14]! << 8) | packet.bytes[packet.tcpAt + 15]!,
+    window: windowAfter(state.announced, state, options),
   };
   const pass: FlowEffect<I> = { kind: 'pass', bytes: withPayload(packet, []) };
   if (sent === undefined) {

@@ -2,8 +2,8 @@ import type { ClientContext, ClientState } from '../handshake/client.ts';
 import type { PeerIdentity } from '../handshake/credentials.ts';
 import type { Failure } from '../handshake/outcome.ts';
 import type { FlowContext, FlowEffect, FlowStep } from './flow-step.ts';
-import { buildPacket } from './packets-build.ts';
-import { sequenceAdd, TCP_FLAG } from './packets.ts';
+import { buildPacket, withPayload } from './packets-build.ts';
+import { sequenceAdd, TCP_FLAG, type TcpPacket } from './packets.ts';
 
 /** What does not change in the life of a flow that this pod opened. */
 export interface ClientFlowContext<I extends PeerIdentity> extends FlowContext<I> {
@@ -35,6 +35,9 @@ export interface Opened {
   readonly initial: number;
   /** Payload that fits a packet of ours with the SYN's options, bytes. */
   readonly room: number;
+  /** What the own SYN says about our window. */
+  readonly announced: number;
+  readonly windowShift: number | undefined;
 }
 
 /** What is known once the server has answered. */
@@ -42,7 +45,10 @@ export interface Answered<I extends PeerIdentity> extends Opened {
   /** Sequence number of the server's SYN. */
   readonly serverInitial: number;
   readonly machine: ClientState<I>;
+  /** Our own window, as a packet without SYN says it. */
   readonly window: number;
+  /** Header of the first ACK of our own kernel: what it says of windows and timestamps nobody says better. */
+  readonly acknowledged?: TcpPacket;
 }
 
 /** A client flow's answer to an event. */
@@ -54,8 +60,10 @@ export function proofAlone<I extends PeerIdentity>(
   proof: Uint8Array,
   context: ClientFlowContext<I>,
 ): Uint8Array {
+  const sequence = sequenceAdd(state.initial, 1 - proof.length);
+  if (state.acknowledged !== undefined) return withPayload(state.acknowledged, [proof], sequence);
   return buildPacket(context.tuple, {
-    sequence: sequenceAdd(state.initial, 1 - proof.length),
+    sequence,
     acknowledgement: sequenceAdd(state.serverInitial, 1),
     flags: TCP_FLAG.ack,
     window: state.window,

@@ -24,6 +24,7 @@ import {
   isSynAck,
   payloadLength,
   payloadOf,
+  read16,
   reversedTuple,
   sequenceAdd,
   sequenceDistance,
@@ -55,7 +56,17 @@ export function openClientFlow<I extends PeerIdentity>(
   }
   const { hello } = machine;
   return {
-    state: { at: 'syn-sent', initial: packet.sequence, room, hello, machine, sentAt: now.monotonic, sent: 1 },
+    state: {
+      at: 'syn-sent',
+      initial: packet.sequence,
+      room,
+      announced: read16(packet.bytes, packet.tcpAt + 14),
+      windowShift: options.windowShift,
+      hello,
+      machine,
+      sentAt: now.monotonic,
+      sent: 1,
+    },
     effects: [{ kind: 'pass', bytes: withPayload(packet, [hello], packet.sequence, options) }],
   };
 }
@@ -92,7 +103,15 @@ function outgoing<I extends PeerIdentity>(
   if (isReset(packet)) return passed(state);
   if (state.at === 'syn-sent') return dropped(state);
   if (state.at === 'open') return passed(state);
-  return { state, effects: withProof(state, packet, context) };
+  const { acknowledged = headerOfAck(packet) } = state;
+  const proving = acknowledged === undefined ? state : { ...state, acknowledged };
+  return { state: proving, effects: withProof(proving, packet, context) };
+}
+
+/** A copy of an ACK's header: nothing in it may say more than that the SYN-ACK has come. */
+function headerOfAck(packet: TcpPacket): TcpPacket | undefined {
+  if ((packet.flags & ~TCP_FLAG.psh) !== TCP_FLAG.ack) return undefined;
+  return { ...packet, bytes: packet.bytes.slice(0, packet.payloadAt) };
 }
 
 /** The Proof goes before the data where it fits, else in a packet of its own. */

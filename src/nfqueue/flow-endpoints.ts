@@ -19,6 +19,11 @@ export function isMapped(bytes: Uint8Array): boolean {
   );
 }
 
+/** An IPv6 address of one link (RFC 4291 section 2.5.6): it says nothing without the interface. */
+export function isLinkLocal(bytes: Uint8Array): boolean {
+  return bytes.length === 16 && bytes[0] === 0xfe && (bytes[1]! & 0xc0) === 0x80;
+}
+
 /** Who opened the connection and whom it was for. */
 export function endpointsOf(tuple: FlowTuple): { source: Endpoint; destination: Endpoint } {
   return {

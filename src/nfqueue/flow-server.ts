@@ -4,7 +4,7 @@ import { type ServerContext, type ServerState, startServer, stepServer } from '.
 import { frameBefore, wholeFrame } from './carrier-frames.ts';
 import { FLOW_TIME, type FlowContext, type FlowEffect, type FlowEvent, type FlowStep } from './flow-step.ts';
 import { buildPacket, buildReset, withPayload } from './packets-build.ts';
-import { readSynOptions, roomOf, type SynOptions } from './packets-options.ts';
+import { readSynOptions, roomOf, type SynOptions, windowAfter } from './packets-options.ts';
 import {
   isOpening,
   isReset,
@@ -42,12 +42,14 @@ interface Greeted {
   readonly clientInitial: number;
   readonly hello: Uint8Array;
   readonly reply: Uint8Array;
-  /** What the client's SYN says about room, bytes of payload and options. */
+  /** What the client's SYN says about room, bytes of payload and options, and whether it shifts windows. */
   readonly maximumSegment: number;
+  readonly windowShift: number | undefined;
 }
 
 interface SentSynAck {
   readonly initial: number;
+  /** Our own window, as a packet without SYN says it. */
   readonly window: number;
   readonly bytes: Uint8Array;
 }
@@ -88,6 +90,7 @@ export function openServerFlow<I extends PeerIdentity>(
     hello,
     reply,
     maximumSegment: options.maximumSegment,
+    windowShift: options.windowShift,
   };
   const pass: FlowEffect<I> = { kind: 'pass', bytes: withPayload(packet, [], packet.sequence, options) };
   const established = effects.find((effect) => effect.kind === 'established');
@@ -183,9 +186,9 @@ function proof<I extends PeerIdentity>(
     window: synAck.window,
     payload: sent,
   });
-  const { clientInitial, hello, reply, maximumSegment } = state;
+  const { clientInitial, hello, reply, maximumSegment, windowShift } = state;
   return {
-    state: { at: 'open', clientInitial, hello, reply, maximumSegment },
+    state: { at: 'open', clientInitial, hello, reply, maximumSegment, windowShift },
     effects: [{ kind: 'inject', bytes: verdict }, { kind: 'verified' }, stripped, established],
   };
 }
@@ -246,7 +249,8 @@ function answer<I extends PeerIdentity>(
   const pass: FlowEffect<I> = { kind: 'pass', bytes };
   if (state.at === 'open') return { state, effects: [{ kind: 'verified' }, pass] };
   const { tcpAt } = packet;
-  const synAck = { initial: packet.sequence, window: read16(packet.bytes, tcpAt + 14), bytes };
+  const window = windowAfter(read16(packet.bytes, tcpAt + 14), options, state);
+  const synAck = { initial: packet.sequence, window, bytes };
   return { state: { ...state, synAck }, effects: [pass] };
 }
 

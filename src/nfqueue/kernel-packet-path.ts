@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { isLinkLocal } from './flow-endpoints.ts';
 import { EXIT, messageOf, UserError } from '../errors.ts';
 import type { NativeAddon, NativeNetlink, NativeRaw } from '../native.ts';
 import {
@@ -38,11 +39,9 @@ import type {
   QueueStatistics,
   VerdictOptions,
 } from './packet-path.ts';
+import { QueueGaps } from './queue-gaps.ts';
 import { queueStatistics } from './queue-statistics.ts';
 
-/** What a packet of handshake size costs in the socket's buffer: the kernel counts whole pages and its own structures. */
-const BUFFER_PER_PACKET = 4096;
-const MOST_BUFFER = 64 * 1024 * 1024;
 /** Orders are handed over at the latest when there are so many bytes of them. */
 const FLUSH_BYTES = 256 * 1024;
 /** The kernel's own bound: what fits into an attribute. */
@@ -51,7 +50,10 @@ const STATISTICS_FILE = '/proc/self/net/netfilter/nfnetlink_queue';
 
 /**
  * NFQUEUE mode's way into the kernel of this network namespace: netlink for packets, verdicts and conntrack, raw sockets for packets of its own.
- * Queue and marks share one socket, so that the kernel works off verdicts and marks in the order in which they were given.
+ *
+ * The first queue has a socket of its own, so that strangers, who can fill the others, do not take the room of the pod's own calls. Orders go to the
+ * kernel in the order in which they were given: those for one socket are handed over before the first one for the other, and a mark goes with
+ * whatever was before it.
  */
 export class KernelPacketPath implements PacketPath {
   readonly #addon: NativeAddon;
@@ -60,14 +62,16 @@ export class KernelPacketPath implements PacketPath {
   readonly #orders = new MessageWriter();
   #opened:
     | {
-        queues: ReadonlySet<number>;
-        netlink: NativeNetlink;
+        queues: ReadonlyMap<number, NativeNetlink>;
         raw: NativeRaw;
         conntrack: QuerySocket;
         sockets: QuerySocket;
       }
     | undefined;
   #flushing = false;
+  /** The socket that the orders are for. */
+  #orderedBy: NativeNetlink | undefined;
+  readonly #gaps = new QueueGaps();
 
   constructor(addon: NativeAddon, marks: Marks, events: PacketPathEvents) {
     this.#addon = addon;
@@ -76,22 +80,41 @@ export class KernelPacketPath implements PacketPath {
   }
 
   open(options: OpenOptions): void {
-    const queues = Array.from({ length: options.queues }, (_, index) => options.firstQueue + index);
-    const room = Math.min(MOST_BUFFER, Math.max(1, options.maxWaiting * options.queues) * BUFFER_PER_PACKET);
+    const { firstQueue, bufferBytes } = options;
+    const others = Array.from({ length: options.queues - 1 }, (_, index) => firstQueue + 1 + index);
     const closers: (() => void)[] = [];
     try {
-      const netlink = this.#addon.netlinkOpen(PROTOCOL.netfilter, 0, room);
-      closers.push(() => this.#addon.netlinkClose(netlink));
+      const queues = new Map<number, NativeNetlink>();
+      const sockets = new Map<NativeNetlink, Uint8Array[]>();
+      for (const numbers of [[firstQueue], others]) {
+        if (numbers.length === 0) continue;
+        const netlink = this.#addon.netlinkOpen(PROTOCOL.netfilter, 0, bufferBytes);
+        closers.push(() => this.#addon.netlinkClose(netlink));
+        for (const number of numbers) queues.set(number, netlink);
+        sockets.set(
+          netlink,
+          numbers.flatMap((number) => this.#bind(netlink, number, options)),
+        );
+      }
       const raw = this.#addon.rawOpen(this.#marks.own.value);
       closers.push(() => this.#addon.rawClose(raw));
       const conntrack = new QuerySocket(this.#addon, PROTOCOL.netfilter);
       closers.push(() => conntrack.close());
-      const sockets = new QuerySocket(this.#addon, PROTOCOL.socketDiagnosis);
-      closers.push(() => sockets.close());
-      const early = queues.flatMap((queue) => this.#bind(netlink, queue, options));
-      this.#opened = { queues: new Set(queues), netlink, raw, conntrack, sockets };
-      if (early.length > 0) setImmediate(() => this.#hear(early, 0, undefined));
-      this.#addon.netlinkListen(netlink, (pieces, lost, error) => this.#hear(pieces, lost, error));
+      const diagnosis = new QuerySocket(this.#addon, PROTOCOL.socketDiagnosis);
+      closers.push(() => diagnosis.close());
+      this.#opened = { queues, raw, conntrack, sockets: diagnosis };
+      for (const [netlink, early] of sockets) {
+        const listen = (): void =>
+          this.#addon.netlinkListen(netlink, (bytes, _lost, error) => this.#hear(bytes, error));
+        if (early.length === 0) listen();
+        else {
+          setImmediate(() => {
+            if (this.#opened === undefined) return;
+            for (const bytes of early) this.#hear(bytes, undefined);
+            listen();
+          });
+        }
+      }
     } catch (error) {
       this.#opened = undefined;
       for (const close of closers.toReversed()) close();
@@ -100,6 +123,12 @@ export class KernelPacketPath implements PacketPath {
   }
 
   verdict(packet: QueuedPacket, verdict: PacketVerdict, options: VerdictOptions = {}): void {
+    const netlink = this.#opened?.queues.get(packet.queue);
+    if (netlink === undefined) return;
+    if (netlink !== this.#orderedBy) {
+      this.#flush();
+      this.#orderedBy = netlink;
+    }
     if (verdict === 'drop') {
       encodeVerdict(this.#orders, packet, VERDICT.drop, {}, 0);
     } else {
@@ -110,11 +139,12 @@ export class KernelPacketPath implements PacketPath {
     this.#flushSoon();
   }
 
-  sendPacket(bytes: Uint8Array): void {
+  sendPacket(bytes: Uint8Array, device = 0): void {
     this.#flush();
     const destination = bytes[0]! >>> 4 === 4 ? bytes.subarray(16, 20) : bytes.subarray(24, 40);
+    const by = isLinkLocal(destination) ? device : 0;
     try {
-      if (this.#opened !== undefined) this.#addon.rawSend(this.#opened.raw, destination, 0, bytes);
+      if (this.#opened !== undefined) this.#addon.rawSend(this.#opened.raw, destination, by, bytes);
     } catch {
       // No route, a full queue, a rule of somebody else: lost, as any packet may be.
     }
@@ -176,7 +206,7 @@ export class KernelPacketPath implements PacketPath {
     const opened = this.#opened;
     this.#opened = undefined;
     if (opened === undefined) return;
-    this.#addon.netlinkClose(opened.netlink);
+    for (const netlink of new Set(opened.queues.values())) this.#addon.netlinkClose(netlink);
     this.#addon.rawClose(opened.raw);
     opened.conntrack.close();
     opened.sockets.close();
@@ -204,35 +234,29 @@ export class KernelPacketPath implements PacketPath {
     return early;
   }
 
-  #hear(pieces: readonly Uint8Array[], lost: number, error: string | undefined): void {
+  #hear(received: Uint8Array, error: string | undefined): void {
     if (this.#opened === undefined) return;
     const packets: QueuedPacket[] = [];
-    let unread = 0;
-    for (const piece of pieces) {
-      const { received, whole } = decodeMessages(piece);
-      if (!whole) unread++;
-      for (const one of received) {
-        // Answers are those to verdicts for packets, and marks for connections, that are gone.
-        if (one.kind !== 'message' || !isPacket(one)) continue;
-        const packet = decodePacket(one);
-        if (packet === undefined) unread++;
-        else {
-          const { queue, id, hook, mark, inDevice, outDevice, bytes, wholeLength } = packet;
-          const truncated = wholeLength > bytes.length;
-          packets.push({
-            queue,
-            id,
-            hook,
-            mark,
-            inInterface: inDevice,
-            outInterface: outDevice,
-            bytes,
-            truncated,
-          });
-        }
-      }
+    let missing = 0;
+    for (const one of decodeMessages(received).received) {
+      // Answers are those to verdicts for packets, and marks for connections, that are gone.
+      if (one.kind !== 'message' || !isPacket(one)) continue;
+      const packet = decodePacket(one);
+      if (packet === undefined) continue;
+      const { queue, id, hook, mark, inDevice, outDevice, bytes, wholeLength } = packet;
+      missing += this.#gaps.missingBefore(queue, id);
+      packets.push({
+        queue,
+        id,
+        hook,
+        mark,
+        inInterface: inDevice,
+        outInterface: outDevice,
+        bytes,
+        truncated: wholeLength > bytes.length,
+      });
     }
-    if (lost + unread > 0) this.#events.lost(lost + unread);
+    if (missing > 0) this.#events.lost(missing);
     if (packets.length > 0) this.#events.packets(packets);
     this.#flush();
     if (error !== undefined)
@@ -254,8 +278,9 @@ export class KernelPacketPath implements PacketPath {
     if (this.#orders.length === 0) return;
     const orders = this.#orders.take();
     if (this.#opened === undefined) return;
+    const [anyone] = this.#opened.queues.values();
     try {
-      this.#addon.netlinkSend(this.#opened.netlink, orders);
+      this.#addon.netlinkSend(this.#orderedBy ?? anyone!, orders);
     } catch (error) {
       // The packets that these were about stay in the queue: nothing passes, but the caller has to know.
       const failed = new Error(`verdicts could not be handed to the kernel: ${messageOf(error)}`);

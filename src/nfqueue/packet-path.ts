@@ -90,8 +90,10 @@ export interface OpenOptions {
   /** First queue number and how many follow on, itself included. */
   readonly firstQueue: number;
   readonly queues: number;
-  /** Packets that may wait in each queue; what comes on top is dropped. */
+  /** Packets that may wait in each queue; what comes on top is dropped, and not counted. */
   readonly maxWaiting: number;
+  /** Bytes of packets that may wait to be read, from the first queue and from all others; what comes on top is dropped and counted. */
+  readonly bufferBytes: number;
   /** Bytes of a packet that are copied: at most 65,535. */
   readonly copyBytes: number;
 }
@@ -113,8 +115,9 @@ export interface PacketPath {
   /**
    * Sends a whole IP packet, checksums done, by a raw socket (IP_HDRINCL). Its source may be foreign and its destination local: that is how the own
    * kernel gets a RST. It carries the proxy's own mark and is therefore not queued. May be lost, as any packet may.
+   * @param device number of the interface to send by where the destination is a link-local address (RFC 4007 section 6)
    */
-  sendPacket(bytes: Uint8Array): void;
+  sendPacket(bytes: Uint8Array, device?: number): void;
 
   /** Sets the bits of `mask` in a connection's mark (CTA_MARK, CTA_MARK_MASK). A connection that is gone is left so. */
   setConnectionMark(tuple: FlowTuple, mark: number, mask: number): void;

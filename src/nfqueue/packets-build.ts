@@ -1,7 +1,7 @@
 import { finishPacket, write16, write32 } from './packets-checksum.ts';
 import { blankFastOpen, type SynOptions } from './packets-options.ts';
 import type { FlowTuple } from './packet-path.ts';
-import { type TcpPacket, TCP_FLAG } from './packets.ts';
+import { read16, sequenceDistance, type TcpPacket, TCP_FLAG } from './packets.ts';
 
 /** The packet with another payload and, where given, another sequence number; checksums and lengths done. A copy. */
 export function withPayload(
@@ -20,9 +20,19 @@ export function withPayload(
     at += part.length;
   }
   write32(bytes, packet.tcpAt + 4, sequence);
+  moveUrgent(bytes, packet, sequenceDistance(sequence, packet.sequence));
   if (synOptions !== undefined) blankFastOpen(bytes, synOptions);
   finishPacket(bytes, packet.family, packet.tcpAt);
   return bytes;
+}
+
+/** The urgent pointer counts from the sequence number (RFC 9293 section 3.1), so that the same byte stays urgent when that number moves. */
+function moveUrgent(bytes: Uint8Array, { flags, tcpAt }: TcpPacket, back: number): void {
+  if ((flags & TCP_FLAG.urg) === 0 || back === 0) return;
+  const pointer = Math.min(0xffff, read16(bytes, tcpAt + 18) + back);
+  // What was urgent is not in this packet, nor behind it.
+  if (pointer <= 0) bytes[tcpAt + 13] = flags & ~TCP_FLAG.urg;
+  write16(bytes, tcpAt + 18, Math.max(0, pointer));
 }
 
 /** What a packet made from nothing says. */

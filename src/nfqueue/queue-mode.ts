@@ -18,8 +18,10 @@ import { recoverFlows } from './recovery.ts';
 const ENDED_MS = 1_000;
 /** Of all time so much may go into it: a large table is read more seldom. */
 const POLL_SHARE = 0.05;
-/** Packets that may wait in each queue. */
-const MAX_WAITING = 8_192;
+/** Never reached: the socket is full before, and that is what can be counted (`src/nfqueue/queue-gaps.ts`). */
+const MAX_WAITING = 4_194_304;
+/** Twice as much by the kernel's reckoning (socket(7), SO_RCVBUF): about 13,000 packets with a Hello. */
+const BUFFER_BYTES = 16 * 1024 * 1024;
 
 export interface QueueModeOptions {
   readonly addon: NativeAddon;
@@ -79,7 +81,13 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
     onVerified: keep,
     onEnded: (one) => store?.end(idOf(one)),
   });
-  queueProxy.open({ firstQueue, queues, maxWaiting: MAX_WAITING, copyBytes: 65_535 });
+  queueProxy.open({
+    firstQueue,
+    queues,
+    maxWaiting: MAX_WAITING,
+    bufferBytes: BUFFER_BYTES,
+    copyBytes: 65_535,
+  });
   try {
     const recovered = await recoverFlows(queueProxy, store?.kept ?? new Map(), around, marks);
     for (const one of queueProxy.flows.values()) keep(one);

@@ -109,7 +109,7 @@ export class QueueProxy implements PacketPathEvents {
     const { machine } = one;
     if (machine?.role === 'server' && machine.state.at === 'greeted') {
       const sequence = sequenceAdd(machine.state.clientInitial, 1);
-      this.path.sendPacket(buildReset(one.tuple, { sequence }));
+      this.path.sendPacket(buildReset(one.tuple, { sequence }), one.device);
     }
     one.failed('overloaded', 'newer connections took its place');
     this.#forget(one);
@@ -213,6 +213,7 @@ export class QueueProxy implements PacketPathEvents {
       return this.#toListener(queued);
     }
     if (opened.kind === 'refused') return this.#refuse(queued, packet, opened);
+    opened.one.device = deviceOf(queued);
     this.#table.enter(opened.one);
     this.#apply(opened.one, opened.effects, queued);
   }
@@ -230,6 +231,7 @@ export class QueueProxy implements PacketPathEvents {
     if (opened.kind === 'drop') return this.path.verdict(queued, 'drop');
     if (opened.kind === 'refused') return this.#refuse(queued, packet, opened);
     const { one } = opened;
+    one.device = deviceOf(queued);
     if (known?.established === true) one.previous = known;
     else if (known !== undefined) this.#forget(known);
     if (!one.isOver) this.#table.enter(one);
@@ -240,7 +242,7 @@ export class QueueProxy implements PacketPathEvents {
   #refuse(queued: QueuedPacket, packet: TcpPacket, { one, judgement }: RefusedOpening): void {
     this.path.verdict(queued, 'drop');
     const numbers = { sequence: 0, acknowledgement: sequenceAdd(packet.sequence, 1) };
-    this.path.sendPacket(buildReset(tupleOf(packet, true), numbers));
+    this.path.sendPacket(buildReset(tupleOf(packet, true), numbers), deviceOf(queued));
     one.flow.deny(judgement);
   }
 
@@ -253,7 +255,9 @@ export class QueueProxy implements PacketPathEvents {
   #stray(queued: QueuedPacket, packet: TcpPacket): void {
     if (isReset(packet)) return this.path.verdict(queued, 'accept');
     this.path.verdict(queued, 'drop');
-    for (const answer of this.#strays.answers(packet, performance.now())) this.path.sendPacket(answer);
+    for (const answer of this.#strays.answers(packet, performance.now())) {
+      this.path.sendPacket(answer, deviceOf(queued));
+    }
   }
 
   #apply(
@@ -270,7 +274,7 @@ export class QueueProxy implements PacketPathEvents {
           if (queued !== undefined) this.path.verdict(queued, 'drop');
           break;
         case 'inject':
-          this.path.sendPacket(effect.bytes);
+          this.path.sendPacket(effect.bytes, one.device);
           break;
         case 'verified':
           this.#mark(one);
@@ -325,6 +329,10 @@ export class QueueProxy implements PacketPathEvents {
   #mark({ tuple }: QueuedFlow): void {
     this.path.setConnectionMark(tuple, this.#verifiedMark, this.#options.marks.mask);
   }
+}
+
+function deviceOf({ inInterface, outInterface }: QueuedPacket): number {
+  return inInterface === 0 ? outInterface : inInterface;
 }
 
 const ALLOWED: Judgement = { verdict: 'allow', reason: 'not-isolated' };

@@ -50,6 +50,8 @@ export class QueuedFlow implements FlowConnection {
   judged: Judgement | undefined;
   /** Who the other side proved to be. */
   peer: ProvenPeer | undefined;
+  /** Number of the interface that its first packet came or went by. */
+  device = 0;
   /** Newer strangers took its place. */
   evicted = false;
   /** The connection that has these ports until our kernel has accepted this one. */

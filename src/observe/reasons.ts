@@ -42,6 +42,10 @@ export const REASONS = {
     verdict: 'deny',
     text: "the peer's token is of a trust domain that is not accepted here",
   },
+  'pod-unknown': {
+    verdict: 'deny',
+    text: "the peer's certificate proves its name alone, and the source knows no such pod, so there are no labels to judge",
+  },
   'proof-invalid': {
     verdict: 'deny',
     text: 'the peer did not prove possession of the key that its token names',

@@ -1,5 +1,5 @@
 import { gatewayAddresses } from '../sources/objects-node.ts';
-import { parseAddress } from '../lib/address.ts';
+import { formatAddress, parseAddress } from '../lib/address.ts';
 import { type Cidr, cidrContains, parseCidr } from '../lib/cidr.ts';
 import type { Labels } from '../policy/model.ts';
 import type { AddressOwner, Directory, Pod } from './directory.ts';
@@ -21,6 +21,8 @@ export interface DirectoryContents {
   readonly serviceCidrs?: readonly { readonly cidrs: readonly string[] }[];
   /** The pod network as far as Nodes do not tell it. */
   readonly podCidrs?: readonly string[];
+  /** Where the own pod's default routes lead. */
+  readonly ownGateways?: { readonly node: string; readonly addresses: readonly string[] };
 }
 
 interface PodContents {
@@ -40,13 +42,12 @@ export function buildDirectory(
 ): Directory {
   const podsByName = new Map(contents.pods.map(({ pod }) => [`${pod.namespace}/${pod.name}`, pod]));
   const podsByAddress = podAddresses(contents.pods, onShared);
-  const nodes = nodeAddresses(contents);
-  const blocks = [
+  const podBlocks = parsed([
     ...contents.nodes.flatMap((node) => node.podCidrs),
     ...(contents.podCidrs ?? []),
-    ...(contents.serviceCidrs ?? []).flatMap(({ cidrs }) => cidrs),
-  ];
-  const inside = [...new Set(blocks)].flatMap((text) => parseCidr(text) ?? []);
+  ]);
+  const inside = [...podBlocks, ...parsed((contents.serviceCidrs ?? []).flatMap(({ cidrs }) => cidrs))];
+  const nodes = nodeAddresses(contents, podBlocks);
   const clusterAddresses = new Set(
     contents.services.flatMap(({ addresses, clusterAddresses }) => clusterAddresses ?? addresses),
   );
@@ -91,12 +92,27 @@ function isInside(blocks: readonly Cidr[], address: string): boolean {
   return parsed === undefined || blocks.some((cidr) => cidrContains(cidr, parsed));
 }
 
+function parsed(blocks: readonly string[]): Cidr[] {
+  return [...new Set(blocks)].flatMap((text) => parseCidr(text) ?? []);
+}
+
 /** Pods on the host's network have their node's address, also where the Node itself is not known; a gateway's is its node's. Pods are asked first. */
-function nodeAddresses({ nodes, pods }: DirectoryContents): Map<string, string> {
+function nodeAddresses(
+  { nodes, pods, ownGateways }: DirectoryContents,
+  podBlocks: Cidr[],
+): Map<string, string> {
   const known = nodes.flatMap((node) => node.addresses.map((address) => [address, node.name] as const));
-  const gateways = nodes.flatMap((node) =>
-    gatewayAddresses(node).map((address) => [address, node.name] as const),
-  );
+  const own = ownGateways?.addresses.flatMap((text) => parseAddress(text) ?? []) ?? [];
+  const gateways = nodes.flatMap((node) => {
+    // What the own routes say holds for the own node, in their families; elsewhere there is the convention alone.
+    const seen = node.name === ownGateways?.node ? own.map(({ family }) => family) : [];
+    const guessed = gatewayAddresses(node).filter((text) => !seen.includes(parseAddress(text)!.family));
+    return guessed.map((address) => [address, node.name] as const);
+  });
+  // A router outside of the pod network is none of the node's interfaces: whatever it translates is not the node.
+  for (const one of own)
+    if (podBlocks.some((cidr) => cidrContains(cidr, one)))
+      gateways.push([formatAddress(one), ownGateways!.node]);
   const told = pods.flatMap(({ pod, finished }) => {
     const { hostNetwork, nodeName, addresses } = pod;
     if (!hostNetwork || finished || nodeName === undefined) return [];

@@ -199,18 +199,21 @@ export function serverContext(
     explainUnadmitted: (token) => around.identity.explainUnadmitted(token),
     ownsDestination: (meant) => ownsDestination(around.view(), meant, destination),
     isOwnHello: (nonce) => around.pendingHellos.has(Buffer.from(nonce).toString('hex')),
-    sessions: spent ? withSpentCounter(around.sessions.server) : around.sessions.server,
+    sessions: sessionsOf(around.sessions.server, spent),
     recentNonces: around.sessions.recentNonces,
   };
 }
 
-/** The sessions as a Hello finds them whose counter was spent for it already. */
-function withSpentCounter(sessions: ServerSessions<ProvenPeer>): ServerContext<ProvenPeer>['sessions'] {
+/** The sessions for one handshake. @param spent they are found as by a Hello whose counter was spent for it already */
+function sessionsOf(
+  sessions: ServerSessions<ProvenPeer>,
+  spent: boolean,
+): ServerContext<ProvenPeer>['sessions'] {
   return {
-    add: (session) => sessions.add(session),
+    add: sessions.adder(),
     find: (id, monotonic) => {
       const found = sessions.find(id, monotonic);
-      return found && { session: found.session, window: { use: () => 'fresh' } };
+      return found && spent ? { session: found.session, window: { use: () => 'fresh' } } : found;
     },
   };
 }

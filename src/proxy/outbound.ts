@@ -303,6 +303,7 @@ export function clientContext(
   const admissionKey = around.identity.ownAdmissionKey();
   if (credentials === undefined || admissionKey === undefined) return undefined;
   const { client } = around.sessions;
+  const remember = client.adder();
   return {
     credentials,
     admissionKey,
@@ -313,7 +314,7 @@ export function clientContext(
     toSelf: around.view()?.isSelf(endpoint.address) ?? false,
     offers: offering ? client.offer(endpoint.address, performance.now()) : [],
     verify: (token) => around.identity.verify(token),
-    remember: (session) => client.add(endpoint.address, session),
+    remember: (session) => remember(endpoint.address, session),
   };
 }
 

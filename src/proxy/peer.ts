@@ -10,6 +10,8 @@ export interface ProvenPeer extends PeerIdentity {
   /** Of the key that signed its token, and when (seconds since the epoch): what a later loss of trust is about. */
   readonly issuerKeyId: string;
   readonly issuedAt: number;
+  /** Its proof says names and no labels: those are what the source has of this very pod, and without them there is nothing to judge. */
+  readonly namesOnly?: { readonly serviceAccount: string };
   /** The other trust domain that it is of; undefined: it is of the own one. Uid and name of the key are qualified by it. */
   readonly foreignDomain?: string;
 }

@@ -1,7 +1,8 @@
 import { messageOf, UserError } from '../errors.ts';
 import { FileIdentity } from '../identity/file-identity.ts';
+import { isTrustDomain } from '../identity/claims.ts';
 import type { IdentityKeeper } from '../identity/identity-keeper.ts';
-import { SharedSecretIdentity } from '../identity/shared-secret-identity.ts';
+import { type OwnPod, SharedSecretIdentity } from '../identity/shared-secret-identity.ts';
 import type { Endpoint } from '../lib/address.ts';
 import { listenEndpoint } from '../lib/listen-endpoint.ts';
 import { Marks } from '../nfqueue/marks.ts';
@@ -17,6 +18,8 @@ export interface SidecarFlags extends SourceFlags {
   readonly key?: string;
   readonly trust?: string;
   readonly psk?: string;
+  readonly certificate?: string;
+  readonly trustDomain?: string;
   readonly mode: string;
   readonly nodeTraffic: NodeTraffic;
   readonly keepSourceAddress?: boolean;
@@ -34,11 +37,16 @@ export interface SidecarFlags extends SourceFlags {
 }
 
 /** The own identity, however it is had. */
-export type SidecarIdentity = IdentityKeeper & { start?: () => Promise<void>; close(): void };
+export type SidecarIdentity = IdentityKeeper & {
+  start?: () => Promise<void>;
+  /** Told of the own pod whenever it changes, by kinds that depend on it. */
+  describe?: (own: OwnPod) => Promise<void>;
+  close(): void;
+};
 
 /** What the flags mean. */
 export interface SidecarSettings {
-  readonly makeIdentity: () => SidecarIdentity;
+  readonly makeIdentity: () => SidecarIdentity | Promise<SidecarIdentity>;
   readonly metrics: Endpoint;
   readonly drainMs: number;
   readonly marks: Marks;
@@ -52,29 +60,10 @@ export interface SidecarSettings {
  * @throws UserError that names the flag and what it has to be
  */
 export function settingsOf(flags: SidecarFlags): SidecarSettings {
-  const { token, key, trust, psk } = flags;
+  const makeIdentity = identityOf(flags);
   if (flags.keepSourceAddress === true && flags.mode === 'nfqueue')
     throw new UserError(KEEP_SOURCE_IN_QUEUES);
   if (!/^[^/]+\/[^/]+$/.test(flags.pod)) throw new UserError(`--pod ${flags.pod}: write NAMESPACE/NAME`);
-  let makeIdentity: SidecarSettings['makeIdentity'];
-  if (flags.source === 'authority') {
-    if (token !== undefined || key !== undefined || trust !== undefined || psk !== undefined) {
-      throw new UserError(
-        '--source authority gives the identity, too: leave out --token, --key, --trust and --psk',
-      );
-    }
-    makeIdentity = () => {
-      throw new Error('the link to the authority has the identity');
-    };
-  } else if (flags.identity === 'psk') {
-    if (psk === undefined) throw new UserError('--identity psk needs --psk');
-    makeIdentity = () => new SharedSecretIdentity(psk);
-  } else {
-    if (token === undefined || key === undefined || trust === undefined) {
-      throw new UserError('--identity token needs --token, --key and --trust');
-    }
-    makeIdentity = () => new FileIdentity({ token, key, trust });
-  }
   return {
     makeIdentity,
     metrics: listenEndpoint('--metrics', flags.metrics),
@@ -83,6 +72,62 @@ export function settingsOf(flags: SidecarFlags): SidecarSettings {
     queues: whole('--queues', flags.queues, 1, 64),
     drainMs: seconds('--drain', flags.drain) * 1000,
     probeIntervalMs: seconds('--redirect-probe-interval', flags.redirectProbeInterval) * 1000,
+  };
+}
+
+function identityOf(flags: SidecarFlags): SidecarSettings['makeIdentity'] {
+  const { token, key, trust, psk, certificate, trustDomain } = flags;
+  if (flags.source === 'authority') {
+    if ([token, key, trust, psk, certificate, trustDomain].some((one) => one !== undefined)) {
+      throw new UserError(
+        '--source authority gives the identity, too: leave out --token, --key, --trust, --psk, --certificate and --trust-domain',
+      );
+    }
+    return () => {
+      throw new Error('the link to the authority has the identity');
+    };
+  }
+  if (flags.identity === 'pki') return pkiOf(flags);
+  if (certificate !== undefined || trustDomain !== undefined) {
+    throw new UserError(
+      `--certificate and --trust-domain belong to --identity pki, and --identity is ${flags.identity}`,
+    );
+  }
+  if (flags.identity === 'psk') {
+    if (psk === undefined) throw new UserError('--identity psk needs --psk');
+    return () => new SharedSecretIdentity(psk);
+  }
+  if (token === undefined || key === undefined || trust === undefined) {
+    throw new UserError('--identity token needs --token, --key and --trust');
+  }
+  return () => new FileIdentity({ token, key, trust });
+}
+
+/** Certificates are loaded by who uses them: reading them takes half a megabyte of code. */
+function pkiOf({
+  token,
+  key,
+  trust,
+  psk,
+  certificate,
+  trustDomain,
+}: SidecarFlags): SidecarSettings['makeIdentity'] {
+  if (certificate === undefined || trust === undefined || trustDomain === undefined) {
+    throw new UserError(
+      '--identity pki needs --certificate, --trust and --trust-domain; --key too, unless the key stands in the file of the certificate',
+    );
+  }
+  if (token !== undefined || psk !== undefined) {
+    throw new UserError('--identity pki proves by a certificate: leave out --token and --psk');
+  }
+  if (!isTrustDomain(trustDomain)) {
+    throw new UserError(
+      `--trust-domain ${trustDomain}: write the domain of the SPIFFE IDs alone, like cluster.local: lower case letters, digits, dots, dashes and underscores`,
+    );
+  }
+  return async () => {
+    const { CertificateIdentity } = await import('../pki/certificate-identity.ts');
+    return new CertificateIdentity({ certificate, key: key ?? certificate, trust, trustDomain });
   };
 }
 

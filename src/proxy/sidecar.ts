@@ -8,7 +8,6 @@ import { Readiness } from '../observe/readiness.ts';
 import { programVersion } from '../version.ts';
 import { messageOf } from '../errors.ts';
 import { untilSignal } from '../until-signal.ts';
-import { SharedSecretIdentity } from '../identity/shared-secret-identity.ts';
 import { printable } from '../lib/printable.ts';
 import { loadAddon, type NativeAddon } from '../native.ts';
 import type { QueueMode } from '../nfqueue/queue-mode.ts';
@@ -47,7 +46,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       ? await authorityLinkOf(flags, programVersion(), (news) => log.info(news))
       : undefined;
   const source: Source = link?.source ?? (await sourceOf(flags));
-  const identity: SidecarIdentity = link?.identity ?? settings.makeIdentity();
+  const identity: SidecarIdentity = link?.identity ?? (await settings.makeIdentity());
   if (flags.mode !== 'nfqueue') readiness.set('queues', undefined);
   const arrivals = new ProbeArrivals();
   const watch = new RedirectWatch(arrivals, readiness, log, settings.probeIntervalMs);
@@ -99,9 +98,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
         { version: snapshot.version, policies: snapshot.policies.length, mode: snapshot.mode },
         'policy in force',
       );
-      if (identity instanceof SharedSecretIdentity) {
-        void identity.describe({ pod: snapshot.self, namespaceLabels: snapshot.selfNamespaceLabels });
-      }
+      void identity.describe?.({ pod: snapshot.self, namespaceLabels: snapshot.selfNamespaceLabels });
     },
     onEvaluated: (direction, seconds) => metrics.decided(direction, seconds),
     onFastOpen: (outcome, withheld) => {

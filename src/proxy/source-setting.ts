@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { messageOf, UserError } from '../errors.ts';
 import type { AuthorityLink } from '../authority-client/authority-link.ts';
 import type { EnforcementMode, Source } from '../sources/source.ts';
+import { readOwnGateways } from './own-gateways.ts';
 
 /** The flags that say where pods and policies come from, as commander gives them. */
 export interface SourceFlags {
@@ -21,7 +22,7 @@ export interface SourceFlags {
 /** The source that the flags ask for, not started. Throws a `UserError`. What the others need is not loaded. */
 export async function sourceOf(flags: SourceFlags): Promise<Source> {
   const podCidrs = flags.podCidrs.split(',').filter((cidr) => cidr !== '');
-  const of = { pod: flags.pod, mode: flags.enforcement, podCidrs };
+  const of = { pod: flags.pod, mode: flags.enforcement, podCidrs, gateways: readOwnGateways() };
   if (flags.source === 'files') {
     if (flags.manifests === undefined) throw new UserError('--source files needs --manifests');
     const { FilesSource } = await import('../sources/files-source.ts');
@@ -61,7 +62,8 @@ export async function authorityLinkOf(
   }
   const { AuthorityLink } = await import('../authority-client/authority-link.ts');
   const { authorityCa: caFile, serviceAccountToken: tokenFile, pod, enforcement: mode } = flags;
-  return new AuthorityLink({ urls, caFile, tokenFile, pod, mode, release, onNews });
+  const gateways = readOwnGateways();
+  return new AuthorityLink({ urls, caFile, tokenFile, pod, mode, gateways, release, onNews });
 }
 
 function apiServerUrl(given: string | undefined): string {

@@ -60,16 +60,14 @@ export class View {
 
   /** The verdict about a proven peer that reached `port` of this pod. */
   inboundProven(peer: ProvenPeer, address: string, port: number): Judgement {
-    return this.#inbound(this.#facts(peer, address), port, true);
+    return this.#withoutLabels(peer) ?? this.#inbound(this.#facts(peer, address), port, true);
   }
 
   /** The verdict about a call of this pod to a pod that proved itself. */
   outboundProven(peer: ProvenPeer, destination: Endpoint): Judgement {
-    return this.#outbound(
-      this.#facts(peer, destination.address),
-      destination.port,
-      this.#current(peer),
-      true,
+    return (
+      this.#withoutLabels(peer) ??
+      this.#outbound(this.#facts(peer, destination.address), destination.port, this.#current(peer), true)
     );
   }
 
@@ -111,6 +109,15 @@ export class View {
   #current(peer: ProvenPeer): Pod | undefined {
     const known = this.snapshot.directory.pod(peer.namespace, peer.podName);
     return known?.uid === peer.podUid ? known : undefined;
+  }
+
+  /** A peer of whom neither proof nor source says labels satisfies no rule, not even one that wants a label to be absent. */
+  #withoutLabels(peer: ProvenPeer): Judgement | undefined {
+    if (peer.namesOnly === undefined) return undefined;
+    const known = this.#current(peer);
+    if (known !== undefined && known.serviceAccount === peer.namesOnly.serviceAccount) return undefined;
+    const detail = `${peer.namespace}/${peer.podName} (${peer.podUid}, service account ${peer.namesOnly.serviceAccount})`;
+    return denied('pod-unknown', 'enforce', { detail });
   }
 
   /** Rules that deny pods may be about whoever proves nothing, unless its address is certainly no pod's. */

@@ -34,6 +34,7 @@ export class NativeDataPath implements DataPath {
   readonly #stopped: Promise<void>;
   #onStopped: () => void = () => {};
   #closing = false;
+  #wakes = false;
 
   constructor(addon: NativeAddon, events: DataPathEvents) {
     this.#addon = addon;
@@ -82,6 +83,7 @@ export class NativeDataPath implements DataPath {
     const { address, port } = target;
     const from = [source?.address, source?.port ?? 0] as const;
     this.#addon.dial(this.#handle, id, address, port, fastOpen, first, synData, ...from);
+    this.#wakeSoon();
   }
 
   relay(id: ConnectionId, options: RelayOptions): void {
@@ -122,6 +124,17 @@ export class NativeDataPath implements DataPath {
   ): void {
     if (this.#closing) return;
     this.#addon.command(this.#handle, type, id, SIDES.indexOf(side), flag, maxBytes, bytes);
+    this.#wakeSoon();
+  }
+
+  /** Once for all that the lives of connections say about what they have just heard: each wake-up costs both threads. */
+  #wakeSoon(): void {
+    if (this.#wakes) return;
+    this.#wakes = true;
+    setImmediate(() => {
+      this.#wakes = false;
+      if (!this.#closing) this.#addon.wake(this.#handle);
+    });
   }
 
   #report(event: NativeEvent): void {

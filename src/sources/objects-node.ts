@@ -15,7 +15,8 @@ export interface NodeObject {
 
 /**
  * Where kubelet and everybody else on a node come from when they call one of its pods over a bridge or a pair of interfaces: the gateway of the pods' network, by
- * convention (kubenet, kind, flannel, the CNI bridge) the first address of the node's pod block. A network that gives it to a pod has no gateway there.
+ * convention (kubenet, kind, flannel, the CNI bridge) the first address of the node's pod block. A network that gives it to a pod has no gateway there. A sidecar
+ * knows better from its own routes.
  */
 export function gatewayAddresses({ podCidrs }: Pick<NodeObject, 'podCidrs'>): string[] {
   return podCidrs.flatMap((text) => {

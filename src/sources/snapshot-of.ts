@@ -11,6 +11,8 @@ export interface SnapshotOptions {
   readonly mode: EnforcementMode;
   /** The pod network, where no Node tells it by `spec.podCIDRs`. */
   readonly podCidrs?: readonly string[];
+  /** Where the default routes of the own pod lead, where that is known. */
+  readonly gateways?: readonly string[];
 }
 
 /**
@@ -21,7 +23,7 @@ export interface SnapshotOptions {
  */
 export function snapshotOf(
   contents: ClusterContents,
-  { pod: wanted, mode: processMode, podCidrs = [] }: SnapshotOptions,
+  { pod: wanted, mode: processMode, podCidrs = [], gateways = [] }: SnapshotOptions,
   version: number,
   takenAt: number,
 ): { readonly snapshot: Snapshot; readonly problems: readonly SourceProblem[] } | undefined {
@@ -29,7 +31,9 @@ export function snapshotOf(
   if (own === undefined) return undefined;
   const { namespace, labels } = own.pod;
   const problems: SourceProblem[] = [];
-  const directory = buildDirectory({ ...contents, podCidrs }, (address, pods) => {
+  const ownGateways =
+    own.pod.nodeName === undefined ? {} : { ownGateways: { node: own.pod.nodeName, addresses: gateways } };
+  const directory = buildDirectory({ ...contents, podCidrs, ...ownGateways }, (address, pods) => {
     const names = pods.map((pod) => `pod/${pod.namespace}/${pod.name}`).join(' and ');
     problems.push({ object: names, reason: `have the same address ${address}; the first one counts` });
   });

@@ -35,7 +35,7 @@ t.test(
   "bundle: a sidecar's holds neither the Kubernetes client nor tools, demo, admission or authority",
   (t) => {
     const forbidden =
-      /node_modules\/(@kubernetes|undici|ws|openid-client|zod)\/|src\/(policy-tools|demo|inject|injector|install|authority)\//;
+      /node_modules\/(@kubernetes|@peculiar|asn1js|undici|ws|openid-client|zod)\/|src\/(policy-tools|demo|inject|injector|install|authority)\//;
     t.strictSame(
       inputs('sidecar').filter((file) => forbidden.test(file)),
       [],
@@ -82,6 +82,13 @@ t.test('bundle: the sidecar knows the commands of a pod and no others', async (t
   await t.rejects(run(process.execPath, [join(bundle, 'sidecar.cjs'), ...reading, ...rest]), {
     code: 2,
     stderr: /run bundle\/countersign\.cjs proxy instead/,
+  });
+  const certified = ['proxy', '--pod', 'a/b', '--manifests', copy, '--identity', 'pki', '--certificate', any];
+  const trusting = ['--trust', any, '--trust-domain', 'cluster.local', '--metrics', '127.0.0.1:0'];
+  await t.rejects(run(process.execPath, [join(bundle, 'sidecar.cjs'), ...certified, ...trusting]), {
+    code: 2,
+    stderr:
+      /--identity pki is not in the bundle for injected pods: run bundle\/countersign\.cjs proxy instead/,
   });
 });
 

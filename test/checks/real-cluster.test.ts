@@ -118,6 +118,26 @@ t.test('check against a real API server', async (t) => {
     t.ok(errors(found).includes('webhooks mutatingwebhookconfiguration/countersign'), 'no caBundle');
   });
 
+  await t.test('a debug container is looked at wherever a sidecar is, label or not', async (t) => {
+    await makeNamespace(admin, 'debugged', {});
+    const pods = '/api/v1/namespaces/debugged/pods';
+    const debug = async (name: string, containers: readonly string[]): Promise<string> => {
+      const made = { apiVersion: 'v1', kind: 'Pod', metadata: { name } };
+      const named = containers.map((one) => ({ name: one, image: 'x' }));
+      // The label is off: its owner may have removed it a moment ago.
+      const pod = (await admin.create(pods, { ...made, spec: { containers: named } })) as { spec: object };
+      const ephemeralContainers = [{ name: 'debug', image: 'x', securityContext: { runAsUser: 14_014 } }];
+      const body = { ...pod, spec: { ...pod.spec, ephemeralContainers } };
+      return admin.request('PUT', `${pods}/${name}/ephemeralcontainers`, { body }).then(
+        () => 'taken',
+        (error: Error) => error.message,
+      );
+    };
+    t.match(await debug('protected', ['web', 'countersign-proxy']), /failed calling webhook .*ephemeral/);
+    t.equal(await debug('plain', ['web']), 'taken', 'and nobody else waits for the injector');
+    for (const name of ['protected', 'plain']) await admin.request('DELETE', `${pods}/${name}`);
+  });
+
   await t.test('the command prints findings, JSON too, and exits with 1', async (t) => {
     const kubeconfig = plane.kubeconfig();
     const call = (...args: string[]) =>

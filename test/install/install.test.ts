@@ -159,6 +159,19 @@ t.test('install: only pods that ask, or live where one is asked for, reach the w
   t.end();
 });
 
+t.test('install: a label that is taken off keeps no debug container from being looked at', (t) => {
+  const { webhooks } = named('ValidatingWebhookConfiguration', 'countersign') as unknown as {
+    webhooks: { name: string; objectSelector?: object; matchConditions?: { expression: string }[] }[];
+  };
+  const ephemeral = webhooks.find(({ name }) => name.startsWith('ephemeral'));
+  t.equal(ephemeral?.objectSelector, undefined);
+  t.match(
+    ephemeral?.matchConditions?.[0]?.expression,
+    /initContainers.*'countersign-proxy'.* \|\| .*containers/,
+  );
+  t.end();
+});
+
 t.test('install: wrong flags are refused, with flag and remedy', (t) => {
   const rows: [Partial<InstallOptions>, RegExp][] = [
     [{ namespace: 'A_b' }, /--namespace A_b/],

@@ -15,7 +15,7 @@ const LISTS: readonly Readonly<Record<string, MetricDescription>>[] = [
 ];
 const EXISTING = new Map(LISTS.flatMap((list) => Object.entries(list)));
 /** What Prometheus adds when it scrapes. */
-const SCRAPED = ['namespace', 'pod', 'le'];
+const SCRAPED = ['namespace', 'pod', 'container', 'le'];
 
 /** What is wrong with an expression: metrics that nobody has, labels that they do not have, values that a label never takes. */
 function faults(expr: string): string[] {
@@ -57,6 +57,14 @@ t.test('dashboard: the check of expressions finds what does not exist', (t) => {
 t.test('dashboard: every expression asks for metrics, labels and values that exist', (t) => {
   for (const expr of dashboardExpressions()) t.strictSame(faults(expr), [], expr);
   t.ok(dashboardExpressions().length > 20);
+  t.end();
+});
+
+t.test('alerts: every expression asks for metrics, labels and values that exist', (t) => {
+  const rules = alertRules() as { alert: string; expr: string }[];
+  t.ok(rules.length > 10);
+  for (const { alert, expr } of rules) t.strictSame(faults(expr), [], alert);
+  t.equal(new Set(ALERT_NAMES).size, rules.length);
   t.end();
 });
 

@@ -134,7 +134,7 @@ async function playAll(): Promise<void> {
     };
     const real = (value: unknown): unknown => {
       if (typeof value === 'function')
-        return (pieces: readonly Uint8Array[]) => (counted.delivered += pieces.length);
+        return (received: Uint8Array) => (counted.delivered += received.length);
       const isKnown = typeof value === 'object' && value !== null && 'known' in value && 'at' in value;
       if (!isKnown) return value;
       const { known, at } = value as Known;

@@ -165,6 +165,9 @@ t.test('nfqueue: a lost Proof of a client that waits for the server to speak fir
     t.equal(client.tcp.received, '');
     network.pass(2_000);
     t.equal(client.tcp.received, '220 mail');
+    const proofs = network.wire.filter(({ bytes }) => frameTypes(bytes).includes('proof'));
+    t.ok(proofs.length > 1);
+    for (const { bytes } of proofs) t.strictSame(bytes, proofs[0]!.bytes, 'as its kernel said it');
     t.strictSame(sound(network, '', '220 mail'), []);
   }
   t.end();
@@ -222,6 +225,30 @@ t.test('nfqueue: a new connection on the ports of an old one is judged, whatever
   t.equal(server.tcp.received, '');
   t.equal(client.tcp.state, 'reset');
   t.match(server.pod.counts.at(-1), /^inbound deny policy-denied proven/);
+  t.end();
+});
+
+t.test('nfqueue: a SYN-ACK that nobody asked for is answered as a kernel would, and reaches nobody', (t) => {
+  const { network, client, server } = world(t);
+  network.connect({ sourcePort: 40_000 });
+  client.tcp.connect();
+  const before = network.wire.length;
+  const tuple = {
+    family: 4 as const,
+    sourceAddress: addressBytes(server.pod.address)!,
+    sourcePort: 80,
+    destinationAddress: addressBytes(client.pod.address)!,
+    destinationPort: 40_001,
+  };
+  client.receive(
+    buildPacket(tuple, { sequence: 7, acknowledgement: 4_000_000_000, flags: TCP_FLAG.syn | TCP_FLAG.ack }),
+  );
+  const answers = network.wire.slice(before).map(({ bytes }) => bytes);
+  t.strictSame(answers.map(formatFlags), ['RST']);
+  t.equal(packetOf(answers[0]!).sequence, 4_000_000_000);
+  t.equal(packetOf(answers[0]!).sourcePort, 40_001);
+  network.run();
+  t.equal(client.tcp.state, 'established', 'what is under way beside it goes on');
   t.end();
 });
 

@@ -14,15 +14,17 @@ const ERROR = 2;
 function kernel(errnoOf: (request: number) => number = () => 0) {
   const open = new Set<object>();
   const sent: Uint8Array[] = [];
+  const devices: string[] = [];
   let failing: string | undefined;
   let answers: Uint8Array[] = [];
-  let hear: (pieces: readonly Uint8Array[], lost: number, error: string | undefined) => void = () => {};
+  let hear: (bytes: Uint8Array, lost: number, error: string | undefined) => void = () => {};
   const addon: Partial<NativeAddon> = {
     netlinkOpen: () => added() as NativeNetlink,
     netlinkClose: (handle) => void open.delete(handle),
     rawOpen: () => added() as NativeRaw,
     rawClose: (handle) => void open.delete(handle),
-    rawSend: () => {
+    rawSend: (_, destination, device) => {
+      devices.push(`${Buffer.from(destination).toString('hex')} ${device}`);
       throw new Error('ENETUNREACH');
     },
     netlinkSend: (_, bytes) => {
@@ -42,7 +44,9 @@ function kernel(errnoOf: (request: number) => number = () => 0) {
     addon: addon as NativeAddon,
     open,
     sent,
-    hear: (...what: Parameters<typeof hear>) => hear(...what),
+    devices,
+    hear: (pieces: readonly Uint8Array[], lost: number, error: string | undefined) =>
+      hear(Buffer.concat(pieces), lost, error),
     fail: (how: string) => (failing = how),
   };
 }
@@ -64,26 +68,37 @@ function started(errnoOf?: (request: number) => number) {
   return { ...under, path, seen, packets };
 }
 
-const OPTIONS = { firstQueue: 5, queues: 2, maxWaiting: 10, copyBytes: 65_535 };
+const OPTIONS = { firstQueue: 5, queues: 2, maxWaiting: 10, bufferBytes: 1_048_576, copyBytes: 65_535 };
 
-t.test('kernel packet path: overruns, torn messages and the end of the socket are told', async (t) => {
-  const under = started();
-  under.path.open(OPTIONS);
-  under.hear([], 3, undefined);
-  under.hear([Uint8Array.of(255, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)], 0, undefined);
-  under.hear([new MessageWriter().begin(0x300, 0, 0).netfilter(2, 5).end().take().slice()], 0, undefined);
-  under.hear([], 0, 'ENOTCONN');
-  t.strictSame(under.seen, [
-    'lost 3',
-    'lost 1',
-    'lost 1',
-    'the netlink socket of the queues failed: ENOTCONN',
-  ]);
-  await under.path.close();
-  under.hear([], 1, undefined);
-  t.equal(under.seen.length, 4, 'nothing after close');
-  t.equal(under.open.size, 0, 'and nothing is left open');
-});
+/** A packet of a queue, as the kernel numbers it. */
+function queued(queue: number, id: number): Uint8Array {
+  const header = Uint8Array.of(...Buffer.from(new Uint32Array([id]).buffer).reverse(), 8, 0, 0);
+  return new MessageWriter().begin(0x300, 0, 0).netfilter(2, queue).bytes(1, header).end().take().slice();
+}
+
+t.test(
+  'kernel packet path: what is missing in the count of a queue, and the end of the socket, are told',
+  async (t) => {
+    const under = started();
+    under.path.open(OPTIONS);
+    under.hear([queued(5, 1), queued(5, 2), queued(6, 1)], 0, undefined);
+    t.strictSame(under.seen, []);
+    // The kernel says that it dropped something; how much, the next number says.
+    under.hear([], 1, undefined);
+    under.hear([queued(5, 6), queued(6, 2)], 0, undefined);
+    under.hear([Uint8Array.of(255, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)], 0, undefined);
+    under.hear([new MessageWriter().begin(0x300, 0, 0).netfilter(2, 5).end().take().slice()], 0, undefined);
+    under.hear([queued(6, 4)], 0, undefined);
+    under.hear([queued(5, 0xffff_ffff), queued(5, 0), queued(5, 3)], 0, undefined);
+    under.hear([], 0, 'ENOTCONN');
+    t.strictSame(under.seen, ['lost 3', 'lost 1', 'the netlink socket of the queues failed: ENOTCONN']);
+    t.equal(under.packets.length, 9);
+    await under.path.close();
+    under.hear([], 1, undefined);
+    t.equal(under.seen.length, 3, 'nothing after close');
+    t.equal(under.open.size, 0, 'and nothing is left open');
+  },
+);
 
 t.test('kernel packet path: a verdict that the kernel does not take is told, not thrown', async (t) => {
   const under = started();
@@ -151,6 +166,48 @@ t.test(
       'foreign bits of the mark are kept',
     );
     t.strictSame(under.seen, [], 'a packet that cannot be sent is lost like any other');
+    await under.path.close();
+  },
+);
+
+t.test(
+  'kernel packet path: orders for the two sockets stay in the order in which they were given',
+  async (t) => {
+    const under = started();
+    under.path.open(OPTIONS);
+    const before = under.sent.length;
+    for (const queue of [5, 6, 6, 5]) under.path.verdict({ queue, id: 1, mark: 0 } as QueuedPacket, 'drop');
+    await nextTurn();
+    t.strictSame(
+      under.sent.slice(before).map((bytes) => decodeMessages(bytes).received.length),
+      [1, 2, 1],
+    );
+    under.path.verdict({ queue: 7, id: 1, mark: 0 } as QueuedPacket, 'accept');
+    await nextTurn();
+    t.equal(under.sent.length - before, 3, 'and none goes out for a queue that is not ours');
+    await under.path.close();
+  },
+);
+
+t.test(
+  'kernel packet path: a packet for a link-local address goes by the interface that is named, others by the routes',
+  async (t) => {
+    const under = started();
+    under.path.open(OPTIONS);
+    const six = (first: number, second: number): Uint8Array =>
+      Uint8Array.from({ length: 60 }, (_, at) =>
+        at === 0 ? 0x60 : at === 24 ? first : at === 25 ? second : 0,
+      );
+    under.path.sendPacket(six(0xfe, 0xbf), 7);
+    under.path.sendPacket(six(0xfe, 0xc0), 7);
+    under.path.sendPacket(
+      Uint8Array.from({ length: 40 }, (_, at) => (at === 0 ? 0x45 : 0)),
+      7,
+    );
+    t.strictSame(
+      under.devices.map((one) => one.split(' ')[1]),
+      ['7', '0', '0'],
+    );
     await under.path.close();
   },
 );

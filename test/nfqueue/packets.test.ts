@@ -3,9 +3,17 @@ import t from 'tap';
 import { frameAtStart, frameBefore, wholeFrame } from '../../src/nfqueue/carrier-frames.ts';
 import { FrameFormat } from '../../src/handshake/format.ts';
 import { buildPacket, withPayload } from '../../src/nfqueue/packets-build.ts';
-import { finishPacket, hasRightChecksum } from '../../src/nfqueue/packets-checksum.ts';
-import { readSynOptions } from '../../src/nfqueue/packets-options.ts';
-import { parseTcpPacket, payloadOf, sequenceAdd, sequenceDistance } from '../../src/nfqueue/packets.ts';
+import { finishPacket, hasRightChecksum, write16 } from '../../src/nfqueue/packets-checksum.ts';
+import { readSynOptions, windowAfter } from '../../src/nfqueue/packets-options.ts';
+import {
+  parseTcpPacket,
+  payloadOf,
+  read16,
+  sequenceAdd,
+  sequenceDistance,
+  TCP_FLAG,
+  type TcpPacket,
+} from '../../src/nfqueue/packets.ts';
 import { packetOf } from './wire-reading.ts';
 
 const address = (family: 4 | 6) =>
@@ -96,7 +104,8 @@ t.test('packets: with another payload everything else stays, and the checksums a
       fc.uint8Array({ maxLength: 1_200 }),
       number,
       (flow, says, payload, sequence) => {
-        const packet = packetOf(buildPacket(flow, says));
+        // An urgent pointer moves along: a test of its own.
+        const packet = packetOf(buildPacket(flow, { ...says, flags: says.flags & ~TCP_FLAG.urg }));
         const changed = packetOf(withPayload(packet, [payload], sequence));
         const back = withPayload(changed, [says.payload], says.sequence);
         return (
@@ -241,7 +250,10 @@ t.test('packets: options of a SYN are read, and Fast Open is found in both of it
     return packetOf(bytes);
   };
   t.match(readSynOptions(withOptions(2, 4, 5, 0xb4)), { maximumSegment: 1460, fastOpen: [] });
-  t.match(readSynOptions(withOptions()), { maximumSegment: 536 });
+  t.match(readSynOptions(withOptions()), { maximumSegment: 536, windowShift: undefined });
+  t.match(readSynOptions(withOptions(1, 3, 3, 7)), { windowShift: 7 });
+  t.match(readSynOptions(withOptions(3, 3, 200)), { windowShift: 14 }, 'as RFC 7323 reads it');
+  t.equal(readSynOptions(withOptions(3, 2, 1, 1)), undefined, 'a shift of no bytes');
   t.match(readSynOptions(withOptions(1, 34, 4, 9, 9, 2, 4, 1, 0)), {
     maximumSegment: 256,
     fastOpen: [{ at: 41, length: 4 }],
@@ -251,6 +263,50 @@ t.test('packets: options of a SYN are read, and Fast Open is found in both of it
   t.equal(readSynOptions(withOptions(2, 3, 5, 0)), undefined, 'an MSS of three bytes');
   t.equal(readSynOptions(withOptions(34, 40, 1, 1)), undefined, 'longer than the header');
   t.equal(readSynOptions(withOptions(34, 1, 1, 1)), undefined, 'a length that would never end');
+  t.end();
+});
+
+t.test('packets: the urgent byte stays the same one when bytes are put before it or taken away', (t) => {
+  const flow = {
+    family: 4 as const,
+    sourceAddress: Uint8Array.of(10, 0, 0, 1),
+    sourcePort: 1,
+    destinationAddress: Uint8Array.of(10, 0, 0, 2),
+    destinationPort: 2,
+  };
+  const segment = { sequence: 0xffff_fff0, acknowledgement: 1, flags: TCP_FLAG.ack | TCP_FLAG.urg };
+  const withPointer = (pointer: number): TcpPacket => {
+    const bytes = buildPacket(flow, segment);
+    write16(bytes, 38, pointer);
+    finishPacket(bytes, 4, 20);
+    return packetOf(bytes);
+  };
+  for (const [pointer, sequence, expected] of [
+    [5, 0xffff_fff0 - 100, 105],
+    [105, 0x54, 5],
+    [100, 0x54, undefined],
+    [1, 0x54, undefined],
+    [65_500, 0xffff_fff0 - 100, 65_535],
+    [7, 0xffff_fff0, 7],
+  ] as const) {
+    const moved = packetOf(withPayload(withPointer(pointer), [Uint8Array.of(1)], sequence));
+    const isUrgent = (moved.flags & TCP_FLAG.urg) !== 0;
+    t.equal(isUrgent ? read16(moved.bytes, 38) : undefined, expected, `${pointer} from ${sequence}`);
+    t.ok(hasRightChecksum(moved));
+  }
+  t.end();
+});
+
+t.test('packets: a window is shifted behind the SYN alone, and only where both sides shift', (t) => {
+  for (const [announced, own, other, expected] of [
+    [65_535, 7, 7, 511],
+    [65_535, 0, 14, 65_535],
+    [65_535, 14, 0, 3],
+    [65_535, undefined, 7, 65_535],
+    [65_535, 7, undefined, 65_535],
+  ] as const) {
+    t.equal(windowAfter(announced, { windowShift: own }, { windowShift: other }), expected);
+  }
   t.end();
 });
 

@@ -56,7 +56,7 @@ export class QueuedPod {
       onVerified: (one) => this.kept.set(one.key, one),
       onEnded: (one) => this.kept.delete(one.key),
     });
-    proxy.open({ firstQueue: 0, queues: 1, maxWaiting: 1_024, copyBytes: 65_535 });
+    proxy.open({ firstQueue: 0, queues: 1, maxWaiting: 1_024, bufferBytes: 1_048_576, copyBytes: 65_535 });
     return proxy;
   }
 

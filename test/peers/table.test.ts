@@ -213,3 +213,32 @@ t.test("directory: the gateway of a node's pods is the node, unless a pod has th
   t.match(taken.owner('10.1.0.1'), { kind: 'pod', pod: { name: 'web' } });
   t.end();
 });
+
+t.test('directory: the own default route says where the gateway is, inside the pod network alone', (t) => {
+  const nodes = [
+    node('n1', '192.0.2.1', ['10.1.0.0/24', 'fd00:1::/64']),
+    node('n2', '192.0.2.2', ['10.2.0.0/24']),
+  ];
+  const seenBy = (...addresses: string[]) =>
+    buildDirectory({ ...EMPTY, nodes, podCidrs: ['10.9.0.0/16'], ownGateways: { node: 'n1', addresses } });
+  const routed = seenBy('10.1.0.102');
+  t.match(routed.owner('10.1.0.102'), { kind: 'node', name: 'n1' });
+  t.match(routed.owner('10.1.0.1'), { kind: 'unknown' }, 'the convention counts no more');
+  t.match(routed.owner('fd00:1::1'), { kind: 'node', name: 'n1' }, 'but for the other family');
+  t.match(routed.owner('10.2.0.1'), { kind: 'node', name: 'n2' }, 'and for other nodes');
+  t.match(seenBy('10.9.4.7').owner('10.9.4.7'), { kind: 'node', name: 'n1' }, 'a block that no Node tells');
+  const outside = seenBy('169.254.1.1', 'fe80::1');
+  for (const address of ['169.254.1.1', 'fe80::1'])
+    t.match(outside.owner(address), { kind: 'external' }, 'a router elsewhere is nobody of the node');
+  for (const address of ['10.1.0.1', 'fd00:1::1']) t.match(outside.owner(address), { kind: 'unknown' });
+  t.match(seenBy().owner('10.1.0.1'), { kind: 'node', name: 'n1' }, 'without a route the convention holds');
+  const pods = [here(pod('web', '10.1.0.102'))];
+  const taken = buildDirectory({
+    ...EMPTY,
+    nodes,
+    pods,
+    ownGateways: { node: 'n1', addresses: ['10.1.0.102'] },
+  });
+  t.match(taken.owner('10.1.0.102'), { kind: 'pod', pod: { name: 'web' } });
+  t.end();
+});

@@ -179,11 +179,8 @@ t.test(
     t.strictSame(working.main, [hex(ADMIN), hex(ADMIN)]);
     t.strictSame(
       working.started,
-      [
-        [none, none],
-        [none, none],
-      ],
-      'the thread of the data path keeps nothing that was not in effect for it, the one that receives packets nothing at all',
+      [[none, none]],
+      'the thread of the data path keeps nothing that was not in effect for it; to receive packets starts none',
     );
     t.end();
   },

@@ -42,3 +42,53 @@ t.test(
     t.end();
   },
 );
+
+t.test(
+  'attack: a peer whose proof says names alone satisfies no rule unless the source knows this very pod',
+  (t) => {
+    const known = { uid: 'known', serviceAccount: 'web', labels: { app: 'known' }, ports: [] };
+    const directory = {
+      pod: (_: string, name: string) => (name === 'db' ? (known as unknown as Pod) : undefined),
+      namespaceLabels: () => ({}),
+    };
+    const asked: PolicyQuery[] = [];
+    const allowing = { evaluate: (facts: PolicyQuery) => (asked.push(facts), { allow: true, policies: [] }) };
+    const view = new View(
+      { directory, mode: 'audit' } as unknown as Snapshot,
+      allowing as unknown as Evaluate,
+      () => false,
+    );
+    const peer = (podUid: string, podName: string, serviceAccount: string | undefined) =>
+      ({
+        podUid,
+        podName,
+        namespace: 'shop',
+        labels: {},
+        namespaceLabels: {},
+        namesOnly: { serviceAccount },
+      }) as unknown as ProvenPeer;
+    const both = (one: ProvenPeer) => [
+      view.inboundProven(one, '10.0.0.1', 80),
+      view.outboundProven(one, { address: '10.0.0.1', port: 80 }),
+    ];
+    for (const [what, one] of [
+      ['another uid', peer('other', 'db', 'web')],
+      ['a name that nobody has', peer('known', 'web', 'web')],
+      ['another service account', peer('known', 'db', 'admin')],
+      ['no service account', peer('known', 'web', undefined)],
+    ] as const) {
+      t.match(
+        both(one),
+        [
+          { verdict: 'deny', reason: 'pod-unknown' },
+          { verdict: 'deny', reason: 'pod-unknown' },
+        ],
+        what,
+      );
+    }
+    t.equal(asked.length, 0, 'policy is not even asked, in audit mode neither');
+    t.match(both(peer('known', 'db', 'web')), [{ verdict: 'allow' }, { verdict: 'allow' }]);
+    t.match(asked[0], { peer: { labels: { app: 'known' } } });
+    t.end();
+  },
+);

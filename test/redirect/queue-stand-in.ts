@@ -46,7 +46,7 @@ const path = new KernelPacketPath(loadAddon(), marks, {
   lost: (count) => process.stdout.write(`lost ${count}\n`),
   failed: (error) => process.stdout.write(`failed ${error.message}\n`),
 });
-path.open({ firstQueue: 14_100, queues: 2, maxWaiting: 1024, copyBytes: 65_535 });
+path.open({ firstQueue: 14_100, queues: 2, maxWaiting: 1024, bufferBytes: 1_048_576, copyBytes: 65_535 });
 process.stdout.write('up\n');
 createInterface({ input: process.stdin }).on('line', (line) => {
   how = line.trim();

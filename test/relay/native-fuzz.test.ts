@@ -98,6 +98,7 @@ const step = fc.oneof(
       fc.constantFrom(0, 40_000, SERVER_PORT, 65_536, 'x'),
     ),
   },
+  { weight: 3, arbitrary: call('wake', handle) },
   { weight: 1, arbitrary: call('progress', handle, id) },
   {
     weight: 1,
@@ -160,6 +161,8 @@ t.test('native data path: no sequence of calls, whatever is in them, does harm',
       } else if (one.kind === 'write') client?.write(one.bytes);
       else if (one.kind === 'end') client?.end();
       else client?.resetAndDestroy();
+      // Several commands in a row come in one batch.
+      if (one.kind !== 'call') addon['wake']!(path);
       await turn();
     }
     addon['command']!(path, COMMAND.stop, 0, 0, false, 0, undefined);

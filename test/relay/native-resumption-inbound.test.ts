@@ -97,6 +97,23 @@ t.test('resumption, inbound: a short connection is told once, as a whole', async
   t.match(ending, { cause: 'end', bytesIn: 0, bytesOut: 3 });
 });
 
+t.test('resumption, inbound: of many passes for one place the newest are kept', async (t) => {
+  const rig = await rigFor(t);
+  rig.passInbound();
+  t.ok(await answered(rig, helloOf(rig, { counter: 1n })));
+  for (let other = 0; other < 15; other++)
+    rig.passInbound({ session: { ...rig.session, id: randomBytes(16) } });
+  t.ok(await answered(rig, helloOf(rig, { counter: 2n })), 'the oldest of sixteen');
+  rig.passInbound({ session: { ...rig.session, id: randomBytes(16) } });
+  t.equal(
+    await send(rig, helloOf(rig, { counter: 3n })),
+    undefined,
+    'of seventeen it is TypeScript who is asked',
+  );
+  rig.passInbound();
+  t.ok(await answered(rig, helloOf(rig, { counter: 4n })), 'a new one counts');
+});
+
 t.test('resumption, inbound: who resets at once is told by its address all the same', async (t) => {
   const rig = await rigFor(t);
   rig.passInbound();

@@ -24,7 +24,7 @@ export class InstalledCluster {
   }
 
   /** With the images on the node, and nothing installed yet. */
-  static async bare(t: Pick<Test, 'teardown'>): Promise<InstalledCluster> {
+  static async bare(t: Pick<Test, 'teardown' | 'afterEach' | 'passing'>): Promise<InstalledCluster> {
     if (!existsSync(ARCHIVE)) throw new Error(`${ARCHIVE} is not there: make image`);
     const cluster = await KubeCluster.start(t);
     await cluster.importImage(ARCHIVE);
@@ -33,7 +33,7 @@ export class InstalledCluster {
   }
 
   /** Installed and ready when it resolves. */
-  static async start(t: Pick<Test, 'teardown'>): Promise<InstalledCluster> {
+  static async start(t: Pick<Test, 'teardown' | 'afterEach' | 'passing'>): Promise<InstalledCluster> {
     const installed = await InstalledCluster.bare(t);
     await installed.install();
     return installed;
@@ -43,6 +43,23 @@ export class InstalledCluster {
     await this.cluster.apply(await countersign(['install', ...INSTALL_FLAGS]));
     for (const part of ['authority', 'injector'])
       await this.rolledOut('countersign-system', `deployment/countersign-${part}`);
+    await this.injects();
+  }
+
+  /** Waits until the API server reaches the injector: kube-proxy learns of it after the Deployment is said to be rolled out. */
+  async injects(): Promise<void> {
+    const trial = pod('default', 'trial', IDLE, { labels: { 'countersign.io/inject': 'true' } });
+    let last: string | undefined;
+    await until(
+      'a pod on trial is injected',
+      async () => {
+        last = await this.complaint(['create', '--dry-run=server', '-f', '-'], JSON.stringify(trial));
+        return last === undefined;
+      },
+      PATIENCE_MS,
+    ).catch((error: unknown) => {
+      throw new Error(`${String(error)}; the last complaint was: ${last}`);
+    });
   }
 
   kubectl(args: readonly string[], input?: string): Promise<string> {

@@ -1,10 +1,10 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { createWriteStream, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createWriteStream, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import type { ApiClient } from '../../src/kube/api-client.ts';
+import { describeCluster } from './cluster-diagnostics.ts';
 import { writePauseImage, writeTestImage } from './container-image.ts';
 import { KubeControlPlane, rigBinaries } from './kube-control-plane.ts';
 import { corefile, DNS_USER, dnsObjects } from './kube-dns.ts';
@@ -16,7 +16,8 @@ import {
   type NodePlan,
   PAUSE_IMAGE,
 } from './kube-node.ts';
-import { enterInto, makeNodeNamespace, removeCgroups, removeNamespace, unmountBelow } from './node-place.ts';
+import { makeOwnFolder } from './leftovers.ts';
+import { NodePlace } from './node-place.ts';
 import { until } from './until.ts';
 
 /** Node.js, curl and a shell of this machine. Pods need `imagePullPolicy: Never`: there is no registry. */
@@ -50,42 +51,40 @@ export function cannotCluster(): string | false {
 
 /**
  * A real cluster of one node in a network namespace of its own: etcd, API server, controllers, scheduler, kubelet, kube-proxy, containerd, runc, the CNI
- * bridge and CoreDNS. Everything ends with the test. One at a time on a machine: kubelet's cgroups have fixed names.
+ * bridge and CoreDNS. Everything ends with the test, and with the process whatever ends that.
  */
 export class KubeCluster {
   readonly plane: KubeControlPlane;
   readonly admin: ApiClient;
-  readonly #namespace: string;
+  readonly #place: NodePlace;
   readonly #children = new Map<Program, ChildProcess>();
   readonly #folder: string;
+  #described = 0;
 
-  private constructor(plane: KubeControlPlane, namespace: string) {
+  private constructor(plane: KubeControlPlane, place: NodePlace) {
     this.plane = plane;
     this.admin = plane.client();
-    this.#namespace = namespace;
+    this.#place = place;
     this.#folder = join(plane.folder, 'node');
   }
 
-  /** Ready when it resolves: node Ready, the service account `default` there. Half a minute. */
-  static async start(t: Pick<Test, 'teardown'>): Promise<KubeCluster> {
+  /**
+   * Ready when it resolves: node Ready, the service account `default` there. Half a minute.
+   * @param t each of its tests that fails is followed by a description of the cluster
+   */
+  static async start(t: Pick<Test, 'teardown' | 'afterEach' | 'passing'>): Promise<KubeCluster> {
     const problem = cannotCluster();
     if (problem !== false) throw new Error(`a cluster cannot run here: ${problem}`);
     const bin = rigBinaries(...PROGRAMS, 'containerd-shim-runc-v2', 'kubectl');
-    const namespace = `csk${process.pid}-${randomBytes(2).toString('hex')}`;
-    makeNodeNamespace(namespace, NODE_ADDRESS);
-    const atExit = (): void => removeNamespace(namespace);
-    process.once('exit', atExit);
+    const folder = makeOwnFolder();
+    const place = await NodePlace.make(folder, NODE_ADDRESS);
     const tokens = Object.fromEntries(
       ['kcm', 'scheduler', 'kubelet', 'proxy', 'dns'].map((who) => [who, randomBytes(16).toString('hex')]),
     );
-    let cluster: KubeCluster | undefined;
-    // In the order of the calls: tap tears down the last first.
-    t.teardown(() => {
-      removeNamespace(namespace);
-      process.off('exit', atExit);
-    });
+    t.teardown(() => place.end());
     const plane = await KubeControlPlane.start(t, {
-      enter: enterInto(namespace),
+      folder,
+      enter: place.intoNetwork,
       nodeAddress: NODE_ADDRESS,
       users: [
         `${tokens['kcm']},system:kube-controller-manager,kcm`,
@@ -94,7 +93,7 @@ export class KubeCluster {
         `${tokens['proxy']},system:kube-proxy,proxy`,
         `${tokens['dns']},${DNS_USER},dns`,
       ],
-      flags: ({ folder }) => {
+      flags: () => {
         makeKubeletClientCertificate(folder);
         return [
           `--kubelet-client-certificate=${folder}/kubelet-client.crt`,
@@ -103,8 +102,15 @@ export class KubeCluster {
         ];
       },
     });
-    cluster = new KubeCluster(plane, namespace);
-    t.teardown(() => cluster.close());
+    const cluster = new KubeCluster(plane, place);
+    // tap tears down the last first: nobody lives in the folder any more when the control plane removes it.
+    t.teardown(async () => {
+      if (!t.passing()) await cluster.#describe('the test file has failed');
+      await place.end();
+    });
+    t.afterEach(async (one) => {
+      if (!one.passing()) await cluster.#describe(`failed: ${one.name}`);
+    });
     await cluster.#startAll(bin, tokens);
     return cluster;
   }
@@ -153,7 +159,7 @@ export class KubeCluster {
 
   /** Runs a program in the node's network namespace. */
   onNode(command: readonly string[]): Promise<string> {
-    const [program = '', ...args] = [...enterInto(this.#namespace), ...command];
+    const [program = '', ...args] = [...this.#place.intoNetwork, ...command];
     return run(program, args);
   }
 
@@ -163,18 +169,14 @@ export class KubeCluster {
     return existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(-lines).join('\n') : '';
   }
 
-  async close(): Promise<void> {
-    // Nobody makes anew what is deleted now; kubelet and CNI tidy up behind each pod.
-    for (const name of ['kube-controller-manager', 'kube-scheduler'] as const) await this.#end(name);
-    const webhooks = 'mutatingwebhookconfigurations,validatingwebhookconfigurations';
-    await this.kubectl(['delete', webhooks, '--all']).catch(() => {});
-    await this.kubectl(['delete', 'pods', '-A', '--all', '--grace-period=1', '--timeout=30s']).catch(
-      () => {},
+  /** To standard error, since tap shows of a test only what it asserted. What comes third is a consequence. */
+  async #describe(why: string): Promise<void> {
+    if (++this.#described > 2) return;
+    const kubelet = this.log('kubelet', 15);
+    const cluster = await describeCluster((args) => this.kubectl(args));
+    process.stderr.write(
+      `\n==== ${why}; the cluster then:\n${cluster}\n\n$ tail kubelet.log\n${kubelet}\n====\n`,
     );
-    for (const name of ['coredns', 'kube-proxy', 'kubelet', 'containerd'] as const) await this.#end(name);
-    this.#killShims();
-    unmountBelow(this.plane.folder);
-    removeCgroups();
   }
 
   async #startAll(bin: string, tokens: Readonly<Record<string, string>>): Promise<void> {
@@ -187,6 +189,7 @@ export class KubeCluster {
       name: NODE,
       address: NODE_ADDRESS,
       podCidr: POD_CIDR,
+      cgroup: this.#place.cgroup,
       clientCaFile: join(this.plane.folder, 'kubelet-client.crt'),
       proxyKubeconfig: kubeconfig('proxy'),
     };
@@ -269,7 +272,7 @@ export class KubeCluster {
   }
 
   #start(bin: string, name: Program, args: readonly string[]): void {
-    const command = [...enterInto(this.#namespace), join(bin, name), ...args];
+    const command = [...this.#place.intoNode, join(bin, name), ...args];
     const child = spawn('setpriv', ['--pdeathsig', 'SIGKILL', ...command], {
       stdio: ['ignore', 'pipe', 'pipe'],
       // containerd looks for its shim there.
@@ -280,30 +283,6 @@ export class KubeCluster {
     child.stdout.pipe(log, { end: false });
     child.stderr.pipe(log, { end: false });
     this.#children.set(name, child);
-  }
-
-  async #end(name: Program): Promise<void> {
-    const child = this.#children.get(name);
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = once(child, 'exit');
-    child.kill('SIGTERM');
-    const timer = setTimeout(() => child.kill('SIGKILL'), 5_000);
-    await ended;
-    clearTimeout(timer);
-  }
-
-  /** Shims outlive containerd on purpose; ours are those that name our socket. */
-  #killShims(): void {
-    for (const entry of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-      try {
-        const line = readFileSync(`/proc/${entry}/cmdline`, 'utf8');
-        if (line.includes('containerd-shim') && line.includes(`${this.#folder}/containerd.sock`)) {
-          process.kill(Number(entry), 'SIGKILL');
-        }
-      } catch {
-        // It ended meanwhile.
-      }
-    }
   }
 }
 

@@ -1,14 +1,14 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { createWriteStream, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createWriteStream, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { ApiClient, type ApiTiming } from '../../src/kube/api-client.ts';
 import { fixedToken } from '../../src/kube/credential.ts';
+import { makeOwnFolder, sweepLeftovers } from './leftovers.ts';
 import { relayBetween } from './relay-between.ts';
 
 const RIG = join(import.meta.dirname, '../../tools/kube-rig/build.sh');
@@ -35,6 +35,8 @@ export interface ControlPlaneOptions {
   readonly nodeAddress?: string;
   /** Lines of a static token file (`token,user,uid,"groups"`) besides the administrator's. */
   readonly users?: readonly string[];
+  /** Of {@link makeOwnFolder}, where something is in it already; it goes with the control plane. */
+  readonly folder?: string;
   /** More flags of the API server; what they name may be made now. */
   readonly flags?: (plane: { readonly folder: string }) => readonly string[];
 }
@@ -44,7 +46,7 @@ export interface ControlPlaneOptions {
  * controllers, so that nothing happens but what a test does. Everything ends with the test, and with the process whatever ends that.
  */
 export class KubeControlPlane {
-  readonly folder = mkdtempSync(join(tmpdir(), 'countersign-kube-'));
+  readonly folder: string;
   readonly adminToken = randomBytes(16).toString('hex');
   readonly #bin: string;
   readonly #options: ControlPlaneOptions;
@@ -57,8 +59,9 @@ export class KubeControlPlane {
   #etcd: ChildProcess | undefined;
   #api: ChildProcess | undefined;
 
-  private constructor(options: ControlPlaneOptions) {
+  private constructor(options: ControlPlaneOptions, folder: string) {
     this.#options = options;
+    this.folder = folder;
     this.#bin = rigBinaries('kube-apiserver', 'etcd');
   }
 
@@ -67,7 +70,8 @@ export class KubeControlPlane {
     t: Pick<Test, 'teardown'>,
     options: ControlPlaneOptions = {},
   ): Promise<KubeControlPlane> {
-    const plane = new KubeControlPlane(options);
+    await sweepLeftovers();
+    const plane = new KubeControlPlane(options, options.folder ?? makeOwnFolder());
     const atExit = (): void => {
       plane.#killAll();
       plane.#endRelay();

@@ -6,6 +6,8 @@ export interface NodePlan {
   readonly name: string;
   readonly address: string;
   readonly podCidr: string;
+  /** Below which kubelet puts pods, in every hierarchy. */
+  readonly cgroup: string;
   /** Certificate that the API server shows to kubelet. */
   readonly clientCaFile: string;
   readonly proxyKubeconfig: string;
@@ -21,6 +23,8 @@ state = "${folder}/state"
   address = "${folder}/containerd.sock"
 [ttrpc]
   address = "${folder}/containerd.sock.ttrpc"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "${folder}/opt"
 [plugins."io.containerd.cri.v1.images"]
   snapshotter = "overlayfs"
 [plugins."io.containerd.cri.v1.images".pinned_images]
@@ -41,7 +45,9 @@ state = "${folder}/state"
 }
 
 export function cniConfig({ folder, podCidr }: NodePlan): string {
-  const ipam = { type: 'host-local', ranges: [[{ subnet: podCidr }]], dataDir: `${folder}/ipam` };
+  // Not the first address, as on networks that follow no convention: kubelet's probes come from there.
+  const range = { subnet: podCidr, gateway: podCidr.replace(/0\/24$/, '99') };
+  const ipam = { type: 'host-local', ranges: [[range]], dataDir: `${folder}/ipam` };
   const bridge = {
     type: 'bridge',
     bridge: 'cni0',
@@ -54,7 +60,7 @@ export function cniConfig({ folder, podCidr }: NodePlan): string {
   return JSON.stringify({ cniVersion: '0.4.0', name: 'test', plugins: [bridge, portmap] });
 }
 
-export function kubeletConfig({ folder, clientCaFile }: NodePlan): string {
+export function kubeletConfig({ folder, clientCaFile, cgroup }: NodePlan): string {
   return JSON.stringify({
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
     kind: 'KubeletConfiguration',
@@ -66,6 +72,7 @@ export function kubeletConfig({ folder, clientCaFile }: NodePlan): string {
     authorization: { mode: 'Webhook' },
     containerRuntimeEndpoint: `unix://${folder}/containerd.sock`,
     cgroupDriver: 'cgroupfs',
+    cgroupRoot: cgroup,
     // The kernels of some CI machines have no other.
     failCgroupV1: false,
     // Ready some ten seconds sooner.
@@ -79,6 +86,7 @@ export function kubeletConfig({ folder, clientCaFile }: NodePlan): string {
     oomScoreAdj: 0,
     evictionHard: { 'nodefs.available': '1%', 'imagefs.available': '1%', 'memory.available': '50Mi' },
     podLogsDir: `${folder}/pod-logs`,
+    volumePluginDir: `${folder}/volume-plugins`,
   });
 }
 

@@ -6,7 +6,7 @@ import type { Endpoint } from '../../src/lib/address.ts';
 import { loadAddon } from '../../src/native.ts';
 import type { Accepted, Closed, DataPathEvents, Side } from '../../src/relay/data-path.ts';
 import { NativeDataPath } from '../../src/relay/native-data-path.ts';
-import type { ByPass, OwnedWindow } from '../../src/relay/resumption.ts';
+import type { ByPass, InboundPass, OwnedWindow } from '../../src/relay/resumption.ts';
 import { ClientEnd, converse, type Name, type Party, ServerEnd, World } from '../handshake/parties.ts';
 
 /** A data path with one listener, an upstream server, and two parties that have proven themselves to each other once. */
@@ -69,7 +69,7 @@ export class ResumptionRig implements DataPathEvents {
   }
 
   passInbound(
-    changes: { lifetimeMs?: number; peer?: string; admissionKeys?: readonly Uint8Array[] } = {},
+    changes: Partial<Pick<InboundPass, 'lifetimeMs' | 'peer' | 'admissionKeys' | 'session'>> = {},
   ): number {
     const { session } = this.sessions.find(this.session.id, this.world.clock.monotonic)!;
     this.dataPath.resumption.passInbound({

@@ -17,7 +17,13 @@ import { resetFor, seen, withData } from '../support/tcp-packet.ts';
 
 const PORT = 7001;
 const QUEUE = 14_100;
-const OPTIONS: OpenOptions = { firstQueue: QUEUE, queues: 2, maxWaiting: 256, copyBytes: 65_535 };
+const OPTIONS: OpenOptions = {
+  firstQueue: QUEUE,
+  queues: 2,
+  maxWaiting: 256,
+  bufferBytes: 1_048_576,
+  copyBytes: 65_535,
+};
 const LOOPBACK = { 4: '127.0.0.1', 6: '::1' } as const;
 const FAMILIES = [4, 6] as const;
 const addon = loadAddon();
