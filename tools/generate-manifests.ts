@@ -58,6 +58,7 @@ const marked: InstallOptions = {
   trustDomain: 'zz-trust-domain',
   replicas: 9,
   monitoring: true,
+  runbookUrl: 'https://zz-runbook',
   sidecars: {
     image: 'zz-image-name:zz-image-tag',
     imagePullPolicy: 'Never',
@@ -87,6 +88,8 @@ trustDomain: ${options.trustDomain}
 replicas: ${options.replicas}
 # PodMonitors and alerting rules: only where the Prometheus operator is.
 monitoring: false
+# Where docs/runbook.md can be read, https://HOST/PATH: alerts link to its sections.
+runbookUrl: ""
 sidecars:
   proxyUid: ${DEFAULT_SETTINGS.proxyUid}
   audience: ${DEFAULT_SETTINGS.audience}
@@ -121,6 +124,7 @@ const SCHEMA = {
     trustDomain: { type: 'string', pattern: '^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$' },
     replicas: { type: 'integer', minimum: 1, maximum: 9 },
     monitoring: { type: 'boolean' },
+    runbookUrl: { type: 'string', pattern: '^(https?://[^\\s#"\'{}]{1,1000})?$' },
     sidecars: {
       type: 'object',
       additionalProperties: false,
@@ -192,6 +196,10 @@ function templates(objects: readonly InstallObject[]): Record<string, string> {
       body = body.replace(
         /^( *)- --classic\n/m,
         '$1{{- if .Values.sidecars.classic }}\n$1- --classic\n$1{{- end }}\n',
+      );
+      body = body.replace(
+        /^( *)runbook_url: https:\/\/zz-runbook(#\w+)\n/gm,
+        '$1{{- with .Values.runbookUrl }}\n$1runbook_url: {{ printf "%s$2" . | quote }}\n$1{{- else }}\n$1runbook: docs/runbook.md$2\n$1{{- end }}\n',
       );
       body = body.replace(
         /^( *)minAvailable: 1\n/gm,

@@ -7,6 +7,7 @@ import { encodeClientMessage, parseServerMessage } from '../authority-protocol/m
 import { signRequest } from '../authority-protocol/request-proof.ts';
 import { messageOf, UserError } from '../errors.ts';
 import { readSmallFile } from '../identity/file-identity.ts';
+import { keptKey } from '../identity/kept-key.ts';
 import { generateOwnKey } from '../identity/keys.ts';
 import type { EnforcementMode } from '../sources/source.ts';
 import { AuthorityIdentity } from './authority-identity.ts';
@@ -20,6 +21,8 @@ export interface AuthorityLinkOptions {
   readonly caFile: string;
   /** The projected service-account token. */
   readonly tokenFile: string;
+  /** Where the own key is kept over restarts; undefined: every run makes one. */
+  readonly keyFile?: string | undefined;
   /** The pod that this sidecar stands in, `namespace/name`: what an authority says of any other is refused. */
   readonly pod: string;
   readonly mode: EnforcementMode;
@@ -52,6 +55,8 @@ export class AuthorityLink {
   /** Ends the pause before the next renewal. */
   #renewNow = new AbortController();
   #identityRefused = false;
+  /** Who waits for an identity looks at once. */
+  #onIdentity: () => void = () => {};
   /** The last attempt to get an identity failed. */
   #failed = false;
 
@@ -59,9 +64,9 @@ export class AuthorityLink {
     this.#options = options;
     this.#anchors = new TrustAnchors(options.caFile);
     this.#at = Math.floor((options.random ?? Math.random)() * options.urls.length);
-    const { pod } = options;
+    const { pod, keyFile } = options;
     this.identity = new AuthorityIdentity(
-      generateOwnKey(),
+      keyFile === undefined ? generateOwnKey() : keptKey(keyFile),
       pod,
       ({ namespace, podName, podUid, issuedAt }) =>
         this.source.noticePeer({ pod: `${namespace}/${podName}`, uid: podUid, issuedAt }),
@@ -79,6 +84,7 @@ export class AuthorityLink {
         }
       },
     });
+    this.identity.subscribe(() => this.#onIdentity());
     this.source.subscribe(() => this.#compareLabels());
   }
 
@@ -275,15 +281,19 @@ export class AuthorityLink {
 
   #identityChanged(): Promise<void> {
     return new Promise((resolve) => {
-      const look = setInterval(() => {
+      const look = (): void => {
         const ready = this.identity.jwt !== undefined && !this.#identityRefused;
         if (!ready && !this.#end.signal.aborted) {
           if (this.#failed) this.source.disconnected(this.identity.problem ?? 'waiting for an identity');
           return;
         }
-        clearInterval(look);
+        clearInterval(timer);
+        this.#onIdentity = () => {};
         resolve();
-      }, 50);
+      };
+      // What ends the waiting otherwise, an end or a refusal, is told by nobody.
+      const timer = setInterval(look, 50);
+      this.#onIdentity = look;
     });
   }
 

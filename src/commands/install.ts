@@ -9,6 +9,7 @@ interface InstallFlags extends InjectFlags {
   readonly trustDomain: string;
   readonly replicas: string;
   readonly monitoring: boolean;
+  readonly runbookUrl?: string;
 }
 
 /** `countersign install`: what `kubectl apply -f -` makes an installation of. */
@@ -54,6 +55,12 @@ function installFlags(command: Command): Command {
         '--monitoring',
         "PodMonitors and alerting rules too, for the Prometheus operator's kinds",
       ).default(false),
+    )
+    .addOption(
+      setting(
+        '--runbook-url <url>',
+        'where docs/runbook.md can be read: alerts link to its sections (with --monitoring)',
+      ),
     );
   return injectSettingsFlags(command, {
     image: `countersign:${programVersion()}`,
@@ -62,13 +69,14 @@ function installFlags(command: Command): Command {
 }
 
 function optionsOf(flags: InstallFlags): InstallOptions {
-  const { namespace, trustDomain, replicas, monitoring, ...sidecars } = flags;
+  const { namespace, trustDomain, replicas, monitoring, runbookUrl, ...sidecars } = flags;
   const authority = sidecars.authority.replace('NAMESPACE', namespace);
   return {
     namespace,
     trustDomain,
     replicas: Number(replicas),
     monitoring,
+    runbookUrl,
     sidecars: injectSettingsOf({ ...sidecars, authority }),
   };
 }

@@ -57,6 +57,12 @@ export function proxyCommand(): Command {
         'authority: service-account token for the audience countersign-authority',
       ).default('/var/run/secrets/countersign/token/token'),
     )
+    .addOption(
+      setting(
+        '--identity-key <file>',
+        'authority: file in memory (tmpfs) that keeps the own key over restarts; without it each has a new one, which ends what the former had proven',
+      ),
+    )
     .addOption(setting('--pod <namespace/name>', 'the pod that this is the sidecar of').makeOptionMandatory())
     .addOption(
       setting(

@@ -1,3 +1,5 @@
+import { carvedBytes } from '../lib/carved-bytes.ts';
+
 /** Numbers and bytes in network order: the writing half as functions, the reading half as a {@link ByteReader}. */
 
 const EMPTY = new Uint8Array(0);
@@ -18,7 +20,7 @@ export function u64(value: bigint): Uint8Array {
 export function concat(parts: readonly Uint8Array[]): Uint8Array {
   let length = 0;
   for (const part of parts) length += part.length;
-  const bytes = new Uint8Array(length);
+  const bytes = carvedBytes(length);
   let offset = 0;
   for (const part of parts) {
     bytes.set(part, offset);

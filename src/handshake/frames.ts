@@ -1,3 +1,4 @@
+import { carvedBytes } from '../lib/carved-bytes.ts';
 import { ByteReader } from './byte-fields.ts';
 import { FrameFormat } from './format.ts';
 import { decodeBody, encodeBody } from './frame-bodies.ts';
@@ -9,7 +10,7 @@ import { FRAME_TYPE, type Frame, type FrameError, MAC_BYTES, VERSION } from './f
  */
 export function encodeFrame(frame: Frame): Uint8Array {
   const body = encodeBody(frame);
-  const bytes = new Uint8Array(FrameFormat.headerBytes + body.length);
+  const bytes = carvedBytes(FrameFormat.headerBytes + body.length);
   bytes.set(FrameFormat.magic);
   bytes[8] = VERSION;
   bytes[9] = FRAME_TYPE[frame.type];

@@ -135,7 +135,9 @@ function proxyArguments(settings: InjectSettings, wishes: Wishes, tcpProbes: rea
     `--node-traffic=${settings.nodeTraffic}`,
     `--drain=${settings.drainSeconds}`,
     `--log-level=${settings.logLevel}`,
-    ...(wishes.nfqueue ? ['--mode=nfqueue', `--flow-state=${RUN_FOLDER}/flows`] : []),
+    ...(wishes.nfqueue
+      ? ['--mode=nfqueue', `--flow-state=${RUN_FOLDER}/flows`, `--identity-key=${RUN_FOLDER}/identity.key`]
+      : []),
     ...(wishes.keepSourceAddress ? ['--keep-source-address'] : []),
     ...(tcpProbes.length === 0 ? [] : [`--tcp-probes=${tcpProbes.join(',')}`]),
   ];

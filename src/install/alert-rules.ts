@@ -104,14 +104,22 @@ const ALERTS: readonly Alert[] = [
   },
 ];
 
-/** Alerting rules as Prometheus reads them: the one list of them. `docs/runbook.md` has a section for each. */
-export function alertRules(): object[] {
+/**
+ * Alerting rules as Prometheus reads them: the one list of them. `docs/runbook.md` has a section for each.
+ * @param runbookUrl where that page can be read; without it the annotation `runbook` names the place in the repository, since `runbook_url` has to be an address that a browser opens
+ */
+export function alertRules(runbookUrl?: string): object[] {
   return ALERTS.map(({ alert, expr, for: pending, severity, summary }) => ({
     alert,
     expr,
     ...(pending === undefined ? {} : { for: pending }),
     labels: { severity },
-    annotations: { summary, runbook_url: `docs/runbook.md#${alert.toLowerCase()}` },
+    annotations: {
+      summary,
+      ...(runbookUrl === undefined
+        ? { runbook: `docs/runbook.md#${alert.toLowerCase()}` }
+        : { runbook_url: `${runbookUrl}#${alert.toLowerCase()}` }),
+    },
   }));
 }
 

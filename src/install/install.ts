@@ -27,6 +27,6 @@ export function installObjects(options: InstallOptions): InstallObject[] {
     ...controlPlaneObjects(options),
     ...networkPolicyObjects(namespace),
     ...webhookObjects(namespace),
-    ...(options.monitoring ? monitoringObjects(namespace) : []),
+    ...(options.monitoring ? monitoringObjects(namespace, options.runbookUrl) : []),
   ];
 }

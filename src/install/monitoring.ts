@@ -2,7 +2,7 @@ import { alertRules } from './alert-rules.ts';
 import { type InstallObject, labelsOf, NAME } from './options.ts';
 
 /** For the Prometheus operator: what to scrape (sidecars everywhere, authority, injector) and when to wake somebody. */
-export function monitoringObjects(namespace: string): InstallObject[] {
+export function monitoringObjects(namespace: string, runbookUrl?: string): InstallObject[] {
   const labels = labelsOf(NAME);
   return [
     {
@@ -28,7 +28,7 @@ export function monitoringObjects(namespace: string): InstallObject[] {
       apiVersion: 'monitoring.coreos.com/v1',
       kind: 'PrometheusRule',
       metadata: { name: NAME, namespace, labels },
-      spec: { groups: [{ name: NAME, rules: alertRules() }] },
+      spec: { groups: [{ name: NAME, rules: alertRules(runbookUrl) }] },
     },
   ];
 }

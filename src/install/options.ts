@@ -11,6 +11,8 @@ export interface InstallOptions {
   readonly sidecars: InjectSettings;
   /** PodMonitor and PrometheusRule: only where the Prometheus operator's kinds are. */
   readonly monitoring: boolean;
+  /** Where `docs/runbook.md` can be read, for the links of alerts; undefined: nowhere. */
+  readonly runbookUrl?: string | undefined;
 }
 
 /** Name of both webhook configurations, and the prefix of all that is installed. */
@@ -21,13 +23,18 @@ export const INJECTOR = 'countersign-injector';
 export const PORTS = { authority: 14_443, injector: 14_444, metrics: 14_020 } as const;
 
 /** @throws UserError naming flag, value and remedy */
-export function checkInstall({ namespace, trustDomain, replicas, sidecars }: InstallOptions): void {
+export function checkInstall(options: InstallOptions): void {
+  const { namespace, trustDomain, replicas, runbookUrl, sidecars } = options;
   const fault = dnsLabelFault(namespace);
   if (fault !== undefined) throw new UserError(`--namespace ${namespace}: ${fault}`);
   if (!/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(trustDomain))
     throw new UserError(`--trust-domain ${trustDomain}: write a DNS name, for instance cluster.local`);
   if (!Number.isInteger(replicas) || replicas < 1 || replicas > 9)
     throw new UserError(`--replicas ${replicas}: from 1 to 9`);
+  if (runbookUrl !== undefined && !/^https?:\/\/[^\s#"'{}]{1,1000}$/.test(runbookUrl))
+    throw new UserError(
+      `--runbook-url ${runbookUrl}: write https://HOST/PATH of a page with the sections of docs/runbook.md, without #`,
+    );
   checkSettings(sidecars);
 }
 

@@ -10,6 +10,7 @@ import type { FallbackMemory } from './fallback-memory.ts';
 import { openClientFlow } from './flow-client.ts';
 import { endpointsOf } from './flow-endpoints.ts';
 import type { FlowEffect } from './flow-step.ts';
+import type { HelloKeys } from './hello-keys.ts';
 import { readSynOptions, roomOf } from './packets-options.ts';
 import { type TcpPacket, tupleOf } from './packets.ts';
 import { QueuedFlow, type RefusedOpening } from './queued-flow.ts';
@@ -30,6 +31,7 @@ export function openClient(
   packet: TcpPacket,
   around: Surroundings,
   fallback: FallbackMemory,
+  helloKeys: HelloKeys,
   cut: (one: QueuedFlow) => void,
   now: Clock,
 ): OpenedClient {
@@ -61,16 +63,18 @@ export function openClient(
   const handshake = clientContext(destination, around, 'syn');
   if (handshake === undefined) return stream;
   const judge = (peer: ProvenPeer): Judgement => judgeAnswerer(peer, destination, around);
+  const { nonce } = handshake.randomness;
+  const offers = handshake.offers.slice(
+    0,
+    offersThatFit(handshake.credentials.token.length, tuple.family, roomOf(packet, options)),
+  );
+  const randomness =
+    offers.length === 0
+      ? handshake.randomness
+      : helloKeys.randomness(destination.address, nonce, now.monotonic);
   const context = {
     tuple,
-    handshake: {
-      ...handshake,
-      toSelf: choice.toSelf,
-      offers: handshake.offers.slice(
-        0,
-        offersThatFit(handshake.credentials.token.length, tuple.family, roomOf(packet, options)),
-      ),
-    },
+    handshake: { ...handshake, toSelf: choice.toSelf, offers, randomness },
     judge: (peer: ProvenPeer, kind: 'full' | 'resumed') => {
       one.flow.learn({ destination: provenEnd(destination, peer) });
       one.flow.rejudge = () => judge(peer);
@@ -82,9 +86,9 @@ export function openClient(
   if ('noRoom' in opened) return { ...stream, problem: opened.noRoom };
   if (choice.toSelf) {
     // The own server has to know its own Hello from a reflected one.
-    const nonce = Buffer.from(handshake.randomness.nonce).toString('hex');
-    around.pendingHellos.add(nonce);
-    one.leave = () => around.pendingHellos.delete(nonce);
+    const pending = Buffer.from(nonce).toString('hex');
+    around.pendingHellos.add(pending);
+    one.leave = () => around.pendingHellos.delete(pending);
   }
   one.machine = { role: 'client', state: opened.state, context };
   return { kind: 'opened', one, effects: opened.effects };

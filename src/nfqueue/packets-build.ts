@@ -1,3 +1,4 @@
+import { carvedBytes } from '../lib/carved-bytes.ts';
 import { finishPacket, write16, write32 } from './packets-checksum.ts';
 import { blankFastOpen, type SynOptions } from './packets-options.ts';
 import type { FlowTuple } from './packet-path.ts';
@@ -12,7 +13,7 @@ export function withPayload(
 ): Uint8Array {
   let length = packet.payloadAt;
   for (const part of payload) length += part.length;
-  const bytes = new Uint8Array(length);
+  const bytes = carvedBytes(length);
   bytes.set(packet.bytes.subarray(0, packet.payloadAt));
   let at = packet.payloadAt;
   for (const part of payload) {
@@ -52,7 +53,7 @@ const DONT_FRAGMENT = 0x4000;
 export function buildPacket(tuple: FlowTuple, segment: Segment): Uint8Array {
   const payload = segment.payload ?? new Uint8Array(0);
   const tcpAt = tuple.family === 4 ? 20 : 40;
-  const bytes = new Uint8Array(tcpAt + 20 + payload.length);
+  const bytes = carvedBytes(tcpAt + 20 + payload.length);
   if (tuple.family === 4) {
     bytes[0] = 0x45;
     write16(bytes, 6, DONT_FRAGMENT);

@@ -3,6 +3,7 @@ import type { Judgement } from '../proxy/judgement.ts';
 import type { Surroundings } from '../proxy/surroundings.ts';
 import { FallbackMemory } from './fallback-memory.ts';
 import { flowKey } from './flow-key.ts';
+import { HelloKeys } from './hello-keys.ts';
 import { openClient } from './open-client.ts';
 import { openServer } from './open-server.ts';
 import type { FlowEffect } from './flow-step.ts';
@@ -44,6 +45,7 @@ export class QueueProxy implements PacketPathEvents {
   readonly #options: QueueProxyOptions;
   readonly #around: Surroundings;
   readonly #fallback = new FallbackMemory();
+  readonly #helloKeys: HelloKeys;
   readonly #table = new FlowTable();
   readonly #strays = new StrayPackets();
   #timer: NodeJS.Timeout | undefined;
@@ -51,6 +53,7 @@ export class QueueProxy implements PacketPathEvents {
   constructor(options: QueueProxyOptions) {
     this.#options = options;
     this.#around = options.around;
+    this.#helloKeys = new HelloKeys(options.around.takeEphemeral);
     this.path = options.createPath(this);
   }
 
@@ -93,6 +96,7 @@ export class QueueProxy implements PacketPathEvents {
 
   /** Looks at the flows that wait for something. */
   tick(now: Clock): void {
+    this.#helloKeys.dropOld(now.monotonic);
     for (const one of this.#table.waiting) {
       try {
         if (one.evicted) this.#evict(one);
@@ -207,7 +211,7 @@ export class QueueProxy implements PacketPathEvents {
   }
 
   #openClient(queued: QueuedPacket, packet: TcpPacket, key: string, now: Clock): void {
-    const opened = openClient(key, packet, this.#around, this.#fallback, this.cut, now);
+    const opened = openClient(key, packet, this.#around, this.#fallback, this.#helloKeys, this.cut, now);
     if (opened.kind === 'stream') {
       if (opened.problem !== undefined) this.#options.onFallback(opened.address, opened.problem);
       return this.#toListener(queued);

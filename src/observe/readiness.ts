@@ -10,11 +10,22 @@ const MAX_PROBLEM = 300;
 /** Which conditions hold, and for those that do not the reason, for people. */
 export class Readiness {
   readonly #missing = new Map<Condition, string>(CONDITIONS.map((condition) => [condition, 'not yet']));
+  readonly #since = new Map<Condition, number>();
   readonly #onChange: (ready: boolean) => void;
+  readonly #clock: () => number;
 
-  /** @param onChange called when readiness itself changes, not at every condition */
-  constructor(onChange: (ready: boolean) => void = () => {}) {
+  /**
+   * @param onChange called when readiness itself changes, not at every condition
+   * @param clock for {@link Readiness.since}
+   */
+  constructor(onChange: (ready: boolean) => void = () => {}, clock: () => number = () => 0) {
     this.#onChange = onChange;
+    this.#clock = clock;
+  }
+
+  /** Since when each condition holds that does, by the clock. */
+  get since(): Readonly<Partial<Record<Condition, number>>> {
+    return Object.fromEntries(this.#since);
   }
 
   get ready(): boolean {
@@ -24,8 +35,12 @@ export class Readiness {
   /** @param problem undefined: the condition holds */
   set(condition: Condition, problem: string | undefined): void {
     const before = this.ready;
-    if (problem === undefined) this.#missing.delete(condition);
-    else this.#missing.set(condition, printable(problem, MAX_PROBLEM));
+    if (problem === undefined) {
+      if (this.#missing.delete(condition)) this.#since.set(condition, this.#clock());
+    } else {
+      this.#since.delete(condition);
+      this.#missing.set(condition, printable(problem, MAX_PROBLEM));
+    }
     if (this.ready !== before) this.#onChange(this.ready);
   }
 

@@ -64,6 +64,8 @@ export function settingsOf(flags: SidecarFlags): SidecarSettings {
   if (flags.keepSourceAddress === true && flags.mode === 'nfqueue')
     throw new UserError(KEEP_SOURCE_IN_QUEUES);
   if (!/^[^/]+\/[^/]+$/.test(flags.pod)) throw new UserError(`--pod ${flags.pod}: write NAMESPACE/NAME`);
+  if (flags.identityKey !== undefined && flags.source !== 'authority')
+    throw new UserError('--identity-key belongs to --source authority; --key names the key of a token');
   return {
     makeIdentity,
     metrics: listenEndpoint('--metrics', flags.metrics),

@@ -40,7 +40,12 @@ import { tcpProbeRoutes } from './tcp-probe.ts';
 export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const settings = settingsOf(flags);
   const log = createLog(flags.logLevel);
-  const readiness = new Readiness((ready) => log.info(ready ? 'ready' : `not ready: ${readiness.text}`));
+  const readiness = new Readiness(
+    (ready) =>
+      // From the start of the process: what a start has waited for.
+      ready ? log.info({ since_ms: readiness.since }, 'ready') : log.info(`not ready: ${readiness.text}`),
+    () => Math.round(performance.now()),
+  );
   const link =
     flags.source === 'authority'
       ? await authorityLinkOf(flags, programVersion(), (news) => log.info(news))

@@ -17,6 +17,7 @@ export interface SourceFlags {
   readonly authority?: string;
   readonly authorityCa: string;
   readonly serviceAccountToken: string;
+  readonly identityKey?: string;
 }
 
 /** The source that the flags ask for, not started. Throws a `UserError`. What the others need is not loaded. */
@@ -61,9 +62,10 @@ export async function authorityLinkOf(
     }
   }
   const { AuthorityLink } = await import('../authority-client/authority-link.ts');
-  const { authorityCa: caFile, serviceAccountToken: tokenFile, pod, enforcement: mode } = flags;
+  const { authorityCa: caFile, serviceAccountToken: tokenFile, identityKey: keyFile } = flags;
+  const { pod, enforcement: mode } = flags;
   const gateways = readOwnGateways();
-  return new AuthorityLink({ urls, caFile, tokenFile, pod, mode, gateways, release, onNews });
+  return new AuthorityLink({ urls, caFile, tokenFile, keyFile, pod, mode, gateways, release, onNews });
 }
 
 function apiServerUrl(given: string | undefined): string {

@@ -43,7 +43,8 @@ const MOST_QUEUES = 64;
  * An opening packet is taken before conntrack sees it (table raw): what a stranger sends makes no entry, and an entry that an earlier
  * connection left behind has no say. When it was accepted, the mark of such an entry is taken away, and what the new connection sends is queued.
  *
- * Every chain begins with the one rule by which the packets of verified connections leave it: all other rules are for the few packets before.
+ * Every chain begins with the one rule by which the packets of verified connections leave it: all other rules are for the few packets before. That rule
+ * cannot stand at the jump, turned round: of a packet without an entry in conntrack `connmark` says no, and `! connmark` does too, so that it would pass.
  * @throws UserError as checkOptions, or for a range that is none
  */
 export function nfqueuePlan(options: NfqueueOptions): RuleSet {

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { FakeObject } from '../support/fake-store.ts';
 import { FakeApiServer } from '../support/fake-api-server.ts';
@@ -153,6 +154,26 @@ t.test('authority: a sidecar that was restarted gets its identity without an ale
   t.match((await authority.metrics.text()).body, /second_keys_total\{cause="restart"\} 1/);
   t.notOk(at.told.some(({ level }) => level === 'warn'));
 });
+
+t.test(
+  'authority: a sidecar that kept its key over a restart is who it was: nothing that it had proven ends',
+  async (t) => {
+    const { at } = await world(t);
+    const authority = await at.authority();
+    const keyFile = join(t.testdir({}), 'key');
+    const web = await at.startedLink([authority], 'web', keyFile);
+    const db = await at.startedLink([authority], 'db');
+    const first = showsTo(db, web);
+    if (!('identity' in first)) throw new Error('not believed');
+    await until('the peer is known', () => db.source.snapshot!.directory.pod('shop', 'web') !== undefined);
+    await web.source.close();
+    const again = await at.startedLink([authority], 'web', keyFile);
+    t.match(showsTo(db, again), { identity: { podName: 'web' } });
+    t.strictSame(again.identity.key.publicKey, web.identity.key.publicKey);
+    t.notMatch((await authority.metrics.text()).body, /second_keys_total\{.*\} [1-9]/);
+    t.ok(db.identity.stillHolds(first.identity), 'no mark has come with the answer');
+  },
+);
 
 t.test(
   'authority: a token for another audience, or of a pod without our sidecar, gets nothing',

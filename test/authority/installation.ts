@@ -99,11 +99,13 @@ export class Installation {
     tokenFile: string,
     random: () => number = () => 0,
     pod = 'shop/web',
+    keyFile?: string,
   ): AuthorityLink {
     const link = new AuthorityLink({
       urls: authorities.map((one) => `https://${formatEndpoint(one.endpoint!)}`),
       caFile: this.caFile,
       tokenFile,
+      keyFile,
       pod,
       mode: 'enforce',
       release: 'test',
@@ -113,8 +115,12 @@ export class Installation {
     return link;
   }
 
-  async startedLink(authorities: readonly Authority[], pod: string): Promise<AuthorityLink> {
-    const link = this.link(authorities, await this.tokenFile(pod), undefined, `shop/${pod}`);
+  async startedLink(
+    authorities: readonly Authority[],
+    pod: string,
+    keyFile?: string,
+  ): Promise<AuthorityLink> {
+    const link = this.link(authorities, await this.tokenFile(pod), undefined, `shop/${pod}`, keyFile);
     await link.source.start();
     return link;
   }

@@ -124,7 +124,7 @@ t.test('sidecars that keep a capability, in real pods', { timeout: 900_000 }, as
       const command = ['curl', '-sSN', '--max-time', '300', `${url['queued']}/hold`];
       return { ended: cluster.exec('queues', 'friend', command, 'app').catch(String) };
     };
-    const held = hold();
+    let held = hold();
     await ask('redirected-friend', 'queued', /^1 held$/, '/held');
     const label = (text: string): Promise<string> =>
       cluster.kubectl(['-n', 'queues', 'label', '--overwrite', 'pod', 'friend', text]);
@@ -134,6 +134,8 @@ t.test('sidecars that keep a capability, in real pods', { timeout: 900_000 }, as
     await label('role=friend');
     await ask('friend', 'queued', /^seen as /);
 
+    held = hold();
+    await ask('redirected-friend', 'queued', /^1 held$/, '/held');
     process.kill(processOf('--pod=queues/queued'), 'SIGKILL');
     await until(
       'the sidecar runs again',
@@ -143,6 +145,10 @@ t.test('sidecars that keep a capability, in real pods', { timeout: 900_000 }, as
     await installed.ready('queues', 'queued');
     await ask('friend', 'queued', /^seen as /);
     await ask('stranger', 'queued', REFUSED);
+    await ask('redirected-friend', 'queued', /^1 held$/, '/held');
+    await ask('friend', 'queued', /^finished$/, '/finish');
+    t.equal(await held.ended, 'held finished', 'a connection outlives the sidecar, and carries bytes again');
+
     t.match(
       await cluster.exec('queues', 'queued', ['countersign', 'status'], 'countersign-proxy'),
       /ready/,

@@ -167,7 +167,11 @@ t.test(
         { 'countersign.io/data-path': 'nfqueue' },
         ['NET_ADMIN', 'NET_RAW'],
         ['--mode=nfqueue'],
-        ['--mode=nfqueue', '--flow-state=/run/countersign/flows'],
+        [
+          '--mode=nfqueue',
+          '--flow-state=/run/countersign/flows',
+          '--identity-key=/run/countersign/identity.key',
+        ],
       ],
       [
         'keep-source-address',

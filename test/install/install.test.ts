@@ -177,6 +177,9 @@ t.test('install: wrong flags are refused, with flag and remedy', (t) => {
     [{ namespace: 'A_b' }, /--namespace A_b/],
     [{ trustDomain: 'x y' }, /--trust-domain/],
     [{ replicas: 0 }, /--replicas 0/],
+    [{ runbookUrl: 'docs/runbook.md' }, /--runbook-url docs\/runbook.md: write https/],
+    [{ runbookUrl: 'https://wiki.test/a#b' }, /--runbook-url/],
+    [{ runbookUrl: 'javascript:alert(1)' }, /--runbook-url/],
     [{ replicas: Number.NaN }, /--replicas/],
     [{ sidecars: { ...SETTINGS, proxyUid: 0 } }, /--proxy-uid 0/],
   ];
@@ -194,7 +197,7 @@ t.test('install: every alert asks for metrics and reasons that exist', (t) => {
     ...Object.keys(INJECTOR_METRICS),
   ]);
   for (const rule of alertRules() as { alert: string; expr: string }[]) {
-    const used = rule.expr.match(/\bcountersign_[a-z_]+/g) ?? [];
+    const used = rule.expr.match(/\b(?:countersign|process|nodejs)_[a-z_]+/g) ?? [];
     t.ok(used.length > 0 && used.every((name) => metrics.has(name)), `${rule.alert}: ${used.join(', ')}`);
     for (const [, text = ''] of rule.expr.matchAll(/reason=~?"([^"]+)"/g))
       for (const part of text.split('|'))

@@ -102,8 +102,18 @@ t.test('runbook: every alert has a section, under the address that it names', (t
   for (const [, name, body = ''] of sections)
     for (const part of ['**Means.**', '**Breaks.**', '**Look.**', '**Do.**'])
       t.ok(body.includes(part), `${name} ${part}`);
-  for (const rule of alertRules() as { alert: string; expr: string; annotations: { runbook_url: string } }[])
-    t.equal(rule.annotations.runbook_url, `docs/runbook.md#${rule.alert.toLowerCase()}`);
+  interface Rule {
+    readonly alert: string;
+    readonly annotations: Readonly<Record<string, string>>;
+  }
+  for (const { alert, annotations } of alertRules() as Rule[]) {
+    t.equal(annotations['runbook'], `docs/runbook.md#${alert.toLowerCase()}`);
+    t.notOk('runbook_url' in annotations, 'no address that a browser could not open');
+  }
+  for (const { alert, annotations } of alertRules('https://wiki.test/countersign/runbook') as Rule[]) {
+    t.equal(annotations['runbook_url'], `https://wiki.test/countersign/runbook#${alert.toLowerCase()}`);
+    t.notOk('runbook' in annotations);
+  }
   t.end();
 });
 

@@ -1,6 +1,22 @@
 import t from 'tap';
 import { CONDITIONS, Readiness } from '../../src/observe/readiness.ts';
 
+t.test('readiness: since when each condition holds, and not when it does not', (t) => {
+  let now = 7;
+  const readiness = new Readiness(
+    () => {},
+    () => now,
+  );
+  readiness.set('listeners', undefined);
+  now = 9;
+  readiness.set('source', undefined);
+  readiness.set('listeners', undefined);
+  t.strictSame(readiness.since, { listeners: 7, source: 9 });
+  readiness.set('source', 'gone');
+  t.strictSame(readiness.since, { listeners: 7 });
+  t.end();
+});
+
 t.test('readiness: it starts as not ready, with every condition named', (t) => {
   const readiness = new Readiness();
   t.notOk(readiness.ready);
