@@ -128,7 +128,7 @@ const METHOD = `- Network namespaces on one bridge, connection tracking on every
 - Wall times depend on neighbours. A sample is quiet when others used less than 0.15 of a CPU meanwhile (\`/proc/stat\` less our own processes); of wall times quiet
   samples alone count. CPU times and the delayed link take all samples.
 - The delayed link is a pair of TUN devices and a program in between (\`test/support/impaired-link.c\`), which adds little beside its delay.
-- Sidecars run with their default settings, without a flow log, from the bundle; a default-deny policy in both directions and a rule for the load at each end.`;
+- Sidecars run with their default settings and the flags of Node.js that an injected container has, without a flow log, from the bundle; a default-deny policy in both directions and a rule for the load at each end.`;
 
 function oneLine(text: string): string {
   return text.replaceAll(/\s+/g, ' ').slice(0, 300);

@@ -143,7 +143,8 @@ export class Sidecars {
       const { program } = this.#place.cluster;
       return [this.#node, '--import', join(program, 'forgetful.ts'), join(program, 'src/main.ts')];
     }
-    return [this.#node, '--disable-sigusr1', this.#program];
+    // As an injected container has it: src/inject/sidecar-parts.ts.
+    return [this.#node, '--disable-sigusr1', '--max-semi-space-size=1', this.#program];
   }
 
   #keys(pod: string): string {

@@ -113,7 +113,10 @@ void accept_some(struct data_path *path, struct listener *listener) {
     return;
   }
   for (int i = 0; i < ACCEPTS && listener->end.fd >= 0; i++) {
-    int fd = accept4(listener->end.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    /* Of one that resets in a moment the kernel knows no peer any more, and who it was is recorded all the same. */
+    struct sockaddr_storage peer = {0};
+    socklen_t length = sizeof peer;
+    int fd = accept4(listener->end.fd, (struct sockaddr *)&peer, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
       if (errno == EAGAIN) return;
       if (errno == EMFILE || errno == ENFILE) {
@@ -131,10 +134,6 @@ void accept_some(struct data_path *path, struct listener *listener) {
     }
     connection->accepted_us = now_us();
     if (listener->role == INBOUND) settle_accepted(path, fd); /* the other one is called by this host alone */
-    /* Asked for at once: of one that resets in a moment the kernel knows no peer any more, and who it was is recorded all the same. */
-    struct sockaddr_storage peer = {0};
-    socklen_t length = sizeof peer;
-    if (getpeername(fd, (struct sockaddr *)&peer, &length) != 0) peer.ss_family = 0;
     bool watched = watch(path, &connection->end[CLIENT]);
     if (!watched || !begin_resumption(path, connection, listener->role, &peer)) {
       report_accepted(path, connection, listener->role, &peer, NULL, NULL, 0);

@@ -19,7 +19,7 @@ enum {
 };
 
 void init_end(struct connection *connection, enum side side, int fd) {
-  connection->end[side] = (struct end){.connection = connection, .fd = fd, .readable = true, .writable = true};
+  connection->end[side] = (struct end){.connection = connection, .fd = fd, .writable = true}; /* what there is to read epoll tells */
 }
 
 /* A connection with a name of its own; NULL when there are as many as can be named. */

@@ -139,14 +139,14 @@ void continue_dial(struct data_path *path, struct connection *connection) {
   struct end *upstream = &connection->end[UPSTREAM];
   int error = 0;
   struct tcp_info info = {0};
-  socklen_t length = sizeof error;
-  if (getsockopt(upstream->fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) error = errno;
-  if (error == 0) {
+  socklen_t length = sizeof info;
+  if (getsockopt(upstream->fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) error = errno;
+  if (error == 0 && info.tcpi_state != TCP_ESTABLISHED) {
+    length = sizeof error;
+    if (getsockopt(upstream->fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) error = errno;
     /* A deferred Fast Open connect is writable before it has begun. */
-    length = sizeof info;
-    if (getsockopt(upstream->fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) error = errno;
-    else if (info.tcpi_state == TCP_SYN_SENT) return;
-    else if (info.tcpi_state == TCP_CLOSE) error = ECONNRESET;
+    else if (error == 0 && info.tcpi_state == TCP_SYN_SENT) return;
+    else if (error == 0 && info.tcpi_state == TCP_CLOSE) error = ECONNRESET;
   }
   uint8_t first;
   if (error != 0 && recv(upstream->fd, &first, 1, MSG_PEEK) > 0) {

@@ -65,7 +65,8 @@ static enum moved move(struct data_path *path, struct connection *connection, en
     if (held != MOVED_MORE) return held;
     if (from->eof) {
       give_pipe(path, direction);
-      shutdown(to->fd, SHUT_WR);
+      /* Of one that both sides have ended settle() closes both sockets at once, which says the same. */
+      if (!from->finished || from->failed || to->failed) shutdown(to->fd, SHUT_WR);
       to->finished = true;
       return MOVED_ALL;
     }

@@ -92,7 +92,6 @@ static void establish(struct data_path *path, struct connection *connection) {
   struct resuming *resuming = take_out(path, connection);
   connection->pass = resuming->pass->number;
   connection->relaying = true;
-  connection->end[CLIENT].readable = connection->end[UPSTREAM].readable = true;
   report_established(path, connection, &resuming->peer);
   forget(path, resuming);
 }
@@ -113,7 +112,11 @@ static enum look look_for_frame(struct data_path *path, struct end *end, size_t 
   if (got >= HEADER_BYTES) {
     *length = HEADER_BYTES + ((size_t)path->scratch[10] << 8 | path->scratch[11]);
     if (*length > MOST_FRAME_BYTES) return LOOK_NO_FRAME;
-    if ((size_t)got >= *length) return LOOK_FRAME;
+    if ((size_t)got >= *length) {
+      /* Once it is taken nothing is left, and of what comes then epoll tells. */
+      if ((size_t)got == *length && !end->peer_finished && !end->failed) end->readable = false;
+      return LOOK_FRAME;
+    }
   }
   return end->peer_finished || end->failed ? LOOK_NO_FRAME : LOOK_WAIT;
 }
@@ -258,16 +261,18 @@ static void receive_reply(struct data_path *path, struct connection *connection)
 bool begin_resumption(struct data_path *path, struct connection *connection, int role, const struct sockaddr_storage *peer) {
   if (__atomic_load_n(&path->passes.count, __ATOMIC_RELAXED) == 0 || peer->ss_family == 0) return false;
   struct end *client = &connection->end[CLIENT];
-  struct sockaddr_storage local;
   uint8_t place[2 * PLACE_BYTES];
-  socklen_t length = sizeof local;
-  if (getsockname(client->fd, (struct sockaddr *)&local, &length) != 0) return false;
   struct resuming *resuming = calloc(1, sizeof *resuming);
   if (resuming == NULL) return false;
   resuming->role = role;
   resuming->peer = *peer;
   /* Without an entry in conntrack it came straight to this address; TypeScript gives no pass for that in a pod. */
-  if (!original_destination(client->fd, local.ss_family, &resuming->original)) resuming->original = local;
+  socklen_t length = sizeof resuming->original;
+  if (!original_destination(client->fd, peer->ss_family, &resuming->original) &&
+      getsockname(client->fd, (struct sockaddr *)&resuming->original, &length) != 0) {
+    free(resuming);
+    return false;
+  }
   bool foreseen = false;
   if (role == OUTBOUND) {
     resuming->stage = STAGE_REPLY;

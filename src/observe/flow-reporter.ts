@@ -48,10 +48,14 @@ export class FlowReporter implements FlowSink {
   }
 
   recorded(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void {
-    const record = flowRecord(facts, judgement, ending, Date.now());
-    this.recent.add(record);
+    const now = Date.now();
+    this.recent.add(facts, judgement, ending, now);
+    const allowed = judgement.verdict === 'allow';
+    // To make a record costs more than everything else here, and mostly nobody would see it.
+    if (allowed && this.#flowLog === undefined && !this.#log.isLevelEnabled('debug')) return;
+    const record = flowRecord(facts, judgement, ending, now);
     this.#flowLog?.write(recordLine(record));
-    if (record.verdict === 'allow') {
+    if (allowed) {
       this.#log.debug({ flow: record }, 'connection allow');
       return;
     }

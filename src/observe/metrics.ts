@@ -8,6 +8,7 @@ import {
 } from './metric-list.ts';
 import { readMaxFds, readProcess } from './process-readings.ts';
 import type { FlowRecord } from './record.ts';
+import { WaitingCounts } from './waiting-counts.ts';
 
 export type ConnectionLabels = Pick<FlowRecord, 'direction' | 'verdict' | 'reason' | 'peer' | 'handshake'>;
 
@@ -37,8 +38,10 @@ const CONNECTION_LABELS = METRICS.countersign_connections_total.labels;
 /** The metrics of one sidecar, with a registry of their own. Every label takes its values from a closed set. */
 export class Metrics {
   readonly #registry = new Registry();
-  readonly #connections: Counter;
+  readonly #verdicts: WaitingCounts<ConnectionLabels>;
   readonly #bytes: Counter;
+  #bytesIn = 0;
+  #bytesOut = 0;
   readonly #fastOpens: Counter;
   readonly #handshakes: Histogram;
   readonly #decisions: Histogram;
@@ -50,7 +53,22 @@ export class Metrics {
 
   /** @param readings called once per scrape */
   constructor(version: string, readings: () => GaugeReadings) {
-    this.#connections = this.#counter('countersign_connections_total');
+    const connections = this.#counter('countersign_connections_total');
+    this.#verdicts = new WaitingCounts(
+      ['direction', 'verdict', 'reason', 'peer', 'handshake'],
+      (labels, by) => {
+        connections.inc(
+          {
+            direction: closed('direction', labels.direction),
+            verdict: closed('verdict', labels.verdict),
+            reason: closed('reason', labels.reason),
+            peer: closed('peer', labels.peer),
+            handshake: closed('handshake', labels.handshake),
+          },
+          by,
+        );
+      },
+    );
     this.#bytes = this.#counter('countersign_relayed_bytes_total');
     this.#fastOpens = this.#counter('countersign_fast_open_dials_total');
     this.#droppedRecords = this.#counter('countersign_flow_records_dropped_total');
@@ -66,13 +84,7 @@ export class Metrics {
 
   /** Counts a verdict. A label's value that is not of its set, which only a defect can bring, makes no series of its own. */
   counted(labels: ConnectionLabels): void {
-    this.#connections.inc({
-      direction: closed('direction', labels.direction),
-      verdict: closed('verdict', labels.verdict),
-      reason: closed('reason', labels.reason),
-      peer: closed('peer', labels.peer),
-      handshake: closed('handshake', labels.handshake),
-    });
+    this.#verdicts.add(labels);
   }
 
   fastOpened(outcome: FastOpenOutcome): void {
@@ -80,8 +92,8 @@ export class Metrics {
   }
 
   relayed(bytesIn: number, bytesOut: number): void {
-    if (bytesIn > 0) this.#bytes.inc({ direction: 'in' }, bytesIn);
-    if (bytesOut > 0) this.#bytes.inc({ direction: 'out' }, bytesOut);
+    this.#bytesIn += bytesIn;
+    this.#bytesOut += bytesOut;
   }
 
   handshaken(direction: 'inbound' | 'outbound', handshake: 'full' | 'resumed', seconds: number): void {
@@ -112,12 +124,21 @@ export class Metrics {
   /** The text that Prometheus scrapes, and its content type. Requests at the same moment share one. */
   async text(): Promise<{ contentType: string; body: string }> {
     if (this.#text === undefined) {
+      this.#settle();
       this.#refresh();
       this.#text = this.#registry.metrics().finally(() => {
         this.#text = undefined;
       });
     }
     return { contentType: this.#registry.contentType, body: await this.#text };
+  }
+
+  /** What was counted since the last time. */
+  #settle(): void {
+    this.#verdicts.settle();
+    if (this.#bytesIn > 0) this.#bytes.inc({ direction: 'in' }, this.#bytesIn);
+    if (this.#bytesOut > 0) this.#bytes.inc({ direction: 'out' }, this.#bytesOut);
+    this.#bytesIn = this.#bytesOut = 0;
   }
 
   /** @returns sets all gauges to what is true now */

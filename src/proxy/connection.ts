@@ -32,7 +32,7 @@ export type ConnectionEvent =
  * One accepted connection as its life sees it: calls go to the data path, what happens comes back through {@link next}, in order, so that
  * a life is a function that reads from top to bottom.
  */
-export class Connection {
+export class Connection implements Listening {
   readonly id: ConnectionId;
   readonly accepted: Accepted;
   /** Monotonic milliseconds. */
@@ -111,14 +111,6 @@ export class Connection {
     return this.#dataPath.progress(this.id);
   }
 
-  /** Calls back at the end. For those who wait for nothing else, in numbers: a promise that is waited for takes a kilobyte. */
-  onEnd(ended: (closed: Closed) => void): void {
-    this.#waiting = (event) => {
-      if (event.kind === 'closed') queueMicrotask(() => ended(event.closed));
-      else this.onEnd(ended);
-    };
-  }
-
   /** Waits for the end and gives it. */
   async ended(): Promise<Closed> {
     for (;;) {
@@ -128,19 +120,24 @@ export class Connection {
   }
 }
 
+/** Who hears what happens to a connection. */
+export interface Listening {
+  post(event: ConnectionEvent): void;
+}
+
 /** Hands what the data path reports to the connections it is about. */
 export class ConnectionTable implements DataPathEvents {
-  readonly #byId = new Map<ConnectionId, Connection>();
-  readonly #onAccepted: (id: ConnectionId, accepted: Accepted) => Connection;
-  readonly #onByPass: (told: ByPass) => Connection | undefined;
+  readonly #byId = new Map<ConnectionId, Listening>();
+  readonly #onAccepted: (id: ConnectionId, accepted: Accepted) => Listening;
+  readonly #onByPass: (told: ByPass) => Listening | undefined;
 
   /**
    * @param onAccepted makes the connection of an id and starts its life
    * @param onByPass the same for one that a pass established; undefined when it is over already
    */
   constructor(
-    onAccepted: (id: ConnectionId, accepted: Accepted) => Connection,
-    onByPass: (told: ByPass) => Connection | undefined,
+    onAccepted: (id: ConnectionId, accepted: Accepted) => Listening,
+    onByPass: (told: ByPass) => Listening | undefined,
   ) {
     this.#onAccepted = onAccepted;
     this.#onByPass = onByPass;
@@ -148,10 +145,6 @@ export class ConnectionTable implements DataPathEvents {
 
   get size(): number {
     return this.#byId.size;
-  }
-
-  [Symbol.iterator](): IterableIterator<Connection> {
-    return this.#byId.values();
   }
 
   accepted(id: ConnectionId, accepted: Accepted): void {

@@ -81,6 +81,10 @@ export class Flow<C extends FlowConnection = Connection> {
     return this.#facts;
   }
 
+  get direction(): FlowFacts['direction'] {
+    return this.#facts.direction;
+  }
+
   get judgement(): Judgement | undefined {
     return this.#judgement;
   }

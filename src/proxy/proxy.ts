@@ -15,7 +15,7 @@ import { OpenFlows } from './open-flows.ts';
 import { outbound } from './outbound.ts';
 import { SilentPeerMemory } from './silent-peers.ts';
 import { Passes } from './passes.ts';
-import { resumed } from './resumed.ts';
+import { type ByPassSurroundings, resumed } from './resumed.ts';
 import type { IdentityAccess, NodeTraffic, Surroundings } from './surroundings.ts';
 import type { CandidatesOf } from './target.ts';
 import type { View } from './view.ts';
@@ -66,12 +66,13 @@ export class Proxy {
       options.onEvaluated,
       (address) => options.identity.foreignOwner?.(address),
     );
+    let shared: ByPassSurroundings | undefined;
     this.#table = new ConnectionTable(
       (id, accepted) => this.#accept(id, accepted),
       (told) => {
         this.#byPass++;
         try {
-          return resumed(told, this.#dataPath, this.#around.passes, this.open, options.sink);
+          return resumed(told, (shared ??= this.#byPassSurroundings()));
         } catch (error) {
           // The rest of the news is of others: none of them may go unjudged.
           this.#dataPath.reset(told.id);
@@ -172,6 +173,15 @@ export class Proxy {
     this.#ephemerals.close();
     for (const listener of this.#listeners) listener.close();
     await this.#dataPath.close();
+  }
+
+  #byPassSurroundings(): ByPassSurroundings {
+    return {
+      dataPath: this.#dataPath,
+      passes: this.#around.passes,
+      open: this.open,
+      sink: this.#options.sink,
+    };
   }
 
   #accept(id: number, accepted: Accepted): Connection {

@@ -1,5 +1,4 @@
 import t from 'tap';
-import { flowRecord } from '../../src/observe/record.ts';
 import { RecentFlows } from '../../src/observe/recent-flows.ts';
 import { ALLOWED, ENDING, FACTS } from './facts.ts';
 
@@ -7,7 +6,7 @@ t.test('recent flows: the last ones are kept, oldest first, and no more than ask
   const recent = new RecentFlows(3);
   t.strictSame(recent.list(), []);
   const times = [1, 2, 3, 4, 5].map((now) => {
-    recent.add(flowRecord(FACTS, ALLOWED, ENDING, now));
+    recent.add(FACTS, ALLOWED, ENDING, now);
     return recent.list().map(({ time }) => Date.parse(time));
   });
   t.strictSame(times, [[1], [1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5]]);

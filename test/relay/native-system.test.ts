@@ -61,7 +61,7 @@ class Pair {
   }
 
   async next(kind: string): Promise<Told> {
-    for (const deadline = Date.now() + 5_000; Date.now() < deadline; await sleep(10)) {
+    for (const deadline = Date.now() + 60_000; Date.now() < deadline; await sleep(10)) {
       const at = this.told.findIndex((one) => one.kind === kind);
       if (at >= 0) return this.told.splice(at, 1)[0]!;
     }

@@ -27,6 +27,8 @@ const NODE = 'node-1';
 const NODE_ADDRESS = '192.168.77.10';
 const POD_CIDR = '10.244.0.0/24';
 const PATIENCE_MS = 180_000;
+/** What kubectl complains of where it did not wait long enough. */
+const IMPATIENT = /Client\.Timeout exceeded|TLS handshake timeout|etcdserver: request timed out/;
 const PROGRAMS = [
   'kube-controller-manager',
   'kube-scheduler',
@@ -120,11 +122,17 @@ export class KubeCluster {
   }
 
   /** Creates what a manifest says. */
-  apply(manifest: string | object): Promise<string> {
-    return this.kubectl(
-      ['apply', '-f', '-'],
-      typeof manifest === 'string' ? manifest : JSON.stringify(manifest),
-    );
+  async apply(manifest: string | object): Promise<string> {
+    const text = typeof manifest === 'string' ? manifest : JSON.stringify(manifest);
+    const deadline = Date.now() + PATIENCE_MS;
+    for (;;) {
+      try {
+        return await this.kubectl(['apply', '-f', '-'], text);
+      } catch (error) {
+        // An API server that gets no CPU for half a minute; what was applied stays so.
+        if (!IMPATIENT.test(String(error)) || Date.now() > deadline) throw error;
+      }
+    }
   }
 
   /** Runs a program in a pod. Rejects when it fails. */

@@ -9,7 +9,10 @@ const PATIENCE_MS = 60_000;
 /** Every hierarchy of version 1 that is mounted, and the one of version 2, whichever there are. */
 function hierarchies(): string[] {
   if (existsSync(join(ROOT, 'cgroup.controllers'))) return [ROOT];
-  return readdirSync(ROOT).map((name) => join(ROOT, name));
+  // Links, where several controllers share a hierarchy, lead to folders that are in the list themselves.
+  return readdirSync(ROOT, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => join(ROOT, name));
 }
 
 /** The cgroup of a node, in every hierarchy. @returns its name, as kubelet takes it for its root */
