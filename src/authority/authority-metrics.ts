@@ -1,5 +1,6 @@
 import { Counter, Gauge, Registry } from 'prom-client';
 import { type MetricDescription, AUTHORITY_METRICS, type AuthorityMetricName } from './metric-list.ts';
+import type { DomainState } from './federation-keeper.ts';
 import { readProcess } from '../observe/process-readings.ts';
 
 export interface AuthorityReadings {
@@ -9,6 +10,7 @@ export interface AuthorityReadings {
   readonly viewConfirmedAt: number | undefined;
   readonly pods: number;
   readonly ready: boolean;
+  readonly domains: readonly DomainState[];
 }
 
 /** The metrics of one authority, with a registry of their own. */
@@ -35,6 +37,18 @@ export class AuthorityMetrics {
     gauge('countersign_authority_view_age_seconds', ({ viewConfirmedAt }) =>
       viewConfirmedAt === undefined ? Number.NaN : (Date.now() - viewConfirmedAt) / 1000,
     );
+    const ofDomains = (name: AuthorityMetricName, read: (domain: DomainState) => number): void => {
+      const made: Gauge = new Gauge({
+        ...given(name),
+        collect: () => {
+          made.reset();
+          for (const one of readings().domains) made.set({ trust_domain: one.trustDomain }, read(one));
+        },
+      });
+    };
+    ofDomains('countersign_authority_federation_keys', ({ keys }) => keys);
+    ofDomains('countersign_authority_federation_age_seconds', ({ age }) => age ?? Number.NaN);
+    ofDomains('countersign_authority_federation_problem', ({ problem }) => Number(problem !== undefined));
     gauge('process_resident_memory_bytes', () => readProcess().residentBytes);
     const cpu: Counter = new Counter({
       ...given('process_cpu_seconds_total'),

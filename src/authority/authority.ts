@@ -7,6 +7,8 @@ import type { Endpoint } from '../lib/address.ts';
 import type { RotationKeeper } from '../rotation/keeper.ts';
 import { CaPublisher } from './ca-publisher.ts';
 import { AuthorityMetrics } from './authority-metrics.ts';
+import { FederationCache } from './federation-cache.ts';
+import { FederationKeeper } from './federation-keeper.ts';
 import { SHARDS } from './identity-records.ts';
 import { Issuer } from './issuer.ts';
 import { contentsOf, kubeObject } from './kube-access.ts';
@@ -15,6 +17,7 @@ import { RecordStore } from './record-store.ts';
 import { AuthorityServer } from './server.ts';
 import { type SigningGeneration, signingKeys, trustBundleOf } from './signing-keys.ts';
 import { Streams } from './streams.ts';
+import { ToldTrust } from './told-trust.ts';
 
 export interface AuthorityOptions {
   readonly client: ApiClient;
@@ -32,6 +35,8 @@ export interface AuthorityOptions {
   /** Life of identities, and when they are renewed, seconds. */
   readonly ttl: number;
   readonly renewAfter: number;
+  /** File of the other domains that are believed; left out: none. */
+  readonly federationFile?: string | undefined;
   readonly release: string;
   readonly log: AuthorityLog;
   readonly timing?: Partial<ReflectorTiming>;
@@ -58,11 +63,12 @@ export class Authority {
   readonly #records: RecordStore;
   readonly #recordWatch: Reflector<true>;
   readonly #streams: Streams;
+  readonly #federation: FederationKeeper | undefined;
+  readonly #trust = new ToldTrust((namespace) => this.#federation?.entries(namespace) ?? []);
   #server: AuthorityServer | undefined;
   #publisher: CaPublisher | undefined;
   #bound: Endpoint | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #trust: { readonly text: string; readonly bundle: object } = { text: '', bundle: {} };
   #marks: ReadonlyMap<string, number> = new Map();
 
   constructor(options: AuthorityOptions) {
@@ -107,10 +113,23 @@ export class Authority {
       onChange: () => {},
       ...(options.timing === undefined ? {} : { timing: options.timing }),
     });
+    const { federationFile } = options;
+    if (federationFile !== undefined) {
+      this.#federation = new FederationKeeper({
+        file: federationFile,
+        trustDomain,
+        cache: new FederationCache(
+          kubeObject(client, { kind: 'ConfigMap', namespace, name: 'countersign-federation-keys' }),
+        ),
+        onProblem: (problem) => log.warn({ problem }, 'a federated trust domain is not as it should be'),
+        onChange: () => this.#streams.refresh(),
+        ...clock,
+      });
+    }
     this.#streams = new Streams({
       feed: this.#watch,
       release: options.release,
-      trust: () => this.#trust.bundle,
+      trust: (namespace) => this.#trust.for(namespace),
       authorities: () => this.#certificates.bundle,
       marks: () => this.#marks,
       ...(options.now === undefined ? {} : { now: () => options.now!() * 1000 }),
@@ -121,6 +140,7 @@ export class Authority {
       viewConfirmedAt: this.#watch.confirmedAt,
       pods: this.#streams.lookup?.podsByUid.size ?? 0,
       ready: this.problem === undefined,
+      domains: this.#federation?.domains ?? [],
     }));
   }
 
@@ -130,7 +150,7 @@ export class Authority {
     if (this.#watch.state === undefined) {
       return this.#watch.problems[0]?.reason ?? 'the cluster has not been read yet';
     }
-    return undefined;
+    return this.#federation?.missing;
   }
 
   get endpoint(): Endpoint | undefined {
@@ -152,6 +172,7 @@ export class Authority {
     await this.#keys.start();
     await this.#certificates.start();
     await this.#records.load();
+    await this.#federation?.start();
     this.#renew();
     this.#watch.start();
     this.#recordWatch.start();
@@ -162,7 +183,7 @@ export class Authority {
       records: this.#records,
       lookup: () => this.#streams.lookup,
       signer: () => this.#keys.rotation.active!.signer,
-      trust: () => this.#trust.bundle,
+      trust: (namespace) => this.#trust.for(namespace),
       sidecar,
       audience,
       ttl,
@@ -174,7 +195,8 @@ export class Authority {
       {
         issuer,
         streams: this.#streams,
-        trust: () => this.#trust.bundle,
+        trust: () => this.#trust.own,
+        published: () => ({ ...this.#trust.own, authorities: this.#certificates.bundle }),
         markOf: (uid) => this.#marks.get(uid),
         keyOf: (uid) => this.#records.get(uid)?.key,
         onAnswer: (path, code) => this.metrics.answered(path, code),
@@ -208,6 +230,7 @@ export class Authority {
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
+    this.#federation?.close();
     this.#keys.close();
     this.#certificates.close();
     this.#streams.close();
@@ -219,8 +242,7 @@ export class Authority {
   #renew(): void {
     this.#marks = this.#records.marks;
     const bundle = trustBundleOf(this.#options.trustDomain, this.#keys.rotation.published);
-    const text = JSON.stringify(bundle);
-    if (this.#trust.text !== text) this.#trust = { text, bundle };
+    this.#trust.replaceOwn(bundle);
     this.#streams.refresh();
   }
 

@@ -22,7 +22,7 @@ export interface IssuerOptions {
   /** undefined: nothing is known of the cluster yet. */
   readonly lookup: () => ClusterLookup | undefined;
   readonly signer: () => SigningKey;
-  readonly trust: () => object;
+  readonly trust: (namespace: string) => object;
   readonly sidecar: SidecarMark;
   /** Audience that service-account tokens have to be for. */
   readonly audience: string;
@@ -104,7 +104,8 @@ export class Issuer {
     const at = Math.max(Math.floor(this.#now()), since);
     try {
       const jwt = await issueToken(this.#options.signer(), pod, namespaceLabels, proven.key, at, ttl);
-      const answer = { token: jwt, expires: at + ttl, renew_after: renewAfter, trust: this.#options.trust() };
+      const trust = this.#options.trust(pod.namespace);
+      const answer = { token: jwt, expires: at + ttl, renew_after: renewAfter, trust };
       return { status: 201, body: answer, podUid: pod.uid };
     } catch (error) {
       if (!(error instanceof UserError)) throw error;

@@ -23,6 +23,21 @@ export const AUTHORITY_METRICS = {
     help: 'Time since the view of the cluster was last known to be the newest; NaN: there is none',
     labels: {},
   },
+  countersign_authority_federation_keys: {
+    type: 'gauge',
+    help: 'Issuer keys of another trust domain that were told last, see docs/federation.md',
+    labels: { trust_domain: 'as the settings of this authority have it' },
+  },
+  countersign_authority_federation_age_seconds: {
+    type: 'gauge',
+    help: 'Time since they were told; NaN: never',
+    labels: { trust_domain: 'as the settings of this authority have it' },
+  },
+  countersign_authority_federation_problem: {
+    type: 'gauge',
+    help: '1: the keys cannot be had at the moment; the log says why',
+    labels: { trust_domain: 'as the settings of this authority have it' },
+  },
   process_resident_memory_bytes: { type: 'gauge', help: 'Resident memory', labels: {} },
   process_cpu_seconds_total: { type: 'counter', help: 'User and system CPU time', labels: {} },
 } as const satisfies Record<string, MetricDescription>;

@@ -24,6 +24,7 @@ export interface AuthorityFlags {
   readonly caConfigmap: string;
   readonly identityTtl: string;
   readonly renewAfter: string;
+  readonly federation?: string;
   readonly caFile?: string;
   readonly metrics: string;
   readonly apiServer?: string;
@@ -70,6 +71,7 @@ export async function runAuthority(flags: AuthorityFlags): Promise<void> {
     caConfigMap: flags.caConfigmap,
     ttl,
     renewAfter,
+    federationFile: flags.federation,
     release: programVersion(),
     log,
   });

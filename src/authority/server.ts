@@ -31,7 +31,10 @@ const PING_MS = 15_000;
 export interface AuthorityServerOptions {
   readonly issuer: Issuer;
   readonly streams: Streams;
+  /** The own keys alone: identities of other domains are worth nothing here. */
   readonly trust: () => object;
+  /** What everybody may know, other trust domains too: those keys, and `authorities`, by whose certificates this server is believed. */
+  readonly published: () => object;
   /** When the tokens of a pod are dead that were issued before; seconds since the epoch. */
   readonly markOf: (podUid: string) => number | undefined;
   /** RFC 7638 thumbprint of the key that counts for a pod. */
@@ -143,7 +146,12 @@ export class AuthorityServer {
     const route = `${String(headers[':method'])} ${String(headers[':path'])}`;
     switch (route) {
       case `GET ${PATHS.jwks}`:
-        return this.#answer(stream, 'jwks', { status: 201, body: this.#options.trust(), podUid: '' }, 200);
+        return this.#answer(
+          stream,
+          'jwks',
+          { status: 201, body: this.#options.published(), podUid: '' },
+          200,
+        );
       case `POST ${PATHS.identity}`:
         return this.#identity(stream, headers);
       case `POST ${PATHS.stream}`:

@@ -28,7 +28,8 @@ export interface World {
   readonly lookup: ClusterLookup;
   readonly selectors: SelectorCache;
   readonly networks: { readonly pods: readonly string[]; readonly services: readonly string[] };
-  readonly trust: object;
+  /** What a pod of a namespace is to believe. */
+  readonly trust: (namespace: string) => object;
   readonly authorities: string;
   /** Marks of second keys by pod uid, seconds since the epoch. */
   readonly marks: ReadonlyMap<string, number>;
@@ -101,6 +102,7 @@ export function step(
     return { state, effects: first ? [] : [{ kind: 'end', code: 'pod-gone' }] };
   }
 
+  const trust = world.trust(self.pod.namespace);
   const named = new Set([...peers.values()].map(({ pod }) => pod));
   const { objects, dependsOn } = sliceOf(world.lookup, self, { addresses, peers: named }, world.selectors);
   const { told } = stream;
@@ -118,7 +120,7 @@ export function step(
       objects,
       answered: addresses,
       marks: new Map([...told.marks, ...marks.map(({ uid, notBefore }) => [uid, notBefore] as const)]),
-      trust: world.trust,
+      trust,
       authorities: world.authorities,
       networks,
     },
@@ -130,7 +132,7 @@ export function step(
   };
   const wake: StreamEffect[] =
     judged.againIn === undefined ? [] : [{ kind: 'wake', afterMs: judged.againIn * 1000 }];
-  const newTrust = told.trust !== world.trust;
+  const newTrust = told.trust !== trust;
   const newAuthorities = told.authorities !== world.authorities;
   const newNetworks = told.networks !== networks;
   const silent =
@@ -149,7 +151,7 @@ export function step(
     answered,
     marks,
     ...(newNetworks ? { networks: world.networks } : {}),
-    ...(newTrust ? { trust: world.trust } : {}),
+    ...(newTrust ? { trust } : {}),
     ...(newAuthorities ? { authorities: world.authorities } : {}),
   };
   return { state, effects: [{ kind: 'send', message }, ...wake] };

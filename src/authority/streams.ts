@@ -41,7 +41,7 @@ export interface StreamsOptions {
   readonly feed: ClusterFeed;
   readonly release: string;
   /** What changes with the keys: trust bundle, certificates of authorities, marks of second keys. */
-  readonly trust: () => object;
+  readonly trust: (namespace: string) => object;
   readonly authorities: () => string;
   readonly marks: () => ReadonlyMap<string, number>;
   /** Milliseconds since the epoch. */
@@ -145,7 +145,7 @@ export class Streams {
       lookup: this.#lookup,
       selectors: this.#selectors,
       networks: this.#networks,
-      trust: trust(),
+      trust,
       authorities: authorities(),
       marks: marks(),
       gone: this.#gone,

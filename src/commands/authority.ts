@@ -50,6 +50,12 @@ export function authorityCommand(): Command {
     .addOption(setting('--renew-after <seconds>', 'when sidecars renew them').default('1200'))
     .addOption(
       setting(
+        '--federation <file>',
+        'other trust domains that are believed, and for whom their pods are taken; followed. docs/federation.md',
+      ),
+    )
+    .addOption(
+      setting(
         '--ca-file <file>',
         'where to write the certificates by which it is believed, PEM; kept up to date',
       ),

@@ -20,6 +20,7 @@ export function controlPlaneObjects(options: InstallOptions): InstallObject[] {
       memoryLimit: '1Gi',
       heap: 768,
       args: authorityArguments(options),
+      configMap: { name: 'countersign-federation', folder: FEDERATION_FOLDER },
     }),
     ...partOf(INJECTOR, options, 443, PORTS.injector, {
       memory: '96Mi',
@@ -30,6 +31,9 @@ export function controlPlaneObjects(options: InstallOptions): InstallObject[] {
   ];
 }
 
+/** Where the ConfigMap `countersign-federation` is mounted, if there is one (docs/federation.md). */
+const FEDERATION_FOLDER = '/etc/countersign/federation';
+
 function authorityArguments({ namespace, trustDomain, sidecars }: InstallOptions): string[] {
   return [
     'authority',
@@ -39,6 +43,7 @@ function authorityArguments({ namespace, trustDomain, sidecars }: InstallOptions
     `--sidecar-image=${imageName(sidecars.image)}`,
     `--audience=${sidecars.audience}`,
     `--ca-configmap=${sidecars.caConfigMap}`,
+    `--federation=${FEDERATION_FOLDER}/federation.yaml`,
     `--listen=0.0.0.0:${PORTS.authority}`,
     `--metrics=0.0.0.0:${PORTS.metrics}`,
   ];
@@ -80,6 +85,8 @@ interface Program {
   readonly memoryLimit: string;
   /** Megabytes of old space. */
   readonly heap: number;
+  /** A ConfigMap that need not be there, and where it is mounted. */
+  readonly configMap?: { readonly name: string; readonly folder: string };
 }
 
 function partOf(
@@ -90,6 +97,7 @@ function partOf(
   program: Program,
 ): InstallObject[] {
   const labels = labelsOf(name);
+  const { configMap } = program;
   const selector = { 'app.kubernetes.io/name': name, 'app.kubernetes.io/part-of': NAME };
   const container = {
     name,
@@ -110,6 +118,9 @@ function partOf(
       readOnlyRootFilesystem: true,
     },
     terminationMessagePolicy: 'FallbackToLogsOnError',
+    ...(configMap === undefined
+      ? {}
+      : { volumeMounts: [{ name: configMap.name, mountPath: configMap.folder, readOnly: true }] }),
   };
   const spread = (topologyKey: string): object => ({
     weight: 100,
@@ -146,6 +157,9 @@ function partOf(
               },
             },
             containers: [container],
+            ...(configMap === undefined
+              ? {}
+              : { volumes: [{ name: configMap.name, configMap: { name: configMap.name, optional: true } }] }),
           },
         },
       },

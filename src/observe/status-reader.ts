@@ -55,6 +55,14 @@ export function statusText(status: Readonly<Record<string, unknown>>, nowMs: num
         .join(', ') || 'not tested yet',
     ],
   ];
+  for (const one of (status['federation'] ?? []) as readonly Record<string, unknown>[]) {
+    const namespaces = Object.entries((one['namespaces'] ?? {}) as Record<string, unknown>);
+    const mapped = namespaces.map(([name, as]) => `${name} as ${show(as)}`).join(', ');
+    const until = typeof one['validUntil'] === 'number' ? `, keys end ${seconds(one['validUntil'])}` : '';
+    const state =
+      one['believed'] === true ? `believed for ${mapped}${until}` : 'NOT BELIEVED: no keys or no namespaces';
+    lines.push(['federated', `${show(one['trustDomain'])} ${state}`]);
+  }
   const problem = identity['problem'];
   if (problem !== null && problem !== undefined) lines.push(['problem', show(problem)]);
   for (const one of (status['problems'] ?? []) as readonly unknown[]) lines.push(['problem', show(one)]);

@@ -18,6 +18,7 @@ import { NativeDataPath } from '../relay/native-data-path.ts';
 import { problemText } from '../sources/manifest-folder.ts';
 import type { Source } from '../sources/source.ts';
 import { SidecarCapabilities } from './capabilities.ts';
+import { federationStatus } from './federation-status.ts';
 import { demandTransparent } from './keep-source.ts';
 import { LocalAddresses } from './local-addresses.ts';
 import { Proxy } from './proxy.ts';
@@ -178,6 +179,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
         },
         problems: source.problems.map(problemText),
         identity: identityStatus(identity),
+        federation: federationStatus(identity, Date.now() / 1000),
         connections: proxy.connections,
         byPass: proxy.byPass,
         redirect: watch.results,

@@ -43,6 +43,7 @@ export class Installation {
       renewAfter?: number;
       domain?: string;
       namespace?: string;
+      federationFile?: string;
     } = {},
   ): Promise<Authority> {
     const note =
@@ -59,6 +60,7 @@ export class Installation {
       sidecar: { container: 'countersign-proxy', image: '' },
       audience: AUDIENCE,
       caConfigMap: 'countersign-ca',
+      federationFile: options.federationFile,
       ttl: options.ttl ?? 14_400,
       renewAfter: options.renewAfter ?? 1_200,
       release: 'test',

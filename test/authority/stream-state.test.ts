@@ -27,7 +27,7 @@ function world(contents: ClusterContents, more: Partial<World> = {}): World {
     lookup: new ClusterLookup(contents),
     selectors,
     networks: { pods: ['10.1.0.0/24'], services: [] },
-    trust: TRUST,
+    trust: () => TRUST,
     authorities: 'PEM',
     marks: new Map(),
     gone: new Set(),
