@@ -7,7 +7,7 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
-import { LIMITS, PATHS, PROOF_HEADER } from '../authority-protocol/limits.ts';
+import { API_VERSION, LIMITS, PATHS, PROOF_HEADER } from '../authority-protocol/limits.ts';
 import { LineReader } from '../authority-protocol/line-reader.ts';
 import { verifyRequest } from '../authority-protocol/request-proof.ts';
 import type { CertifiedKey } from '../certificates/certificate-authority.ts';
@@ -157,7 +157,7 @@ export class AuthorityServer {
       case `POST ${PATHS.stream}`:
         return this.#stream(stream, headers);
       default:
-        return this.#answer(stream, 'other', error(404, 'malformed', 'there is no such path'));
+        return this.#answer(stream, 'other', error(404, 'malformed', noPath(String(headers[':path']))));
     }
   }
 
@@ -285,6 +285,13 @@ export class AuthorityServer {
     // A request that was not read to its end is over all the same (RFC 9113 section 8.1): a sidecar leaves that of its stream open.
     stream.once('finish', () => stream.close(constants.NGHTTP2_NO_ERROR));
   }
+}
+
+/** A sidecar whose neighbouring release speaks another version is told so; it logs what stands here. */
+function noPath(path: string): string {
+  const version = /^\/v(\d{1,4})\//.exec(path)?.[1];
+  if (version === undefined || Number(version) === API_VERSION) return 'there is no such path';
+  return `this authority speaks version ${API_VERSION}, and was asked for version ${version}: upgrade the older of the two`;
 }
 
 const TOO_MANY = error(429, 'too-many-requests', 'too many requests from this address');

@@ -59,7 +59,7 @@ export function sliceOf(
   };
   const addPod = (pod: PodObject): void => {
     add(pod);
-    dependsOn.add(objectName(pod)).add(`namespace/${pod.pod.namespace}`);
+    dependsOn.add(objectName(pod)).add(`uid/${pod.pod.uid}`).add(`namespace/${pod.pod.namespace}`);
     add(lookup.namespaces.get(pod.pod.namespace));
   };
 

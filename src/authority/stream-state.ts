@@ -195,7 +195,8 @@ function sameObject(before: ClusterObject | undefined, after: ClusterObject): bo
   return before !== undefined && 'policy' in before && 'policy' in after && before.policy === after.policy;
 }
 
-function touches(dependsOn: ReadonlySet<string>, keys: ReadonlySet<string>): boolean {
+/** Whether a stream depends on something that has changed. */
+export function touches(dependsOn: ReadonlySet<string>, keys: ReadonlySet<string>): boolean {
   const [small, large] = dependsOn.size < keys.size ? [dependsOn, keys] : [keys, dependsOn];
   for (const key of small) if (large.has(key)) return true;
   return false;

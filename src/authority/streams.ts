@@ -9,7 +9,7 @@ import type { ClusterFeed } from './kube-access.ts';
 import { networksOf } from './networks.ts';
 import { RateLimit } from './rate-limit.ts';
 import { SelectorCache } from './slice.ts';
-import { newStream, step, type StreamEvent, type StreamState, type World } from './stream-state.ts';
+import { newStream, step, type StreamEvent, type StreamState, touches, type World } from './stream-state.ts';
 
 const ALIVE_MS = 5_000;
 /** How long a stream waits for a pod that this replica has not heard of. */
@@ -61,6 +61,8 @@ export class Streams {
   #networks: World['networks'] = { pods: [], services: [] };
   readonly #gone = new Set<string>();
   #draining = false;
+  /** What streams were last told by keys and records. */
+  #keyed: { trust: object; authorities: string; marks: ReadonlyMap<string, number> } | undefined;
 
   constructor(options: StreamsOptions) {
     this.#options = options;
@@ -95,9 +97,18 @@ export class Streams {
     };
   }
 
-  /** Trust, certificates or marks have changed: every stream is looked at. */
+  /** Trust, certificates or marks may have changed: the streams that it concerns are looked at. A look costs a whole slice. */
   refresh(): void {
-    for (const open of [...this.#open.values()]) this.#step(open, { kind: 'changed', keys: undefined });
+    const before = this.#keyed;
+    const { trust, authorities, marks } = this.#options;
+    this.#keyed = { trust: trust(), authorities: authorities(), marks: marks() };
+    const { trust: bundle, authorities: pem, marks: now } = this.#keyed;
+    if (before === undefined || before.trust !== bundle || before.authorities !== pem) {
+      return this.#look(undefined);
+    }
+    const uids = new Set([...before.marks.keys(), ...now.keys()]);
+    const changed = [...uids].filter((uid) => before.marks.get(uid) !== now.get(uid));
+    if (changed.length > 0) this.#look(new Set(changed.map((uid) => `uid/${uid}`)));
   }
 
   /** Tells every sidecar to go elsewhere. */
@@ -126,7 +137,15 @@ export class Streams {
     this.#contents = contents;
     this.#lookup = new ClusterLookup(contents);
     if (first || keys.has('networks')) this.#networks = networksOf(contents);
-    for (const open of [...this.#open.values()]) this.#step(open, { kind: 'changed', keys });
+    this.#look(keys);
+  }
+
+  /** Steps the streams that depend on one of the keys; undefined: all. */
+  #look(keys: ReadonlySet<string> | undefined): void {
+    for (const open of [...this.#open.values()]) {
+      if (keys === undefined || touches(open.state.dependsOn, keys))
+        this.#step(open, { kind: 'changed', keys });
+    }
   }
 
   #hear(open: Open, line: string): void {

@@ -328,6 +328,32 @@ t.test('authority: what a stolen token, a stolen identity or a repeated proof op
   t.match(await send('/v1/identity', token), { status: 429, body: /too-many-requests/ });
 });
 
+t.test('authority: a token and an identity of another domain open nothing', async (t) => {
+  const { at } = await world(t);
+  const authority = await at.authority();
+  const { at: otherAt } = await world(t);
+  const other = await otherAt.authority({ domain: 'evil.local' });
+  const foreigner = await otherAt.startedLink([other], 'web');
+  // The token of a pod of the same name and uid, which another cluster signed.
+  const link = at.link([authority], await otherAt.tokenFile('web'));
+  void link.source.start();
+  await until('it is refused', () => /token-invalid/.test(link.identity.problem ?? ''));
+  t.equal(link.identity.jwt, undefined);
+  // The identity that the other domain's authority gave, with its right key.
+  const session = await openSession(`https://${formatEndpoint(authority.endpoint!)}`, authority.authorities);
+  t.teardown(() => session.destroy());
+  const token = foreigner.identity.jwt!;
+  const about = { method: 'POST', path: '/v1/stream', body: '', token };
+  const proof = await signRequest(about, foreigner.identity.key, Date.now() / 1000, crypto.randomUUID());
+  const answer = await post(
+    session,
+    '/v1/stream',
+    { authorization: `Bearer ${token}`, 'countersign-proof': proof },
+    '',
+  );
+  t.match(answer, { status: 401, body: /identity-invalid.*foreign-domain/ });
+});
+
 t.test('authority: a server that the bundle does not name is not given the token', async (t) => {
   const { at } = await world(t);
   const real = await at.authority();

@@ -1,0 +1,124 @@
+import t from 'tap';
+import type { ClusterFeed } from '../../src/authority/kube-access.ts';
+import { Streams } from '../../src/authority/streams.ts';
+import { parseServerMessage } from '../../src/authority-protocol/messages.ts';
+import type { ClusterContents } from '../../src/sources/cluster-contents.ts';
+import { cluster, NODE, rawNamespace, rawPod, rawPolicy } from './cluster.ts';
+
+const PODS = Array.from({ length: 60 }, (_, index) =>
+  rawPod(`pod-${index}`, { address: `10.1.0.${index + 2}`, labels: { app: `app-${index}` } }),
+);
+const SHOP = [rawNamespace('shop'), NODE];
+/** The policies of one namespace are looked at by all its pods: each pod of this test stands in its own. */
+const OWN = PODS.map((_, index) => rawNamespace(`ns-${index}`));
+
+/** Streams of many pods on a cluster in the hands of a test, which counts the slices that are made. */
+function world() {
+  let contents: ClusterContents = cluster(...SHOP, ...OWN, ...PODS);
+  const listeners = new Set<() => void>();
+  const feed: ClusterFeed = {
+    get state() {
+      return { version: 1, takenAt: 0, contents };
+    },
+    confirmedAt: 1_000_000,
+    subscribe: (listener: () => void) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  } as ClusterFeed;
+  const keyed = { trust: { keys: [] } as object, authorities: 'PEM', marks: new Map<string, number>() };
+  let looks = 0;
+  const streams = new Streams({
+    feed,
+    release: 'test',
+    // Asked for once whenever a stream is looked at, and once by every refresh.
+    trust: () => (looks++, keyed.trust),
+    authorities: () => keyed.authorities,
+    marks: () => new Map(keyed.marks),
+  });
+  const lines = new Map<string, string[]>();
+  const hear = new Map<string, (line: string) => void>();
+  const looksOf = (change: () => void): number => {
+    looks = 0;
+    for (const said of lines.values()) said.length = 0;
+    change();
+    return looks;
+  };
+  return {
+    streams,
+    keyed,
+    looksOf,
+    open: (uid: string): void => {
+      lines.set(uid, []);
+      const port = { write: (line: string) => (lines.get(uid)!.push(line), 0), end: () => {} };
+      hear.set(uid, streams.open(uid, port).onLine);
+    },
+    ask: (uid: string, addresses: readonly string[]): void =>
+      hear.get(uid)!(JSON.stringify({ type: 'ask', addresses, peers: [], drop: [] })),
+    become: (...raws: readonly object[]): void => {
+      contents = cluster(...raws);
+      for (const listener of listeners) listener();
+    },
+    heard: (): string[] =>
+      [...lines].flatMap(([uid, said]) =>
+        said.some((line) => (parseServerMessage(line) as { type?: string }).type === 'state') ? [uid] : [],
+      ),
+  };
+}
+
+t.test('streams: a look at keys and records that say the same looks at no stream', (t) => {
+  const { streams, keyed, looksOf, open, heard } = world();
+  t.teardown(() => streams.close());
+  for (let index = 0; index < PODS.length; index++) open(`uid-pod-${index}`);
+  streams.refresh();
+  t.equal(
+    looksOf(() => streams.refresh()),
+    1,
+    'its own',
+  );
+  keyed.trust = { keys: ['another'] };
+  t.equal(
+    looksOf(() => streams.refresh()),
+    1 + PODS.length,
+    'another trust bundle concerns all',
+  );
+  t.equal(heard().length, PODS.length);
+  keyed.authorities = 'PEM 2';
+  t.equal(
+    looksOf(() => streams.refresh()),
+    1 + PODS.length,
+    'so do certificates',
+  );
+  t.equal(
+    looksOf(() => streams.refresh()),
+    1,
+  );
+  t.end();
+});
+
+t.test('streams: a mark looks at the streams that know the pod, and a label of a pod at no other', (t) => {
+  const { streams, keyed, looksOf, open, ask, become, heard } = world();
+  t.teardown(() => streams.close());
+  for (let index = 0; index < PODS.length; index++) open(`uid-pod-${index}`);
+  ask('uid-pod-7', ['10.1.0.2']);
+  streams.refresh();
+  keyed.marks.set('uid-pod-0', 1_000);
+  t.equal(
+    looksOf(() => streams.refresh()),
+    1 + 2,
+    'its own stream, and that of who asked about it',
+  );
+  t.strictSame(heard().toSorted(), ['uid-pod-0', 'uid-pod-7']);
+  const relabelled = rawPod('pod-0', { address: '10.1.0.2', labels: { app: 'new' } });
+  t.equal(
+    looksOf(() => become(...SHOP, ...OWN, relabelled, ...PODS.slice(1))),
+    2,
+  );
+  t.strictSame(heard().toSorted(), ['uid-pod-0', 'uid-pod-7']);
+  t.equal(
+    looksOf(() => become(...SHOP, ...OWN, relabelled, ...PODS.slice(1), rawPolicy('p', {}, 'ns-3'))),
+    0,
+    'a policy of a namespace in which nobody of them is',
+  );
+  t.end();
+});
