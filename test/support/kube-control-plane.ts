@@ -140,9 +140,10 @@ export class KubeControlPlane {
   kubectl(args: readonly string[], input?: string): Promise<string> {
     const kubeconfig = this.kubeconfig();
     return new Promise((resolve, reject) => {
+      const kubectl = join(rigBinaries('kubectl'), 'kubectl');
       const child = execFile(
-        join(rigBinaries('kubectl'), 'kubectl'),
-        ['--kubeconfig', kubeconfig, ...args],
+        'setpriv',
+        ['--pdeathsig', 'SIGKILL', kubectl, '--kubeconfig', kubeconfig, ...args],
         { timeout: PATIENCE_MS, maxBuffer: 64 << 20 },
         (error, out, complaint) =>
           error === null ? resolve(out) : reject(new Error(complaint || error.message)),
