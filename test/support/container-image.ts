@@ -93,19 +93,25 @@ function writeImage(
     const layer = join(work, 'layer.tar');
     const sameForAll = ['--numeric-owner', '--owner=0', '--group=0', '--sort=name', '--mtime=@0'];
     execFileSync('tar', ['-C', root, ...sameForAll, '-cf', layer, '.']);
-    const sha256 = (data: string | Buffer): string => createHash('sha256').update(data).digest('hex');
-    const config = JSON.stringify({
-      architecture: process.arch === 'arm64' ? 'arm64' : 'amd64',
-      os: 'linux',
-      config: { Env: ['PATH=/usr/sbin:/usr/bin:/sbin:/bin'], Entrypoint: entrypoint, WorkingDir: '/' },
-      rootfs: { type: 'layers', diff_ids: [`sha256:${sha256(readFileSync(layer))}`] },
-    });
-    const configName = `${sha256(config)}.json`;
-    writeFileSync(join(work, configName), config);
-    const manifest = [{ Config: configName, RepoTags: [name], Layers: ['layer.tar'] }];
-    writeFileSync(join(work, 'manifest.json'), JSON.stringify(manifest));
-    execFileSync('tar', ['-C', work, '-cf', out, 'manifest.json', configName, 'layer.tar']);
+    archiveOf(name, work, out, entrypoint);
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
+}
+
+/** Makes an archive of the one layer `layer.tar` in a folder. */
+export function archiveOf(name: string, work: string, out: string, entrypoint: readonly string[]): void {
+  const layer = join(work, 'layer.tar');
+  const sha256 = (data: string | Buffer): string => createHash('sha256').update(data).digest('hex');
+  const config = JSON.stringify({
+    architecture: process.arch === 'arm64' ? 'arm64' : 'amd64',
+    os: 'linux',
+    config: { Env: ['PATH=/usr/sbin:/usr/bin:/sbin:/bin'], Entrypoint: entrypoint, WorkingDir: '/' },
+    rootfs: { type: 'layers', diff_ids: [`sha256:${sha256(readFileSync(layer))}`] },
+  });
+  const configName = `${sha256(config)}.json`;
+  writeFileSync(join(work, configName), config);
+  const manifest = [{ Config: configName, RepoTags: [name], Layers: ['layer.tar'] }];
+  writeFileSync(join(work, 'manifest.json'), JSON.stringify(manifest));
+  execFileSync('tar', ['-C', work, '-cf', out, 'manifest.json', configName, 'layer.tar']);
 }
