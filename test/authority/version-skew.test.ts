@@ -115,7 +115,7 @@ async function neighbour(
   t: Test,
   at: Installation,
   answers: {
-    identity: (stream: ServerHttp2Stream, key: OwnKey) => void;
+    identity: (stream: ServerHttp2Stream, key: OwnKey) => Promise<void> | void;
     stream: (stream: ServerHttp2Stream) => void;
   },
 ): Promise<AuthorityLink> {
@@ -129,7 +129,7 @@ async function neighbour(
   server.on('stream', (opened, headers) => {
     opened.on('error', () => {});
     opened.resume();
-    if (headers[':path'] === '/v1/identity') answers.identity(opened, link.identity.key);
+    if (headers[':path'] === '/v1/identity') void answers.identity(opened, link.identity.key);
     else answers.stream(opened);
   });
   await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
@@ -185,11 +185,11 @@ t.test(
       ['more than is known here', more, { weather: 'fine', renew_after: 600 }],
     ] as const) {
       const link = await neighbour(t, at, {
-        identity: (stream, key) =>
-          void issueToken(domain.signer, WEB, {}, key.publicKey, Date.now() / 1000, 3_600).then((token) => {
-            stream.respond({ ':status': 201 });
-            stream.end(JSON.stringify({ token, trust, ...extra }));
-          }),
+        identity: async (stream, key) => {
+          const token = await issueToken(domain.signer, WEB, {}, key.publicKey, Date.now() / 1000, 3_600);
+          stream.respond({ ':status': 201 });
+          stream.end(JSON.stringify({ token, trust, ...extra }));
+        },
         stream: (stream) => {
           stream.respond({ ':status': 200 });
           for (const line of lines) stream.write(`${JSON.stringify(line)}\n`);
