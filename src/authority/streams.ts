@@ -62,7 +62,7 @@ export class Streams {
   readonly #gone = new Set<string>();
   #draining = false;
   /** What streams were last told by keys and records. */
-  #keyed: { trust: object; authorities: string; marks: ReadonlyMap<string, number> } | undefined;
+  #keyed: { readonly authorities: string; readonly marks: ReadonlyMap<string, number> } | undefined;
 
   constructor(options: StreamsOptions) {
     this.#options = options;
@@ -100,15 +100,26 @@ export class Streams {
   /** Trust, certificates or marks may have changed: the streams that it concerns are looked at. A look costs a whole slice. */
   refresh(): void {
     const before = this.#keyed;
-    const { trust, authorities, marks } = this.#options;
-    this.#keyed = { trust: trust(), authorities: authorities(), marks: marks() };
-    const { trust: bundle, authorities: pem, marks: now } = this.#keyed;
-    if (before === undefined || before.trust !== bundle || before.authorities !== pem) {
-      return this.#look(undefined);
+    const now = { authorities: this.#options.authorities(), marks: this.#options.marks() };
+    this.#keyed = now;
+    if (before === undefined || before.authorities !== now.authorities) return this.#look(undefined);
+    const uids = new Set([...before.marks.keys(), ...now.marks.keys()]);
+    const changed = [...uids].filter((uid) => before.marks.get(uid) !== now.marks.get(uid));
+    const keys = new Set(changed.map((uid) => `uid/${uid}`));
+    const told = new Map<string, object>();
+    for (const open of [...this.#open.values()]) {
+      if (touches(open.state.dependsOn, keys) || this.#hasNewTrust(open, told))
+        this.#step(open, { kind: 'changed', keys: undefined });
     }
-    const uids = new Set([...before.marks.keys(), ...now.keys()]);
-    const changed = [...uids].filter((uid) => before.marks.get(uid) !== now.get(uid));
-    if (changed.length > 0) this.#look(new Set(changed.map((uid) => `uid/${uid}`)));
+  }
+
+  /** @param told what pods of a namespace are told, as far as it was asked for already */
+  #hasNewTrust({ state }: Open, told: Map<string, object>): boolean {
+    const namespace = this.#lookup?.podsByUid.get(state.podUid)?.pod.namespace;
+    if (namespace === undefined) return false;
+    const trust = told.get(namespace) ?? this.#options.trust(namespace);
+    told.set(namespace, trust);
+    return state.told.trust !== trust;
   }
 
   /** Tells every sidecar to go elsewhere. */
