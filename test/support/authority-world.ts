@@ -16,7 +16,16 @@ interface Wish {
   readonly authority?: 'stop' | 'start';
 }
 
-const [address = '', caFile = ''] = process.argv.slice(2);
+interface Settings {
+  readonly address: string;
+  readonly caFile: string;
+  readonly trustDomain: string;
+  readonly federationFile: string;
+  /** Another address under which it is reached. */
+  readonly outside?: string;
+}
+
+const { address, caFile, trustDomain, federationFile, outside } = JSON.parse(process.argv[2]!) as Settings;
 const PORT = 14_443;
 const api = await new FakeApiServer().start();
 const client = api.client();
@@ -32,9 +41,10 @@ async function start(): Promise<Authority> {
   const made = new Authority({
     client,
     namespace: 'countersign-system',
-    trustDomain: 'cluster.local',
-    names: [address],
-    listen: { address, port: PORT },
+    trustDomain,
+    federationFile,
+    names: outside === undefined ? [address] : [address, outside],
+    listen: { address: outside === undefined ? address : '0.0.0.0', port: PORT },
     sidecar: { container: 'countersign-proxy', image: '' },
     audience: 'countersign-authority',
     caConfigMap: 'countersign-ca',

@@ -64,6 +64,43 @@ export class TestNetwork {
     return { four, six };
   }
 
+  /**
+   * Joins this network with another one, whose addresses may be the same, by a link between their routers. What goes over the link comes from the router's
+   * address there; {@link forward} leads its ports to hosts.
+   * @param here address of this router on the link, with the prefix; `there` that of the other one
+   */
+  joinByNat(other: TestNetwork, here: string, there: string): void {
+    const [ours, theirs] = [this.name('switch'), other.name('switch')];
+    ip('-n', ours, 'link', 'add', 'wan', 'type', 'veth', 'peer', 'name', 'wan', 'netns', theirs);
+    for (const [name, address] of [
+      [ours, here],
+      [theirs, there],
+    ] as const) {
+      ip('-n', name, 'addr', 'add', address, 'dev', 'wan');
+      ip('-n', name, 'link', 'set', 'wan', 'up');
+      ip('netns', 'exec', name, 'sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward');
+      const masquerade = ['-t', 'nat', '-A', 'POSTROUTING', '-o', 'wan', '-j', 'MASQUERADE'];
+      ip('netns', 'exec', name, 'iptables', ...masquerade);
+    }
+  }
+
+  /** The router leads a port of its address on the link to a host. */
+  forward(port: number, to: string): void {
+    const match = ['-i', 'wan', '-p', 'tcp', '--dport', String(port)];
+    const rule = [
+      '-t',
+      'nat',
+      '-A',
+      'PREROUTING',
+      ...match,
+      '-j',
+      'DNAT',
+      '--to-destination',
+      `${to}:${port}`,
+    ];
+    ip('netns', 'exec', this.name('switch'), 'iptables', ...rule);
+  }
+
   /** Sets a kernel setting of the host's namespace. */
   sysctl(host: string, name: string, value: string): void {
     const file = `/proc/sys/${name.replaceAll('.', '/')}`;

@@ -1,71 +1,11 @@
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import t, { type Test } from 'tap';
-import { NODE, rawNamespace, rawPod, rawPolicy } from '../authority/cluster.ts';
+import t from 'tap';
+import { rawPolicy } from '../authority/cluster.ts';
+import { AuthorityCluster } from '../support/authority-cluster.ts';
 import { cannotNetns } from '../support/netns.ts';
-import { Cluster, HTTP_APP } from '../support/sidecars.ts';
+import { HTTP_APP } from '../support/sidecars.ts';
 import { until } from '../support/until.ts';
-
-const AUTHORITY = '10.99.255.254';
-const PROGRAM = join(import.meta.dirname, '../support/authority-world.ts');
-
-/** Pods with real sidecars that know nothing but an authority; the API server behind it is in the test's hands. */
-class AuthorityCluster {
-  readonly cluster: Cluster;
-  readonly #answers: AsyncIterator<string>;
-  readonly #input: NodeJS.WritableStream;
-  readonly caFile: string;
-
-  private constructor(cluster: Cluster) {
-    this.cluster = cluster;
-    this.caFile = join(cluster.folder, 'authority.pem');
-    const node = join(cluster.program, '.setup/node');
-    const child = cluster.network.start('switch', [node, PROGRAM, AUTHORITY, this.caFile]);
-    child.stderr!.pipe(process.stderr);
-    this.#input = child.stdin!;
-    this.#answers = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
-  }
-
-  static async start(t: Test): Promise<AuthorityCluster> {
-    const made = new AuthorityCluster(new Cluster(t));
-    await made.#answers.next();
-    await made.put(rawNamespace('demo', { team: 'demo' }));
-    await made.put(rawNamespace('countersign-system'));
-    await made.put({
-      apiVersion: 'v1',
-      kind: 'ServiceAccount',
-      metadata: { namespace: 'demo', name: 'default' },
-    });
-    await made.put({ ...NODE, spec: { podCIDRs: ['10.99.0.0/17'] } });
-    return made;
-  }
-
-  put(object: object): Promise<void> {
-    return this.tell({ put: object });
-  }
-
-  async tell(wish: object): Promise<void> {
-    this.#input.write(`${JSON.stringify(wish)}\n`);
-    await this.#answers.next();
-  }
-
-  describe(name: string, labels: Record<string, string>): Promise<void> {
-    const { four } = this.cluster.addresses.get(name)!;
-    return this.put(rawPod(name, { namespace: 'demo', address: four, labels }));
-  }
-
-  async pod(name: string, labels: Record<string, string>): Promise<string> {
-    const { four } = this.cluster.pod(name);
-    await this.describe(name, labels);
-    const token = join(this.cluster.folder, `${name}.token`);
-    await this.tell({ token: { pod: name, file: token } });
-    await this.cluster.startSidecarWith(name, [
-      ...['--source', 'authority', '--authority', `https://${AUTHORITY}:14443`],
-      ...['--authority-ca', this.caFile, '--service-account-token', token],
-    ]);
-    return four;
-  }
-}
 
 const ALLOW_WEB = rawPolicy('db', { app: 'db' }, 'demo', {
   ingress: [{ from: [{ podSelector: { matchLabels: { role: 'web' } } }] }],
