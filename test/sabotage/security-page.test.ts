@@ -6,7 +6,7 @@ const root = join(import.meta.dirname, '..', '..');
 const page = readFileSync(join(root, 'docs', 'security.md'), 'utf8');
 
 /** Every test file that the page names, with the parts of test names in brackets behind it. */
-const claims = [...page.matchAll(/`(test\/[^`]+\.test\.ts)`(?: \(((?:"[^"]+"(?:, )?)+)\))?/g)].map(
+const claims = [...page.matchAll(/`(test\/[^`]+\.ts)`(?: \(((?:"[^"]+"(?:, )?)+)\))?/g)].map(
   (match) => ({
     file: match[1]!,
     names: [...(match[2] ?? '').matchAll(/"([^"]+)"/g)].map((name) => name[1]!),
