@@ -60,14 +60,13 @@ export interface SidecarSettings {
  * @throws UserError that names the flag and what it has to be
  */
 export function settingsOf(flags: SidecarFlags): SidecarSettings {
-  const makeIdentity = identityOf(flags);
   if (flags.keepSourceAddress === true && flags.mode === 'nfqueue')
     throw new UserError(KEEP_SOURCE_IN_QUEUES);
   if (!/^[^/]+\/[^/]+$/.test(flags.pod)) throw new UserError(`--pod ${flags.pod}: write NAMESPACE/NAME`);
   if (flags.identityKey !== undefined && flags.source !== 'authority')
     throw new UserError('--identity-key belongs to --source authority; --key names the key of a token');
   return {
-    makeIdentity,
+    makeIdentity: identityOf(flags),
     metrics: listenEndpoint('--metrics', flags.metrics),
     marks: marksOf(flags.markMask),
     firstQueue: whole('--first-queue', flags.firstQueue, 0, 65_535),
