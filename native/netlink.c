@@ -112,6 +112,7 @@ size_t netlink_gather(struct netlink *netlink, uint64_t *lost, int *error) {
 void netlink_gathered(const struct netlink *netlink, uint8_t *into) {
   for (int i = 0; i < BATCH; i++) {
     size_t length = netlink->lengths[i];
+    if (length == 0) continue; /* nothing at all: `into` may be no place then */
     memcpy(into, netlink->scratch + (size_t)i * DATAGRAM_BYTES, length);
     memset(into + length, 0, align4(length) - length);
     into += align4(length);
