@@ -6,12 +6,10 @@ const root = join(import.meta.dirname, '..', '..');
 const page = readFileSync(join(root, 'docs', 'security.md'), 'utf8');
 
 /** Every test file that the page names, with the parts of test names in brackets behind it. */
-const claims = [...page.matchAll(/`(test\/[^`]+\.ts)`(?: \(((?:"[^"]+"(?:, )?)+)\))?/g)].map(
-  (match) => ({
-    file: match[1]!,
-    names: [...(match[2] ?? '').matchAll(/"([^"]+)"/g)].map((name) => name[1]!),
-  }),
-);
+const claims = [...page.matchAll(/`(test\/[^`]+\.ts)`(?: \(((?:"[^"]+"(?:, )?)+)\))?/g)].map((match) => ({
+  file: match[1]!,
+  names: [...(match[2] ?? '').matchAll(/"([^"]+)"/g)].map((name) => name[1]!),
+}));
 
 t.test('security page: every test that it names exists under that name', (t) => {
   t.ok(claims.length > 30, 'the page is read');
