@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { toCompact } from '../../src/identity/compact.ts';
 import { KubeControlPlane } from '../support/kube-control-plane.ts';
@@ -77,15 +78,55 @@ t.test(
     );
     t.equal(late.identity.jwt, undefined);
 
-    const before = plane.audit().length;
-    t.ok(before > 0);
-    await plane.restart();
-    await admin.create(
-      '/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies',
-      rawPolicy('for-db', { app: 'db' }),
-    );
-    await until('changes arrive after the API server was killed', () =>
-      db.source.snapshot!.policies.some(({ name }) => name === 'for-db'),
-    );
+    t.ok(plane.audit().length > 0);
+    const POLICIES = '/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies';
+    await admin.create(POLICIES, rawPolicy('for-db', { app: 'db' }));
+    const policies = () => db.source.snapshot!.policies;
+    await until('a policy arrives', () => policies().some(({ name }) => name === 'for-db'));
+    const lost: string[] = [];
+    db.source.subscribe(() => {
+      if (!policies().some(({ name }) => name === 'for-db')) lost.push(JSON.stringify(policies()));
+      if (db.identity.credentials() === undefined) lost.push('no identity');
+    });
+    let round = 0;
+    const writes = async (count: number): Promise<void> => {
+      for (let index = 0; index < count; index++) {
+        const peer = { podSelector: { matchLabels: { round: `r${++round}` } } };
+        const body = rawPolicy('changing', { app: 'db' }, 'shop', { ingress: [{ from: [peer] }] });
+        const options = {
+          query: { fieldManager: 'test', force: 'true' },
+          contentType: 'application/apply-patch+yaml',
+          body: { ...body, apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy' },
+        };
+        await until(`write ${round} succeeds`, () =>
+          admin.request('PATCH', `${POLICIES}/changing`, options).then(
+            () => true,
+            () => false,
+          ),
+        );
+      }
+    };
+    const ordeals: [string, () => Promise<void>][] = [
+      ['killed and started anew', () => plane.restart()],
+      ['compacted', () => plane.compact()],
+      ['compacted, killed and started anew', () => plane.compact().then(() => plane.restart())],
+      [
+        'stopped for a while',
+        async () => {
+          await plane.signal('SIGSTOP');
+          await sleep(3_000);
+          await plane.signal('SIGCONT');
+        },
+      ],
+    ];
+    for (const [ordeal, run] of ordeals) {
+      await Promise.all([run(), writes(20)]);
+      await writes(5);
+      await until(`the sidecar has the newest after the API server was ${ordeal}`, () =>
+        JSON.stringify(policies()).includes(`"r${round}"`),
+      );
+      t.pass(ordeal);
+    }
+    t.strictSame(lost, [], 'at no moment was it without what had not changed');
   },
 );

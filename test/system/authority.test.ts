@@ -30,17 +30,25 @@ t.test(
     const denied = await cluster.flow('db', (flow) => flow.verdict === 'deny');
     t.match(denied, { reason: 'policy-denied', peer: 'proven' });
 
-    // A connection that stays open, and sessions that would be resumed.
-    const open = cluster.network.start('web', [
-      join(cluster.program, '.setup/node'),
-      '-e',
-      `require('net').connect(8080, '${db}').on('connect', () => console.log('up')).on('close', () => console.log('cut')).on('error', () => {})`,
-    ]);
-    const lines = createInterface({ input: open.stdout! })[Symbol.asyncIterator]();
-    t.equal((await lines.next()).value, 'up');
-    await until('it is relayed', () => cluster.flows('db').some((flow) => flow.verdict === 'allow'));
-    await world.describe('web', { role: 'other' });
-    t.equal((await lines.next()).value, 'cut');
+    // A connection that stays open, and sessions that would be resumed. The machine may be busy: one quick round of five shows that it can be.
+    const took: number[] = [];
+    while (took.length < 5 && !(Math.min(...took) < 1_000)) {
+      await world.describe('web', { role: 'web' });
+      await until('it is let in', () => call('web'));
+      const open = cluster.network.start('web', [
+        join(cluster.program, '.setup/node'),
+        '-e',
+        `const s = require('net').connect(8080, '${db}').on('close', () => console.log('cut')).on('error', () => {});
+        s.once('data', () => console.log('up')).write('GET / HTTP/1.1\\r\\nHost: db\\r\\n\\r\\n');`,
+      ]);
+      const lines = createInterface({ input: open.stdout! })[Symbol.asyncIterator]();
+      t.equal((await lines.next()).value, 'up');
+      const from = performance.now();
+      await world.describe('web', { role: 'other' });
+      t.equal((await lines.next()).value, 'cut');
+      took.push(performance.now() - from);
+    }
+    t.ok(Math.min(...took) < 1_000, `cut within a second: ${took.map(Math.round).join(', ')} ms`);
     t.notOk(await call('web'), 'nor is a new one let in');
     await world.describe('web', { role: 'web' });
     await until('it is let in again', () => call('web'));
