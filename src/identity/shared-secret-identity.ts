@@ -1,7 +1,5 @@
-import { messageOf } from '../errors.ts';
-import type { Pod } from '../peers/directory.ts';
+import { DescribedIdentity, type OwnPod } from './described-identity.ts';
 import { readSmallFile } from './file-identity.ts';
-import { IdentityKeeper } from './identity-keeper.ts';
 import { IdentityState, ownToken } from './identity-state.ts';
 import { issueToken } from './issue.ts';
 import { generateOwnKey } from './keys.ts';
@@ -11,42 +9,22 @@ import { TrustInForce } from './trust-in-force.ts';
 /** Seconds. */
 const LIFETIME = 4 * 3600;
 const RENEW_AFTER = 20 * 60;
-/** How often the secret's file and the clock are looked at. */
-const POLL_MS = 1_000;
-
-/** What a sidecar says of its own pod; everybody who holds the secret is trusted with any of it. */
-export interface OwnPod {
-  readonly pod: Pod;
-  readonly namespaceLabels: Readonly<Record<string, string>>;
-}
 
 type Secret = ReturnType<typeof parseSharedSecret>;
 
 /**
  * The identity that a sidecar signs for itself with a pre-shared secret: anew every 20 minutes, when its pod's labels change, and when the
- * secret's file does.
+ * secret's file does. Everybody who holds the secret is trusted with whatever it says of its pod.
  */
-export class SharedSecretIdentity extends IdentityKeeper {
+export class SharedSecretIdentity extends DescribedIdentity {
   readonly #file: string;
   readonly #key = generateOwnKey();
-  #own: OwnPod | undefined;
   #signed: { readonly facts: string; readonly text: string; readonly at: number } | undefined;
   #trust: { readonly text: string; readonly secret: Secret; readonly inForce: TrustInForce } | undefined;
-  #turn: Promise<void> = Promise.resolve();
-  #timer: NodeJS.Timeout | undefined;
-  #closed = false;
 
   constructor(file: string) {
-    super();
-    this.fail(`${file}: not read yet`);
+    super(file);
     this.#file = file;
-  }
-
-  /** Who the pod is, whenever that is learnt anew. Signs if it differs from what was signed last. */
-  async describe(own: OwnPod): Promise<void> {
-    this.#own = own;
-    this.#timer ??= setInterval(() => void this.#keepUp(), POLL_MS).unref();
-    await this.#keepUp();
   }
 
   /** A shared secret never federates: there is nobody of another domain, also before it is read. */
@@ -54,29 +32,8 @@ export class SharedSecretIdentity extends IdentityKeeper {
     return undefined;
   }
 
-  close(): void {
-    this.#closed = true;
-    clearInterval(this.#timer);
-  }
-
-  /** One look after the other: what was learnt last is signed last. */
-  #keepUp(): Promise<void> {
-    const before = this.#turn;
-    const turn = async (): Promise<void> => {
-      await before;
-      try {
-        await this.#look();
-      } catch (error) {
-        this.fail(messageOf(error));
-      }
-    };
-    this.#turn = turn();
-    return this.#turn;
-  }
-
-  async #look(): Promise<void> {
-    const own = this.#own;
-    if (own === undefined || this.#closed) return;
+  /** Signs if what is to be said differs from what was signed last. */
+  protected async look(own: OwnPod): Promise<void> {
     const text = await readSmallFile(this.#file);
     const { uid, labels, serviceAccount, name, namespace } = own.pod;
     const facts = JSON.stringify([uid, labels, serviceAccount, name, namespace, own.namespaceLabels]);

@@ -21,28 +21,51 @@ export interface KeptFlow {
 /** A line of the file of verified flows. */
 export type RecordLine =
   | { readonly kind: 'run'; readonly generation: number }
+  | { readonly kind: 'peer' }
   | { readonly kind: 'add'; readonly id: string; readonly flow: KeptFlow }
   | { readonly kind: 'end'; readonly id: string };
 
 const MAX_LINE = 65_536;
+/** A file of another version holds nothing that could be read. */
+const VERSION = 2;
 const peerTexts = new WeakMap<ProvenPeer, string>();
+
+/** Numbers that a file gives to peers: one peer has many flows, and is most of what there is to say of each. */
+export class PeerNumbers {
+  readonly #numbers = new Map<string, number>();
+
+  /** @returns the number of a peer, and the line that has to come before the first use of it */
+  of(peer: ProvenPeer): { number: number; line: string } {
+    const text = peerText(peer);
+    const known = this.#numbers.get(text);
+    if (known !== undefined) return { number: known, line: '' };
+    const number = this.#numbers.size;
+    this.#numbers.set(text, number);
+    return { number, line: `{"peer":${number},"is":${text}}\n` };
+  }
+}
+
+function peerText(peer: ProvenPeer): string {
+  let text = peerTexts.get(peer);
+  if (text === undefined) {
+    const publicKey = peer.publicKey.export({ format: 'der', type: 'spki' }).toString('base64');
+    text = JSON.stringify({ ...peer, publicKey });
+    peerTexts.set(peer, text);
+  }
+  return text;
+}
 
 /** Direction, addresses and ports: what names a flow in the file, and in conntrack. */
 export function flowId(direction: 'inbound' | 'outbound', source: Endpoint, destination: Endpoint): string {
   return `${direction} ${source.address} ${source.port} ${destination.address} ${destination.port}`;
 }
 
-/** The line that keeps a flow. A peer's own part is made once, since one peer has many flows. */
-export function addLine(id: string, flow: KeptFlow): string {
-  let peer = peerTexts.get(flow.peer);
-  if (peer === undefined) {
-    const publicKey = flow.peer.publicKey.export({ format: 'der', type: 'spki' }).toString('base64');
-    peer = JSON.stringify({ ...flow.peer, publicKey });
-    peerTexts.set(flow.peer, peer);
-  }
+/** The line that keeps a flow, after that of its peer where this file has none yet. */
+export function addLine(id: string, flow: KeptFlow, peers: PeerNumbers): string {
+  const { number: peer, line } = peers.of(flow.peer);
   const { direction, source, destination, handshake, since, judgement } = flow;
-  const rest = JSON.stringify({ id, direction, source, destination, handshake, since, judgement });
-  return `{"add":${rest.slice(0, -1)},"peer":${peer}}}\n`;
+  const add = { id, direction, source, destination, handshake, since, judgement, peer };
+  return `${line}${JSON.stringify({ add })}\n`;
 }
 
 /** The line that ends a flow. */
@@ -52,36 +75,55 @@ export function endLine(id: string): string {
 
 /** The first line of a run. */
 export function runLine(generation: number): string {
-  return `${JSON.stringify({ run: generation, version: 1 })}\n`;
+  return `${JSON.stringify({ run: generation, version: VERSION })}\n`;
 }
 
-/** Reads a line; undefined when it is none, as the last one of a process that was killed may be. */
-export function readRecordLine(text: string): RecordLine | undefined {
-  if (text.length > MAX_LINE) return undefined;
-  try {
-    const line = JSON.parse(text) as Record<string, unknown>;
-    if (typeof line['end'] === 'string') return { kind: 'end', id: line['end'] };
-    if (Number.isInteger(line['run']) && line['version'] === 1) {
-      return { kind: 'run', generation: Number(line['run']) & 15 };
+/** Reads the lines of one file, in their order. */
+export class RecordReader {
+  readonly #peers = new Map<number, ProvenPeer>();
+
+  /** Undefined: the line is none, as the last one of a process that was killed may be. */
+  read(text: string): RecordLine | undefined {
+    if (text.length > MAX_LINE) return undefined;
+    try {
+      const line = JSON.parse(text) as Record<string, unknown>;
+      if (typeof line['end'] === 'string') return { kind: 'end', id: line['end'] };
+      if (Number.isInteger(line['run']) && line['version'] === VERSION)
+        return { kind: 'run', generation: Number(line['run']) & 15 };
+      if (Number.isInteger(line['peer'])) return this.#readPeer(Number(line['peer']), line['is']);
+      return this.#readAdded(line['add'] as Record<string, unknown>);
+    } catch {
+      return undefined;
     }
-    return readAdded(line['add'] as Record<string, unknown>);
-  } catch {
-    return undefined;
+  }
+
+  #readPeer(number: number, value: unknown): RecordLine | undefined {
+    const peer = readPeer(value as Record<string, unknown>);
+    if (peer === undefined || this.#peers.has(number)) return undefined;
+    this.#peers.set(number, peer);
+    return { kind: 'peer' };
+  }
+
+  #readAdded(added: Record<string, unknown>): RecordLine | undefined {
+    const { id, direction, handshake, since } = added;
+    const source = readEnd(added['source']);
+    const destination = readEnd(added['destination']);
+    const judgement = added['judgement'] as Judgement;
+    const peer = this.#peers.get(Number(added['peer']));
+    if (direction !== 'inbound' && direction !== 'outbound') return undefined;
+    if (handshake !== 'full' && handshake !== 'resumed') return undefined;
+    if (source === undefined || destination === undefined || typeof since !== 'number') return undefined;
+    if (id !== flowId(direction, source, destination)) return undefined;
+    if (judgement.verdict === 'deny' || !isReason(judgement.reason)) return undefined;
+    if (peer === undefined) return undefined;
+    const flow: KeptFlow = { direction, source, destination, handshake, since, judgement, peer };
+    return { kind: 'add', id, flow };
   }
 }
 
-function readAdded(added: Record<string, unknown>): RecordLine | undefined {
-  const { id, direction, handshake, since } = added;
-  const source = readEnd(added['source']);
-  const destination = readEnd(added['destination']);
-  const judgement = added['judgement'] as Judgement;
-  const peer = added['peer'] as ProvenPeer & { publicKey: unknown };
-  if (direction !== 'inbound' && direction !== 'outbound') return undefined;
-  if (handshake !== 'full' && handshake !== 'resumed') return undefined;
-  if (source === undefined || destination === undefined || typeof since !== 'number') return undefined;
-  if (id !== flowId(direction, source, destination)) return undefined;
-  if (judgement.verdict === 'deny' || !isReason(judgement.reason)) return undefined;
-  const key: unknown = peer.publicKey;
+function readPeer(value: Record<string, unknown>): ProvenPeer | undefined {
+  const peer = value as unknown as ProvenPeer;
+  const key = value['publicKey'];
   if (typeof key !== 'string') return undefined;
   const publicKey = createPublicKey({ key: Buffer.from(key, 'base64'), format: 'der', type: 'spki' });
   const texts = [peer.podUid, peer.namespace, peer.podName, peer.issuerKeyId];
@@ -89,16 +131,7 @@ function readAdded(added: Record<string, unknown>): RecordLine | undefined {
   if (!texts.every((text) => typeof text === 'string')) return undefined;
   if (!isLabels(peer.labels) || !isLabels(peer.namespaceLabels)) return undefined;
   if (!Number.isFinite(peer.expiresAt) || !Number.isFinite(peer.issuedAt)) return undefined;
-  const flow: KeptFlow = {
-    direction,
-    source,
-    destination,
-    handshake,
-    since,
-    judgement,
-    peer: { ...peer, publicKey },
-  };
-  return { kind: 'add', id, flow };
+  return { ...peer, publicKey };
 }
 
 function readEnd(value: unknown): FlowEnd | undefined {

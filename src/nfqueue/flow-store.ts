@@ -1,11 +1,20 @@
-import { closeSync, openSync, readFileSync, renameSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { EXIT, messageOf, UserError } from '../errors.ts';
-import { addLine, endLine, type KeptFlow, readRecordLine, runLine } from './flow-record-lines.ts';
+import { addLine, endLine, type KeptFlow, PeerNumbers, RecordReader, runLine } from './flow-record-lines.ts';
 
 /** A hundred thousand flows with large identities; a file that is longer is not this program's. */
 const MAX_BYTES = 256 * 1024 * 1024;
-/** The file is written anew when it has this many lines more than flows. */
-const SPARE_LINES = 10_000;
+/** The file is written anew when it is twice as long as it was then, and this much longer. */
+const SPARE_BYTES = 1 << 20;
 
 /**
  * The file of verified flows: what lets connections outlive a restart of the sidecar. It is appended to and lives in memory (a tmpfs), since a
@@ -21,14 +30,19 @@ export class FlowStore {
   readonly #file: string;
   readonly #onProblem: (message: string) => void;
   readonly #live = new Map<string, KeptFlow>();
-  #descriptor: number;
-  #lines = 0;
+  /** Undefined: there is no file, and a restart cuts every flow. */
+  #descriptor: number | undefined;
+  #peers = new PeerNumbers();
+  #bytes = 0;
+  #rewriteAt = 0;
+  /** Flows there were when there was no space for them; below half of it there is another try. */
+  #tooMany = 0;
   #unwritten: string[] = [];
   #scheduled = false;
-  #broken = false;
+  #closed = false;
 
   /**
-   * @param onProblem told once when the file can no longer be written: from then on a restart cuts the flows
+   * @param onProblem told when the file can no longer be written: until it can again a restart cuts the flows
    * @throws UserError when the file cannot be read or made, naming it
    */
   constructor(file: string, onProblem: (message: string) => void) {
@@ -39,7 +53,7 @@ export class FlowStore {
     this.kept = read.flows;
     this.unreadable = read.unreadable;
     try {
-      this.#descriptor = this.#begin();
+      this.#begin();
     } catch (error) {
       throw unusable(file, error);
     }
@@ -48,22 +62,23 @@ export class FlowStore {
   /** Keeps a flow. It is in the file at the end of this turn of the event loop. */
   add(id: string, flow: KeptFlow): void {
     this.#live.set(id, flow);
-    this.#write(addLine(id, flow));
+    if (this.#descriptor !== undefined) this.#write(addLine(id, flow, this.#peers));
   }
 
   /** Forgets a flow. */
   end(id: string): void {
-    if (this.#live.delete(id)) this.#write(endLine(id));
+    if (!this.#live.delete(id)) return;
+    if (this.#descriptor !== undefined) this.#write(endLine(id));
+    else if (this.#live.size < this.#tooMany / 2) this.#tryAgain();
   }
 
   close(): void {
     this.#flush();
-    closeSync(this.#descriptor);
-    this.#broken = true;
+    this.#closed = true;
+    this.#closeFile();
   }
 
   #write(line: string): void {
-    if (this.#broken) return;
     this.#unwritten.push(line);
     if (this.#scheduled) return;
     this.#scheduled = true;
@@ -74,40 +89,93 @@ export class FlowStore {
   }
 
   #flush(): void {
-    if (this.#broken || this.#unwritten.length === 0) return;
+    if (this.#descriptor === undefined || this.#unwritten.length === 0) return;
     const lines = this.#unwritten;
     this.#unwritten = [];
     try {
-      writeWhole(this.#descriptor, lines.join(''));
-      this.#lines += lines.length;
-      if (this.#lines > 2 * this.#live.size + SPARE_LINES) this.#rewrite();
-    } catch (error) {
-      this.#broken = true;
-      this.#onProblem(`--flow-state ${this.#file}: ${messageOf(error)}; a restart will cut connections`);
+      this.#append(lines.join(''));
+      if (this.#bytes > this.#rewriteAt) this.#begin();
+    } catch {
+      this.#rewriteInPlace();
     }
   }
 
-  #rewrite(): void {
-    closeSync(this.#descriptor);
-    this.#descriptor = this.#begin();
+  #append(text: string): void {
+    this.#bytes += writeWhole(this.#descriptor!, text);
   }
 
-  /** Writes what is live to a new file and puts it in the old one's place. @returns its descriptor */
-  #begin(): number {
+  /** Writes what is live to a new file, which then takes the place of the old one: a crash leaves one of them whole. */
+  #begin(): void {
     const next = `${this.#file}.new`;
-    const descriptor = openSync(next, 'w', 0o600);
+    const former = this.#descriptor;
+    try {
+      this.#open(next);
+      renameSync(next, this.#file);
+    } catch (error) {
+      this.#closeFile();
+      this.#descriptor = former;
+      rmSync(next, { force: true });
+      throw error;
+    }
+    if (former !== undefined) closeSync(former);
+  }
+
+  /** Where there is no space for two files the old one goes first: a crash now cuts connections, which is the safe side. */
+  #rewriteInPlace(): void {
+    try {
+      this.#closeFile();
+      this.#open(this.#file);
+    } catch (error) {
+      this.#giveUp(error);
+    }
+  }
+
+  #open(file: string): void {
+    this.#descriptor = openSync(file, 'w', 0o600);
+    this.#peers = new PeerNumbers();
     let text = runLine(this.generation);
-    for (const [id, flow] of this.#live) text += addLine(id, flow);
-    writeWhole(descriptor, text);
-    renameSync(next, this.#file);
-    this.#lines = this.#live.size + 1;
-    return descriptor;
+    for (const [id, flow] of this.#live) text += addLine(id, flow, this.#peers);
+    this.#bytes = 0;
+    this.#append(text);
+    this.#rewriteAt = 2 * this.#bytes + SPARE_BYTES;
+  }
+
+  /** A file that misses ends would let the next run take a new connection with the same addresses for one that has ended. So there is none. */
+  #giveUp(error: unknown): void {
+    this.#unwritten = [];
+    this.#tooMany = this.#live.size;
+    this.#closeFile();
+    try {
+      writeFileSync(this.#file, runLine(this.generation), { mode: 0o600 });
+    } catch {
+      rmSync(this.#file, { force: true });
+    }
+    this.#onProblem(
+      `--flow-state ${this.#file}: ${messageOf(error)}; a restart cuts the ${this.#live.size} connections that are open now`,
+    );
+  }
+
+  #tryAgain(): void {
+    if (this.#closed) return;
+    try {
+      this.#begin();
+    } catch {
+      this.#tooMany = this.#live.size;
+    }
+  }
+
+  #closeFile(): void {
+    if (this.#descriptor === undefined) return;
+    closeSync(this.#descriptor);
+    this.#descriptor = undefined;
   }
 }
 
-function writeWhole(descriptor: number, text: string): void {
+/** @returns how many bytes that were */
+function writeWhole(descriptor: number, text: string): number {
   const bytes = Buffer.from(text);
   for (let at = 0; at < bytes.length;) at += writeSync(descriptor, bytes, at);
+  return bytes.length;
 }
 
 function readKept(file: string): {
@@ -128,13 +196,14 @@ function readKept(file: string): {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { generation, flows, unreadable };
     throw unusable(file, error);
   }
+  const reader = new RecordReader();
   for (const part of text.split('\n')) {
     if (part === '') continue;
-    const line = readRecordLine(part);
+    const line = reader.read(part);
     if (line === undefined) unreadable++;
     else if (line.kind === 'run') generation = line.generation;
     else if (line.kind === 'end') flows.delete(line.id);
-    else flows.set(line.id, line.flow);
+    else if (line.kind === 'add') flows.set(line.id, line.flow);
   }
   return { generation, flows, unreadable };
 }

@@ -1,13 +1,9 @@
-import { messageOf, UserError } from '../errors.ts';
+import { UserError } from '../errors.ts';
+import { DescribedIdentity, type OwnPod } from '../identity/described-identity.ts';
 import { readSmallFile } from '../identity/file-identity.ts';
-import { IdentityKeeper } from '../identity/identity-keeper.ts';
 import { IdentityState } from '../identity/identity-state.ts';
-import type { OwnPod } from '../identity/shared-secret-identity.ts';
 import { CertificateTrust, parseRoots } from './certificate-trust.ts';
 import { ownChain, ownPrivateKey } from './own-certificate.ts';
-
-/** How often the files are looked at. They are read whole each time: a symbolic link may have been swapped without a trace. */
-const POLL_MS = 1_000;
 
 export interface CertificateFiles {
   /** The pod's certificate and the authorities between it and a root, PEM. */
@@ -23,51 +19,18 @@ export interface CertificateFiles {
  * The identity in a certificate that somebody issues and renews: kubelet, cert-manager, an operator. It proves which pod this is; the labels that others judge it by
  * are those that their source has of that pod. A certificate and a key that do not belong together (between two files' rotation) wait for the next look.
  */
-export class CertificateIdentity extends IdentityKeeper {
+export class CertificateIdentity extends DescribedIdentity {
   readonly #files: CertificateFiles;
-  #own: OwnPod | undefined;
   #seen = '';
   #trust: { readonly text: string; readonly inForce: CertificateTrust } | undefined;
-  #turn: Promise<void> = Promise.resolve();
-  #timer: NodeJS.Timeout | undefined;
-  #closed = false;
 
   constructor(files: CertificateFiles) {
-    super();
-    this.fail(`${files.certificate}: not read yet`);
+    super(files.certificate);
     this.#files = files;
   }
 
-  /** Who the pod is, whenever that is learnt anew: a certificate of any other pod is refused. */
-  async describe(own: OwnPod): Promise<void> {
-    this.#own = own;
-    this.#timer ??= setInterval(() => void this.#keepUp(), POLL_MS).unref();
-    await this.#keepUp();
-  }
-
-  close(): void {
-    this.#closed = true;
-    clearInterval(this.#timer);
-  }
-
-  /** One look after the other: a slow file system must not let an older look overtake a newer one. */
-  #keepUp(): Promise<void> {
-    const before = this.#turn;
-    const turn = async (): Promise<void> => {
-      await before;
-      try {
-        await this.#look();
-      } catch (error) {
-        this.fail(messageOf(error));
-      }
-    };
-    this.#turn = turn();
-    return this.#turn;
-  }
-
-  async #look(): Promise<void> {
-    const own = this.#own?.pod;
-    if (own === undefined || this.#closed) return;
+  /** A certificate of any other pod than the own one is refused. */
+  protected async look({ pod: own }: OwnPod): Promise<void> {
     const { certificate, key, trust, trustDomain } = this.#files;
     const trustText = await readSmallFile(trust);
     const [chainText, keyText] = await this.#readPair();

@@ -159,9 +159,9 @@ export class Simulation {
     return pod === undefined ? 'EHOSTUNREACH' : pod.arriveHere(source, target, far, marked);
   }
 
-  /** Waits until a condition holds. */
-  async until(holds: () => boolean): Promise<void> {
-    for (const deadline = performance.now() + PATIENCE_MS; !holds();) {
+  /** Waits until a condition holds, at most so many milliseconds. */
+  async until(holds: () => boolean, patience = PATIENCE_MS): Promise<void> {
+    for (const deadline = performance.now() + patience; !holds();) {
       if (performance.now() > deadline) throw new Error('it never came true');
       await this.settle(5);
     }
