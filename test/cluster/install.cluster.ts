@@ -205,7 +205,17 @@ t.test('an installation, from its manifests to nothing left', { timeout: 900_000
         installed.complaint(['-n', 'in', 'set', 'image', 'pod/by-namespace', ...images]);
       for (const name of ['countersign-proxy', 'countersign-redirect'])
         t.match(await set(`${name}=${TEST_IMAGE}`), new RegExp(`${name} runs the installation's image`));
-      await cluster.kubectl(['-n', 'in', 'label', 'pod', 'by-namespace', 'countersign.io/inject=false']);
+      const label = (value: string): Promise<string> =>
+        cluster.kubectl([
+          '-n',
+          'in',
+          'label',
+          '--overwrite',
+          'pod',
+          'by-namespace',
+          `countersign.io/inject=${value}`,
+        ]);
+      await label('false');
       t.match(
         await set(`countersign-proxy=${TEST_IMAGE}`),
         /installation's image/,
@@ -213,7 +223,7 @@ t.test('an installation, from its manifests to nothing left', { timeout: 900_000
       );
       await cluster.tagImage(TEST_IMAGE, 'countersign.test/app:2');
       t.equal(await set('app=countersign.test/app:2'), undefined);
-      await cluster.kubectl(['-n', 'in', 'label', 'pod', 'by-namespace', 'countersign.io/inject-']);
+      await label('true');
     },
   );
 
