@@ -13,6 +13,8 @@ import type { ChildProcess } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PROXY_UID } from '../test/support/sidecars.ts';
 import { issueIdentity } from '../src/identity/files.ts';
+import { DEFAULT_SETTINGS } from '../src/inject/settings.ts';
+import { nodeFlags } from '../src/inject/sidecar-parts.ts';
 import { findPod } from '../src/sources/manifest-folder.ts';
 import type { Place } from './place.ts';
 import { type Counts, parseCounts } from './proof.ts';
@@ -143,8 +145,8 @@ export class Sidecars {
       const { program } = this.#place.cluster;
       return [this.#node, '--import', join(program, 'forgetful.ts'), join(program, 'src/main.ts')];
     }
-    // As an injected container has it: src/inject/sidecar-parts.ts.
-    return [this.#node, '--disable-sigusr1', '--max-semi-space-size=1', this.#program];
+    // As an injected container has it.
+    return [this.#node, ...nodeFlags(DEFAULT_SETTINGS.memoryLimit), this.#program];
   }
 
   #keys(pod: string): string {

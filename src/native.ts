@@ -215,6 +215,8 @@ export interface NativeAddon {
   capabilities(): [effective: number, permitted: number];
   /** Gives the main thread these and no others; threads of this addon that start later begin with them. There is no way back to what is not permitted. */
   setCapabilities(effective: number, permitted: number): void;
+  /** From now on large blocks of the C heap go back to the kernel when they are freed, whatever was freed before (mallopt(3)). */
+  boundMallocSlack(): void;
   /** Gives free memory of the C heap back to the kernel (malloc_trim(3)). */
   trimMemory(): void;
   /** Bytes of the C heap in use: what is given out and not given back (mallinfo(3)). */

@@ -187,8 +187,8 @@ ${result.held[0]!.firstCount} sidecars' links and nothing else, so it holds the 
   return `${parts.join('\n\n')}\n`;
 }
 
-const IDENTITIES = `A sidecar renews its identity every 18 to 20 minutes: one TokenReview (its answer is kept for ten minutes) and one read of its pod, **some 6.3 requests per sidecar and
-hour**. A new pod costs one of each and a share of a write of the records of keys, which are gathered over 50 ms into 16 ConfigMaps. The pod is read, not taken from the watch: the
+const IDENTITIES = `A sidecar renews its identity every 18 to 20 minutes: one TokenReview (its answer is kept for ten minutes), one read of its pod and at most one of the record of its key, **some 9.5 requests per sidecar and
+hour**. A new pod costs one of each and a share of a write of the records of keys. What comes within 50 ms is read and written together, in 16 ConfigMaps. The pod is read, not taken from the watch: the
 container's image and restarts are not kept for all pods, and a watch may lag behind by its silence, while what is signed lives for hours.`;
 
 const ASSUMPTIONS = `Linear in the pods and in the sidecars, from the rows above: memory in both; CPU per change as a part for its pods (the index is made anew of every state) and one for each

@@ -7,6 +7,7 @@ import { API_VERSION } from '../authority-protocol/limits.ts';
 import { changedKeys, ClusterLookup } from './cluster-lookup.ts';
 import type { ClusterFeed } from './kube-access.ts';
 import { networksOf } from './networks.ts';
+import { PendingQuestions } from './pending-questions.ts';
 import { RateLimit } from './rate-limit.ts';
 import { SelectorCache } from './slice.ts';
 import { newStream, step, type StreamEvent, type StreamState, touches, type World } from './stream-state.ts';
@@ -18,6 +19,11 @@ const UNKNOWN_POD_MS = 15_000;
 const MOST_WAITING = 16 << 20;
 /** How many objects stand in one line: a line has a bound, a slice has a larger one. */
 const OBJECTS_PER_LINE = 500;
+
+/** What answering a sidecar's questions took, so many times it waits with the next ones: asking takes no more than a tenth of a CPU from the others. */
+const REST = 9;
+/** A line counts once for each so many characters. */
+const LINE_UNIT = 4_096;
 
 /** How many pods that left are remembered; of older ones the age of their tokens tells. */
 const MOST_GONE = 65_536;
@@ -35,6 +41,11 @@ interface Open {
   readonly port: StreamPort;
   readonly openedAt: number;
   wake: NodeJS.Timeout | undefined;
+  /** Questions that wait until the answer to the last ones has been paid for. */
+  asked: PendingQuestions;
+  /** Monotonic milliseconds: before, its questions wait. */
+  restsUntil: number;
+  later: NodeJS.Timeout | undefined;
 }
 
 export interface StreamsOptions {
@@ -83,7 +94,15 @@ export class Streams {
   /** Opens the stream of a pod. An older one of the same pod ends. */
   open(podUid: string, port: StreamPort): { onLine: (line: string) => void; onClose: () => void } {
     this.#open.get(podUid)?.port.end('replaced');
-    const open: Open = { state: newStream(podUid), port, openedAt: this.#now(), wake: undefined };
+    const open: Open = {
+      state: newStream(podUid),
+      port,
+      openedAt: this.#now(),
+      wake: undefined,
+      asked: new PendingQuestions(),
+      restsUntil: 0,
+      later: undefined,
+    };
     this.#open.set(podUid, open);
     this.#write(open, { type: 'hello', version: API_VERSION, release: this.#options.release });
     this.#step(open, { kind: 'changed', keys: undefined });
@@ -92,6 +111,7 @@ export class Streams {
       onLine: (line) => this.#hear(open, line),
       onClose: () => {
         clearTimeout(open.wake);
+        clearTimeout(open.later);
         if (this.#open.get(podUid) === open) this.#open.delete(podUid);
       },
     };
@@ -161,10 +181,30 @@ export class Streams {
 
   #hear(open: Open, line: string): void {
     const { podUid } = open.state;
-    if (!this.#lines.take(podUid, performance.now() / 1000)) return open.port.end('too-many-requests');
+    const cost = 1 + Math.floor(line.length / LINE_UNIT);
+    if (!this.#lines.take(podUid, performance.now() / 1000, cost)) return open.port.end('too-many-requests');
     const message = parseClientMessage(line);
     if (typeof message === 'string') return open.port.end('malformed');
-    if (message?.type === 'ask') this.#step(open, { kind: 'asked', ...message });
+    if (message?.type !== 'ask') return;
+    open.asked.add(message);
+    if (open.asked.tooMany) return open.port.end('too-many-interests');
+    this.#answer(open);
+  }
+
+  /** Answers what was asked, now or when it is the sidecar's turn again. */
+  #answer(open: Open): void {
+    if (open.later !== undefined) return;
+    const began = performance.now();
+    if (began < open.restsUntil) {
+      const again = (): void => {
+        open.later = undefined;
+        this.#answer(open);
+      };
+      open.later = setTimeout(again, Math.ceil(open.restsUntil - began)).unref();
+      return;
+    }
+    this.#step(open, { kind: 'asked', ...open.asked.take() });
+    open.restsUntil = began + (1 + REST) * (performance.now() - began);
   }
 
   #step(open: Open, event: StreamEvent): void {

@@ -18,6 +18,13 @@ const BUNDLE = '/opt/countersign/bundle/sidecar.cjs';
 /** Kubelet renews the token at four fifths of this. */
 const TOKEN_SECONDS = 3_600;
 
+/** With which flags of Node.js a sidecar runs: starting needs memory that running does not, and a small young generation keeps it small. */
+export const nodeFlags = (memoryLimit: string): string[] => [
+  '--disable-sigusr1',
+  '--max-semi-space-size=1',
+  `--max-old-space-size=${heapMegabytes(memoryLimit)}`,
+];
+
 /** The init step: puts the redirection in force before anything else in the pod runs, and ends. */
 export function initContainer(settings: InjectSettings, wishes: Wishes): Container {
   const exclusions = [
@@ -73,13 +80,7 @@ export function proxyContainer(
     image: settings.image,
     ...pullPolicy(settings),
     ...(settings.classic ? {} : { restartPolicy: 'Always' }),
-    command: [
-      NODE,
-      '--disable-sigusr1',
-      '--max-semi-space-size=1',
-      `--max-old-space-size=${heapMegabytes(settings.memoryLimit)}`,
-      BUNDLE,
-    ],
+    command: [NODE, ...nodeFlags(settings.memoryLimit), BUNDLE],
     args: proxyArguments(settings, wishes, tcpProbes),
     env: [
       { name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },

@@ -38,6 +38,8 @@ import { tcpProbeRoutes } from './tcp-probe.ts';
  * for good is thrown, whatever may come later is waited for.
  */
 export async function runSidecar(flags: SidecarFlags): Promise<void> {
+  const addon = loadAddon();
+  addon.boundMallocSlack();
   const settings = settingsOf(flags);
   const log = createLog(flags.logLevel);
   const readiness = new Readiness(
@@ -81,7 +83,6 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   process.on('SIGHUP', () => flowLog?.reopen());
   const local = new LocalAddresses();
   const client = Math.random();
-  const addon = loadAddon();
   const keepSource = flags.keepSourceAddress === true;
   const needs = { nfqueue: flags.mode === 'nfqueue', keepSource };
   const capabilities = new SidecarCapabilities(addon, needs, process.geteuid?.() === 0);

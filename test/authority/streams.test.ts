@@ -1,8 +1,11 @@
+import fc from 'fast-check';
 import t from 'tap';
 import type { ClusterFeed } from '../../src/authority/kube-access.ts';
+import { PendingQuestions } from '../../src/authority/pending-questions.ts';
 import { Streams } from '../../src/authority/streams.ts';
 import { parseServerMessage } from '../../src/authority-protocol/messages.ts';
 import type { ClusterContents } from '../../src/sources/cluster-contents.ts';
+import { until } from '../support/until.ts';
 import { cluster, NODE, rawNamespace, rawPod, rawPolicy } from './cluster.ts';
 
 const PODS = Array.from({ length: 60 }, (_, index) =>
@@ -59,6 +62,10 @@ function world() {
       contents = cluster(...raws);
       for (const listener of listeners) listener();
     },
+    answered: (uid: string): Set<string> =>
+      new Set(
+        lines.get(uid)!.flatMap((line) => (JSON.parse(line) as { answered?: string[] }).answered ?? []),
+      ),
     heard: (): string[] =>
       [...lines].flatMap(([uid, said]) =>
         said.some((line) => (parseServerMessage(line) as { type?: string }).type === 'state') ? [uid] : [],
@@ -119,6 +126,53 @@ t.test('streams: a mark looks at the streams that know the pod, and a label of a
     looksOf(() => become(...SHOP, ...OWN, relabelled, ...PODS.slice(1), rawPolicy('p', {}, 'ns-3'))),
     0,
     'a policy of a namespace in which nobody of them is',
+  );
+  t.end();
+});
+
+t.test('streams: whoever asks without end is answered with all that he asked, in a few looks', async (t) => {
+  const { streams, looksOf, open, ask, answered } = world();
+  t.teardown(() => streams.close());
+  open('uid-pod-0');
+  const many = Array.from({ length: 4_000 }, (_, index) => `10.2.${index >> 8}.${index & 255}`);
+  const asks = 60;
+  const looks = looksOf(() => {
+    for (let round = 0; round < asks; round++) ask('uid-pod-0', [...many, `10.3.0.${round}`]);
+  });
+  t.ok(looks < asks / 2, `${looks} looks for ${asks} questions that came at once`);
+  await until('all is answered', () => answered('uid-pod-0').size === many.length + asks);
+});
+
+t.test('pending questions: what waits means the same as one question after the other', (t) => {
+  const name = fc.constantFrom('a', 'b', 'c', 'd');
+  const names = fc.uniqueArray(name);
+  const question = fc.record({ addresses: names, peers: names, drop: names });
+  fc.assert(
+    fc.property(fc.array(question), names, (questions, before) => {
+      const peer = (uid: string, at: number) => ({ pod: `shop/${uid}`, uid, issuedAt: at });
+      const all = questions.map(({ addresses, peers, drop }, at) => ({
+        addresses: addresses.map((one) => `address ${one}`),
+        peers: peers.map((one) => peer(`uid ${one}`, at)),
+        drop: drop.flatMap((one) => [`address ${one}`, `uid ${one}`]),
+      }));
+      const start = { addresses: new Set(before.map((one) => `address ${one}`)), peers: new Map() };
+      const after = ({ addresses, peers }: typeof start, asked: (typeof all)[number]): typeof start => ({
+        addresses: new Set([
+          ...[...addresses].filter((one) => !asked.drop.includes(one)),
+          ...asked.addresses,
+        ]),
+        peers: new Map([
+          ...[...peers].filter(([uid]) => !asked.drop.includes(uid)),
+          ...asked.peers.map((one) => [one.uid, one] as const),
+        ]),
+      });
+      const pending = new PendingQuestions();
+      for (const one of all) pending.add(one);
+      const [apart, together] = [all.reduce(after, start), after(start, pending.take() as never)];
+      t.strictSame([...together.addresses].toSorted(), [...apart.addresses].toSorted());
+      t.strictSame(new Map([...together.peers].toSorted()), new Map([...apart.peers].toSorted()));
+      t.strictSame(pending.take(), { addresses: [], peers: [], drop: [] });
+    }),
   );
   t.end();
 });

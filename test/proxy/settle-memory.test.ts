@@ -1,4 +1,7 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import t from 'tap';
 import { settleMemory } from '../../src/proxy/settle-memory.ts';
 import { until } from '../support/until.ts';
@@ -15,4 +18,27 @@ t.test('memory: after a burst of connections what is free is given back, once', 
   settling.opened();
   await sleep(20);
   t.equal(trims, 1, 'the next burst is counted from there');
+});
+
+/** How many kilobytes of large blocks stay with the process when one larger still was freed before. */
+const AFTER_A_LARGE_ONE = `
+import { readFileSync } from 'node:fs';
+import { loadAddon } from ${JSON.stringify(join(import.meta.dirname, '../../src/native.ts'))};
+const heap = () => Number(/\\[heap\\]\\nSize: +(\\d+) kB/.exec(readFileSync('/proc/self/smaps', 'utf8'))[1]);
+if (process.argv.includes('bounded')) loadAddon().boundMallocSlack();
+let large = new ArrayBuffer(16 << 20);
+large = undefined;
+gc();
+const before = heap();
+const blocks = Array.from({ length: 64 }, () => new ArrayBuffer(512 << 10));
+console.log(blocks.length > 0 && heap() - before);
+`;
+
+t.test('memory: large blocks stay out of the heap, even when a larger one was freed before', async (t) => {
+  const grown = async (...words: string[]): Promise<number> => {
+    const flags = ['--expose-gc', '--input-type=module', '-e', AFTER_A_LARGE_ONE, '--', ...words];
+    return Number((await promisify(execFile)(process.execPath, flags)).stdout);
+  };
+  t.ok((await grown('bounded')) < 8_192, 'of 32 MB');
+  t.ok((await grown('as malloc is')) > 8_192, 'which it would hold otherwise: the test can fail');
 });
