@@ -16,7 +16,7 @@ export interface CostModel {
 }
 
 const RENEWALS_PER_SECOND = 1 / (0.95 * 1_200);
-const REQUESTS_PER_RENEWAL = 2;
+const REQUESTS_PER_RENEWAL = 3;
 
 /** From the measurements of a small and a large cluster, with few and all sidecars. Pure. What noise makes negative counts as nothing. */
 export function fit({ held, windows }: ScaleResult): CostModel {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { decodeJwt } from 'jose';
 import { LRUCache } from 'lru-cache';
 import { LIMITS, PATHS } from '../authority-protocol/limits.ts';
 import { verifyRequest } from '../authority-protocol/request-proof.ts';
@@ -10,11 +11,10 @@ import { checkPod, type SidecarMark } from './pod-check.ts';
 import { RateLimit } from './rate-limit.ts';
 import { claimProblem, type RecordStore } from './record-store.ts';
 import { readTokenReview, refusal, type Refusal, type ReviewedPod, tokenReviewFor } from './token-review.ts';
+import { UsedProofs } from './used-proofs.ts';
 
 /** How long a token review is believed, milliseconds: sidecars that retry must not load the API server. */
 const REVIEW_KEPT_MS = 600_000;
-/** How long a proof's nonce is remembered: longer than a proof counts. */
-const NONCE_KEPT_MS = 125_000;
 
 export interface IssuerOptions {
   readonly kube: KubeRequests;
@@ -48,11 +48,18 @@ export interface IdentityRequest {
   readonly body: string;
 }
 
+/** A verdict of the API server over a token. */
+interface KeptReview {
+  readonly pod: ReviewedPod;
+  /** The token's own end, seconds since the epoch. */
+  readonly until: number;
+}
+
 /** Gives identities to pods that prove who they are (docs/authority-api.md). */
 export class Issuer {
   readonly #options: IssuerOptions;
-  readonly #reviews = new LRUCache<string, ReviewedPod>({ max: 20_000, ttl: REVIEW_KEPT_MS });
-  readonly #nonces = new LRUCache<string, true>({ max: 200_000, ttl: NONCE_KEPT_MS });
+  readonly #reviews = new LRUCache<string, KeptReview>({ max: 20_000, ttl: REVIEW_KEPT_MS });
+  readonly #proofs = new UsedProofs();
   readonly #perPod = new RateLimit({ burst: 10, perSecond: 1 / 30, names: 50_000 });
 
   constructor(options: IssuerOptions) {
@@ -67,15 +74,17 @@ export class Issuer {
       return refusal(401, 'token-invalid', 'there is no service-account token in authorization: Bearer');
     }
     const about = { method: 'POST', path: PATHS.identity, body, token };
-    const proven = await verifyRequest(proof ?? '', about, this.#now());
+    const asked = this.#now();
+    const proven = await verifyRequest(proof ?? '', about, asked);
     if (typeof proven === 'string') return refusal(401, 'proof-invalid', proven);
-    if (this.#nonces.has(proven.nonce)) return refusal(401, 'proof-invalid', 'the proof was used before');
-    this.#nonces.set(proven.nonce, true);
+    if (!this.#proofs.use(proven)) return refusal(401, 'proof-invalid', 'the proof was used before');
 
     const hash = createHash('sha256').update(token).digest('base64url');
-    const reviewed = this.#reviews.get(hash) ?? (await this.#review(token));
+    const kept = this.#reviews.get(hash);
+    const believed = kept !== undefined && asked < kept.until;
+    const reviewed = believed ? kept.pod : await this.#review(token);
     if ('code' in reviewed) return reviewed;
-    this.#reviews.set(hash, reviewed);
+    if (!believed) this.#reviews.set(hash, { pod: reviewed, until: endOf(token) });
     if (!this.#perPod.take(reviewed.podUid, performance.now() / 1000)) {
       return refusal(429, 'too-many-requests', 'this pod has asked for too many identities');
     }
@@ -100,8 +109,9 @@ export class Issuer {
       return refusal(503, 'not-ready', claimProblem(error));
     }
     const { ttl, renewAfter } = this.#options;
+    // Of the time before the record was read: a key that came since has its mark behind that, and so over this token.
     // Not before the mark over the key's predecessor, which lies up to a second ahead.
-    const at = Math.max(Math.floor(this.#now()), since);
+    const at = Math.max(Math.floor(asked), since);
     try {
       const jwt = await issueToken(this.#options.signer(), pod, namespaceLabels, proven.key, at, ttl);
       const trust = this.#options.trust(pod.namespace);
@@ -138,5 +148,14 @@ export class Issuer {
 
   #now(): number {
     return this.#options.now?.() ?? Date.now() / 1000;
+  }
+}
+
+/** When a token ends that the API server has believed, seconds since the epoch; 0: it does not say, so no verdict over it is kept. */
+function endOf(token: string): number {
+  try {
+    return decodeJwt(token).exp ?? 0;
+  } catch {
+    return 0;
   }
 }

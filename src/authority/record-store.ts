@@ -11,7 +11,7 @@ import {
   SHARDS,
 } from './identity-records.ts';
 
-/** Claims that come within so many milliseconds are written together: a thousand pods that start at once must not be a thousand writes. */
+/** Claims that come within so many milliseconds are read and written together: a thousand pods that start at once must not be a thousand writes. */
 const GATHER_MS = 50;
 const ATTEMPTS = 8;
 
@@ -32,7 +32,7 @@ export interface RecordStoreOptions {
   readonly now?: () => number;
 }
 
-/** Which key each pod has, shared by all replicas in a few ConfigMaps; written when a pod gets its first key or another one, and never for a renewal. */
+/** Which key each pod has, shared by all replicas in a few ConfigMaps; written when a pod gets its first key or another one, and only read for a renewal. */
 export class RecordStore {
   readonly #options: RecordStoreOptions;
   readonly #shards: Map<string, IdentityRecord>[] = Array.from({ length: SHARDS }, () => new Map());
@@ -85,10 +85,11 @@ export class RecordStore {
     }
   }
 
-  /** Says which key a pod asks with; known at once, else written for all replicas before it counts. Throws when that fails. */
+  /**
+   * Says which key a pod asks with. The record is read for that, also where the key is known here: what this replica was told may be older than a key that
+   * another one has taken. Another key is written for all replicas before it counts. Throws when that fails.
+   */
   claim(podUid: string, key: string, restarts: number): Promise<Claim> {
-    const claim = claimKey(this.get(podUid), key, restarts, this.#now());
-    if (claim.kind === 'known') return Promise.resolve(claim);
     const shard = shardOf(podUid);
     return new Promise((done, failed) => {
       const waiting = this.#waiting.get(shard);

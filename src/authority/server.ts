@@ -20,11 +20,11 @@ import type { Issued, Issuer } from './issuer.ts';
 import { RateLimit } from './rate-limit.ts';
 import type { Streams } from './streams.ts';
 import type { Refusal } from './token-review.ts';
+import { UsedProofs } from './used-proofs.ts';
 
 const MOST_CONNECTIONS = 10_000;
 const MOST_PER_SOURCE = 64;
 const REQUEST_MS = 10_000;
-/** A connection on which nothing is open ends after so long. */
 const IDLE_MS = 120_000;
 const PING_MS = 15_000;
 
@@ -41,9 +41,17 @@ export interface AuthorityServerOptions {
   readonly keyOf: (podUid: string) => string | undefined;
   readonly onAnswer: (path: keyof typeof PATHS | 'other', code: string) => void;
   readonly onDefect: (error: unknown) => void;
+  /** A connection on which nothing is open ends after so many milliseconds. */
+  readonly idleMs?: number;
   /** Seconds since the epoch. */
   readonly now?: () => number;
 }
+
+const ROUTES = new Map<string, keyof typeof PATHS>([
+  [`GET ${PATHS.jwks}`, 'jwks'],
+  [`POST ${PATHS.identity}`, 'identity'],
+  [`POST ${PATHS.stream}`, 'stream'],
+]);
 
 type Answer = Issued | Refusal | { readonly status: number; readonly code: string; readonly detail: string };
 
@@ -55,6 +63,7 @@ export class AuthorityServer {
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #sockets = new Map<string, Set<Socket>>();
   #connections = 0;
+  readonly #proofs = new UsedProofs();
   #bundle: { readonly of: object; readonly verifier: TokenVerifier } | undefined;
 
   constructor(options: AuthorityServerOptions, certificate: CertifiedKey) {
@@ -134,35 +143,48 @@ export class AuthorityServer {
       waiting = true;
       if (!session.destroyed) session.ping(() => (waiting = false));
     }, PING_MS).unref();
-    session.setTimeout(IDLE_MS, () => session.close());
+    // Counted by requests: pings, which anybody may send, are no reason to stay.
+    const { idleMs = IDLE_MS } = this.#options;
+    let open = 0;
+    const rest = (): NodeJS.Timeout => setTimeout(() => session.destroy(), idleMs).unref();
+    let idle = rest();
+    session.on('stream', (stream) => {
+      open++;
+      clearTimeout(idle);
+      stream.once('close', () => {
+        if (--open === 0 && !session.destroyed) idle = rest();
+      });
+    });
     session.on('error', () => {});
     session.on('close', () => {
       clearInterval(ping);
+      clearTimeout(idle);
       this.#sessions.delete(session);
     });
   }
 
   async #serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> {
     const route = `${String(headers[':method'])} ${String(headers[':path'])}`;
-    switch (route) {
-      case `GET ${PATHS.jwks}`:
+    const path = ROUTES.get(route) ?? 'other';
+    if (!this.#admit(stream)) return this.#answer(stream, path, TOO_MANY);
+    switch (path) {
+      case 'jwks':
         return this.#answer(
           stream,
           'jwks',
           { status: 201, body: this.#options.published(), podUid: '' },
           200,
         );
-      case `POST ${PATHS.identity}`:
+      case 'identity':
         return this.#identity(stream, headers);
-      case `POST ${PATHS.stream}`:
+      case 'stream':
         return this.#stream(stream, headers);
-      default:
+      case 'other':
         return this.#answer(stream, 'other', error(404, 'malformed', noPath(String(headers[':path']))));
     }
   }
 
   async #identity(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> {
-    if (!this.#admit(stream)) return this.#answer(stream, 'identity', TOO_MANY);
     const body = await bodyOf(stream);
     if (body === undefined) {
       return this.#answer(
@@ -183,12 +205,10 @@ export class AuthorityServer {
   async #stream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> {
     // Lines may follow the head at once; nothing is lost while the head is judged.
     stream.pause();
-    if (!this.#admit(stream)) return this.#answer(stream, 'stream', TOO_MANY);
     const who = await this.#whose(headers);
     if ('status' in who) return this.#answer(stream, 'stream', who);
     if (stream.destroyed) return;
     this.#options.onAnswer('stream', 'ok');
-    stream.session?.setTimeout(0);
     stream.respond({ ':status': 200, 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
     const { onLine, onClose } = this.#options.streams.open(who.podUid, {
       write: (line) => {
@@ -229,6 +249,7 @@ export class AuthorityServer {
     }
     const proven = await verifyRequest(proof, { method: 'POST', path: PATHS.stream, body: '', token }, now);
     if (typeof proven === 'string') return error(401, 'proof-invalid', proven);
+    if (!this.#proofs.use(proven)) return error(401, 'proof-invalid', 'the proof was used before');
     const bundle = trust();
     if (this.#bundle?.of !== bundle) {
       const verifier = new TokenVerifier(parseTrustBundle(JSON.stringify(bundle), 'the own trust bundle'));

@@ -26,6 +26,9 @@ export interface Refusal {
 
 const USER = /^system:serviceaccount:([a-z0-9][-a-z0-9]{0,62}):([a-z0-9][-.a-z0-9]{0,252})$/;
 
+const POD_NAME = /^[a-z0-9][-.a-z0-9]{0,252}$/;
+const UID = /^[-\w]{1,128}$/;
+
 /** The object that asks the API server about a token: for our own audience and no other. */
 export function tokenReviewFor(token: string, audience: string): object {
   return {
@@ -59,7 +62,8 @@ export function readTokenReview(review: unknown, audience: string): ReviewedPod 
       : undefined;
   };
   const [podName, podUid] = [one('pod-name'), one('pod-uid')];
-  if (podName === undefined || podUid === undefined) {
+  // They become parts of a path and of an object's data; an authenticator of somebody's own may answer anything.
+  if (podName === undefined || podUid === undefined || !POD_NAME.test(podName) || !UID.test(podUid)) {
     return refusal(403, 'token-unbound', 'the token is not bound to a pod: project it into the pod');
   }
   return { namespace: name[1]!, serviceAccount: name[2]!, podName, podUid, nodeName: one('node-name') };

@@ -14,8 +14,8 @@ const SETTLED_MS = 120_000;
  * Ends the flows that conntrack has no more, or only as closed. The kernel does not tell it otherwise: no packet of theirs is queued.
  *
  * A flow that has ended is not judged again when policy changes, and its packets pass by its mark. So conntrack is not believed alone: whoever can
- * send raw packets can show it a RST that the sockets do not believe (its window is not checked, see `encodeMark`). A flow has ended when its
- * socket has, too.
+ * send raw packets can show it a RST that the sockets do not believe (its window is not checked, see `encodeMark`), and forgets a connection that rests
+ * some seconds after one. A flow has ended when its socket has, too; its next packet is queued then, and marks the connection again.
  */
 export async function endGoneFlows(proxy: QueueProxy, marks: Marks): Promise<void> {
   const asked = performance.now();
@@ -32,7 +32,7 @@ export async function endGoneFlows(proxy: QueueProxy, marks: Marks): Promise<voi
   }
   for (const one of proxy.flows.values()) {
     if (!one.established) continue;
-    if (!open.has(one) && asked - one.startedAt > YOUNG_MS) proxy.end(one);
+    if (!open.has(one) && asked - one.startedAt > YOUNG_MS && !hasSocket(proxy, one)) proxy.end(one);
     else if (asked - one.startedAt > SETTLED_MS) one.settle();
   }
 }

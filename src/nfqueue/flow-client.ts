@@ -146,13 +146,17 @@ function incoming<I extends PeerIdentity>(
     ]);
   }
   if (isReset(packet)) return reset(state, packet, context, now);
-  if (state.at === 'syn-sent') return dropped(state);
+  if (state.at === 'syn-sent') return isChallenge(packet, state) ? passed(state) : dropped(state);
   const streamStart = sequenceAdd(state.serverInitial, 1);
   const frame = frameBefore(packet, streamStart);
-  const stripped = (): FlowEffect<I> =>
-    frame === undefined
-      ? { kind: 'pass' }
-      : { kind: 'pass', bytes: withPayload(packet, [payloadOf(packet).subarray(frame.length)], streamStart) };
+  const stripped = (): FlowEffect<I> => {
+    if (frame === undefined) return { kind: 'pass' };
+    const data = payloadOf(packet).subarray(frame.length);
+    // A Verdict alone is for nobody but us. A kernel whose connection has ended meanwhile would answer what is left of it, and with SYN cookies such
+    // an answer may open a connection at the server anew.
+    if (data.length === 0 && (packet.flags & ~TCP_FLAG.psh) === TCP_FLAG.ack) return { kind: 'drop' };
+    return { kind: 'pass', bytes: withPayload(packet, [data], streamStart) };
+  };
   if (state.at === 'open') return { state, effects: [stripped()] };
   if (frame === undefined) {
     // Only a server that has accepted our Proof lets its kernel speak: its Verdict was lost, the session is not resumed.
@@ -244,6 +248,15 @@ function repeatProof<I extends PeerIdentity>(
     state: { ...state, repeats: state.repeats + 1 },
     effects: [{ kind: 'inject', bytes: proofAlone(state, state.proof, context) }],
   };
+}
+
+/**
+ * The ACK of a server that still has an older connection on these ports, because its end was lost (RFC 5961 section 4.2): our kernel answers it with
+ * the RST that ends that one (RFC 9293 section 3.5.1), and repeats its SYN. It says nothing that our kernel would take for an answer to its SYN.
+ */
+function isChallenge(packet: TcpPacket, { initial }: Opened): boolean {
+  const isBareAck = packet.flags === TCP_FLAG.ack && payloadLength(packet) === 0;
+  return isBareAck && packet.acknowledgement !== sequenceAdd(initial, 1);
 }
 
 /** A packet without SYN or frame counts as the server's when it acknowledges what was sent and lies near the stream's beginning. */

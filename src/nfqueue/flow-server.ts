@@ -189,7 +189,8 @@ function proof<I extends PeerIdentity>(
   const { clientInitial, hello, reply, maximumSegment, windowShift } = state;
   return {
     state: { at: 'open', clientInitial, hello, reply, maximumSegment, windowShift },
-    effects: [{ kind: 'inject', bytes: verdict }, { kind: 'verified' }, stripped, established],
+    // The packet before the mark: data behind it that are not queued any more must not be the first that a kernel with SYN cookies hears.
+    effects: [{ kind: 'inject', bytes: verdict }, stripped, { kind: 'verified' }, established],
   };
 }
 

@@ -10,7 +10,9 @@ export type FlowEvent =
 
 /**
  * What a flow asks its driver to do, in this order. Every packet event gets exactly one of `pass` and `drop`. `verified` comes when the last packet
- * of ours that bears identity has left, and before the packet that makes our kernel speak: what it says then is not queued any more.
+ * of ours that bears identity has left. A client's comes before the packet that makes its kernel speak: what that says then is not queued any more. A
+ * server's comes after the packet with the Proof has passed: until then its kernel may know nothing of the connection (SYN cookies), and what overtook
+ * that packet would be answered with a RST.
  */
 export type FlowEffect<I extends PeerIdentity> =
   /** The packet may go on, changed where bytes are given. */

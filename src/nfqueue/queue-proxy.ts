@@ -164,7 +164,7 @@ export class QueueProxy implements PacketPathEvents {
     const known = this.#table.get(key);
     if (isOpening(packet) && !isReset(packet))
       return this.#opening(queued, packet, key, known, outgoing, now);
-    if (known === undefined) return this.#stray(queued, packet);
+    if (known === undefined) return this.#stray(queued, packet, key);
     const of = this.#ofPrevious(known, packet, outgoing) ?? known;
     // Its mark is on the way, or was lost with its entry in conntrack.
     if (of === known && of.verified && !isSynAck(packet)) this.#mark(of);
@@ -256,10 +256,10 @@ export class QueueProxy implements PacketPathEvents {
   }
 
   /** A packet in the middle of a connection that nobody knows: dropped, and both ends are told. */
-  #stray(queued: QueuedPacket, packet: TcpPacket): void {
+  #stray(queued: QueuedPacket, packet: TcpPacket, key: string): void {
     if (isReset(packet)) return this.path.verdict(queued, 'accept');
     this.path.verdict(queued, 'drop');
-    for (const answer of this.#strays.answers(packet, performance.now())) {
+    for (const answer of this.#strays.answers(packet, key, performance.now())) {
       this.path.sendPacket(answer, deviceOf(queued));
     }
   }
@@ -317,6 +317,7 @@ export class QueueProxy implements PacketPathEvents {
     const { address } = one.flow.facts.destination;
     if (this.#fallback.add(address, performance.now())) this.#options.onFallback(address, detail);
     this.#forget(one);
+    this.#strays.turned(one.key);
     // Without an entry the application's next SYN is new to nat, and is redirected.
     this.path.deleteConnection(one.tuple).catch((error: unknown) => this.#options.onDefect(error));
   }

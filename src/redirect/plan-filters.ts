@@ -35,11 +35,11 @@ export function inboundFilter({ inboundPorts, answers }: Parts, passing: readonl
   ];
 }
 
-/** What may go out. `passing`: what a mode lets pass besides. */
+/** What may go out. `own`: what a mode decides besides. */
 export function outboundFilter(
   { proxyUid }: RedirectOptions,
   { inboundPorts, calls }: Parts,
-  passing: readonly Rule[] = [],
+  own: readonly Rule[] = [],
 ): Rule[] {
   return [
     rule('the pod talks to itself', 'pass', LOOPBACK, notTo(OUTBOUND_FILTER_PROBE_PORT)),
@@ -60,7 +60,7 @@ export function outboundFilter(
       ports: inboundPorts,
     }),
     ...calls.map((match) => rule('excluded calls', 'pass', match, ORIGINAL)),
-    ...passing,
+    ...own,
     rule('belongs to no connection', 'drop', { kind: 'invalid' }),
     // A socket that reuses the addresses of an earlier call of the proxy finds its mark; it begins with a SYN.
     rule('last packets of the proxy', 'pass', { kind: 'marked' }, NOT_OPENING),

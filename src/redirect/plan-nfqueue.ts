@@ -20,7 +20,7 @@ import type { Action, Match, Rule, RuleSet } from './plan-rules.ts';
 import { INBOUND_PORT, OUTBOUND_PORT, REDIRECT_PROBE_PORT } from './ports.ts';
 
 /** Changes whenever the rules' meaning does. */
-export const NFQUEUE_RULES_VERSION = 2;
+export const NFQUEUE_RULES_VERSION = 3;
 
 /** Where packets wait for a verdict: the first queue is for calls of the pod, the others are for calls to it, by the peer's address. */
 export interface QueueRange {
@@ -59,6 +59,9 @@ export function nfqueuePlan(options: NfqueueOptions): RuleSet {
   const parts = partsOf(options);
   const kernels = verified(options.marks);
   const passing = [rule('accepted by the proxy', 'pass', packetMark(options.marks.accepted))];
+  // When the proxy turns to the stream carrier it deletes the call's entry in conntrack. A SYN that waited in the queue meanwhile has that entry still,
+  // and nat does not look at it: a reset would end a good call, while the next SYN is redirected.
+  const late = rule('nat knew it before: TCP repeats it', 'drop', packetMark(options.marks.stream), OPENING);
   return {
     mode: 'nfqueue',
     version: NFQUEUE_RULES_VERSION,
@@ -77,7 +80,7 @@ export function nfqueuePlan(options: NfqueueOptions): RuleSet {
         name: 'outbound_filter',
         table: 'filter',
         hook: 'output',
-        rules: [kernels, ...outboundFilter(options, parts, passing)],
+        rules: [kernels, ...outboundFilter(options, parts, [...passing, late])],
       },
       { name: 'outbound', table: 'nat', hook: 'output', rules: toListener(options, OUTBOUND_PORT) },
       { name: 'inbound', table: 'nat', hook: 'prerouting', rules: toListener(options, INBOUND_PORT) },

@@ -1,9 +1,12 @@
+import fc from 'fast-check';
 import t from 'tap';
 import type { ClusterFeed } from '../../src/authority/kube-access.ts';
+import { PendingQuestions } from '../../src/authority/pending-questions.ts';
 import { Streams } from '../../src/authority/streams.ts';
 import { parseServerMessage } from '../../src/authority-protocol/messages.ts';
-import type { ClusterContents } from '../../src/sources/cluster-contents.ts';
-import { cluster, NODE, rawNamespace, rawPod, rawPolicy } from './cluster.ts';
+import type { ObjectChange } from '../../src/sources/cluster-contents.ts';
+import { until } from '../support/until.ts';
+import { changesBetween, cluster, NODE, rawNamespace, rawPod, rawPolicy } from './cluster.ts';
 
 const PODS = Array.from({ length: 60 }, (_, index) =>
   rawPod(`pod-${index}`, { address: `10.1.0.${index + 2}`, labels: { app: `app-${index}` } }),
@@ -14,18 +17,17 @@ const OWN = PODS.map((_, index) => rawNamespace(`ns-${index}`));
 
 /** Streams of many pods on a cluster in the hands of a test, which counts the slices that are made. */
 function world() {
-  let contents: ClusterContents = cluster(...SHOP, ...OWN, ...PODS);
-  const listeners = new Set<() => void>();
+  let objects = cluster(...SHOP, ...OWN, ...PODS);
+  const listeners = new Set<(changes: readonly ObjectChange[]) => void>();
   const feed: ClusterFeed = {
-    get state() {
-      return { version: 1, takenAt: 0, contents };
-    },
+    state: {},
+    objects: () => objects,
     confirmedAt: 1_000_000,
-    subscribe: (listener: () => void) => {
+    subscribe: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-  } as ClusterFeed;
+  };
   const keyed = { trust: { keys: [] } as object, authorities: 'PEM', marks: new Map<string, number>() };
   let looks = 0;
   const streams = new Streams({
@@ -56,9 +58,14 @@ function world() {
     ask: (uid: string, addresses: readonly string[]): void =>
       hear.get(uid)!(JSON.stringify({ type: 'ask', addresses, peers: [], drop: [] })),
     become: (...raws: readonly object[]): void => {
-      contents = cluster(...raws);
-      for (const listener of listeners) listener();
+      const before = objects;
+      objects = cluster(...raws);
+      for (const listener of listeners) listener(changesBetween(before, objects));
     },
+    answered: (uid: string): Set<string> =>
+      new Set(
+        lines.get(uid)!.flatMap((line) => (JSON.parse(line) as { answered?: string[] }).answered ?? []),
+      ),
     heard: (): string[] =>
       [...lines].flatMap(([uid, said]) =>
         said.some((line) => (parseServerMessage(line) as { type?: string }).type === 'state') ? [uid] : [],
@@ -119,6 +126,55 @@ t.test('streams: a mark looks at the streams that know the pod, and a label of a
     looksOf(() => become(...SHOP, ...OWN, relabelled, ...PODS.slice(1), rawPolicy('p', {}, 'ns-3'))),
     0,
     'a policy of a namespace in which nobody of them is',
+  );
+  t.end();
+});
+
+t.test('streams: whoever asks without end is answered with all that he asked, in a few looks', async (t) => {
+  const { streams, looksOf, open, ask, answered } = world();
+  t.teardown(() => streams.close());
+  open('uid-pod-0');
+  const many = Array.from({ length: 4_000 }, (_, index) => `10.2.${index >> 8}.${index & 255}`);
+  const asks = 60;
+  const looks = looksOf(() => {
+    for (let round = 0; round < asks; round++) ask('uid-pod-0', [...many, `10.3.0.${round}`]);
+  });
+  t.ok(looks < asks / 2, `${looks} looks for ${asks} questions that came at once`);
+  await until('all is answered', () => answered('uid-pod-0').size === many.length + asks);
+});
+
+t.test('pending questions: what waits means the same as one question after the other', (t) => {
+  const name = fc.constantFrom('a', 'b', 'c', 'd');
+  const names = fc.uniqueArray(name);
+  const question = fc.record({ addresses: names, peers: names, drop: names });
+  fc.assert(
+    fc.property(fc.array(question), names, (questions, before) => {
+      const peer = (uid: string, at: number) => ({ pod: `shop/${uid}`, uid, issuedAt: at });
+      const all = questions.map(({ addresses, peers, drop }, at) => ({
+        addresses: addresses.map((one) => `address ${one}`),
+        peers: peers.map((one) => peer(`uid ${one}`, at)),
+        drop: drop.flatMap((one) => [`address ${one}`, `uid ${one}`]),
+      }));
+      const start = { addresses: new Set(before.map((one) => `address ${one}`)), peers: new Map() };
+      const after = ({ addresses, peers }: typeof start, asked: (typeof all)[number]): typeof start => ({
+        addresses: new Set([
+          ...[...addresses].filter((one) => !asked.drop.includes(one)),
+          ...asked.addresses,
+        ]),
+        peers: new Map([
+          ...[...peers].filter(([uid]) => !asked.drop.includes(uid)),
+          ...asked.peers.map((one) => [one.uid, one] as const),
+        ]),
+      });
+      const pending = new PendingQuestions();
+      for (const one of all) pending.add(one);
+      const [apart, together] = [all.reduce(after, start), after(start, pending.take() as never)];
+      t.strictSame([...together.addresses].toSorted(), [...apart.addresses].toSorted());
+      const byUid = ({ peers }: typeof start) =>
+        [...peers].toSorted(([one], [other]) => (one < other ? -1 : 1));
+      t.strictSame(byUid(together), byUid(apart));
+      t.strictSame(pending.take(), { addresses: [], peers: [], drop: [] });
+    }),
   );
   t.end();
 });

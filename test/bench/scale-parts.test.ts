@@ -112,7 +112,7 @@ t.test(
     near(model.changePerReceiver, 0.001, 'CPU per change and sidecar');
     near(demandAt(model, 2_000, 500).changeCpu, 0.0294, 'CPU per change');
     near(demandAt(model, 20_000, 500).changeCpu, 0.0294 + 0.018, 'CPU per change in a larger cluster');
-    near(demandAt(model, 2_000, 5_700).issuingPerSecond, 10, 'requests for identities');
+    near(demandAt(model, 2_000, 5_700).issuingPerSecond, 15, 'requests for identities');
     t.end();
   },
 );

@@ -71,6 +71,20 @@ t.test('nfqueue plan: no mark lets a SYN or a SYN-ACK pass but that of a verdict
   t.end();
 });
 
+t.test('nfqueue plan: a SYN for the listener that nat passes over is dropped, not reset', (t) => {
+  const { stream } = OPTIONS.marks;
+  const { rules } = nfqueuePlan(OPTIONS).chains.find(({ name }) => name === 'outbound_filter')!;
+  const late = rules.findIndex(({ when }) =>
+    when.some((match) => 'value' in match && match.value === stream.value),
+  );
+  t.match(rules[late], { then: 'drop', when: [{ kind: 'packetMark', ...stream }, { kind: 'opening' }] });
+  t.ok(
+    late > rules.findIndex(({ when }) => when.some(({ kind }) => kind === 'rewritten')),
+    'what nat redirects passes',
+  );
+  t.end();
+});
+
 t.test('nfqueue plan: a packet of a verified connection leaves each chain by its first rule', (t) => {
   for (const options of [OPTIONS, EXCLUDING]) {
     const { value, mask } = options.marks.anyVerified;

@@ -1,7 +1,8 @@
 /**
  * Stands in for the proxy's NFQUEUE side, in the network namespace of a test: `accept` lets everything pass, `verify` marks a connection as
- * verified behind its first packet that is no SYN, `stream` sends opening packets to the listeners, `drop` drops. Each line of standard input
- * changes that; each packet is a line of standard output.
+ * verified behind its first packet that is no SYN, `stream` sends opening packets to the listeners, `turn` does so from a connection's second SYN on,
+ * whose entry in conntrack it deletes while that SYN waits, `drop` drops. Each line of standard input changes that; each packet is a line of standard
+ * output.
  */
 import { createInterface } from 'node:readline';
 import { loadAddon } from '../../src/native.ts';
@@ -12,6 +13,8 @@ import { seen } from '../support/tcp-packet.ts';
 
 const marks = new Marks();
 let how = process.argv[2] ?? 'accept';
+/** SYNs by their source port, with `turn`. */
+const turned = new Map<number, number>();
 
 function tupleOf(bytes: Uint8Array): FlowTuple {
   const { family, sourcePort, destinationPort } = seen(bytes);
@@ -32,6 +35,13 @@ function decide(packet: QueuedPacket): void {
     `${kind} ${packet.hook === 3 ? 'out' : 'in'} ${sourcePort}>${destinationPort} queue ${packet.queue} data ${data.length} mark ${packet.mark}\n`,
   );
   if (how === 'drop') return path.verdict(packet, 'drop');
+  if (how === 'turn' && kind === 'syn') {
+    const seenBefore = turned.get(sourcePort) ?? 0;
+    turned.set(sourcePort, seenBefore + 1);
+    if (seenBefore === 0) return path.verdict(packet, 'accept');
+    if (seenBefore === 1) void path.deleteConnection(tupleOf(packet.bytes));
+    return path.verdict(packet, 'accept', { mark: marks.withStream(packet.mark) });
+  }
   if (how === 'stream' && kind === 'syn') {
     return path.verdict(packet, 'accept', { mark: marks.withStream(packet.mark) });
   }

@@ -67,8 +67,9 @@ export class FakeTokens {
         );
       pod = { name: found.metadata.name, namespace, uid: found.metadata.uid! };
     }
-    const token = `fake.${randomBytes(24).toString('base64url')}.token`;
     const expiresAt = Date.now() + expirationSeconds * 1000;
+    const claims = { exp: Math.floor(expiresAt / 1000), jti: randomBytes(24).toString('base64url') };
+    const token = `fake.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.token`;
     this.#tokens.set(token, {
       username: `system:serviceaccount:${namespace}:${name}`,
       uid: account.metadata.uid!,

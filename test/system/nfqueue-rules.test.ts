@@ -222,6 +222,22 @@ for (const tool of TOOLS.filter((one) => one !== 'nft')) {
       ]);
     });
 
+    t.test(
+      'a call that turns to the stream carrier while its SYN waits is not reset: its next SYN is redirected',
+      async (t) => {
+        await queues.now('turn');
+        // Addresses behind which nobody is: what is sent there is gone, and nothing says so.
+        const nobody = ['10.99.7.7', 'fd99::77'];
+        for (const address of nobody) {
+          await under.shell(`ip neigh replace ${address} lladdr 02:00:00:00:00:77 dev eth0 nud permanent`);
+        }
+        const told = await Promise.all(
+          nobody.map((to) => under.hear({ from: 'pod', to, port: 8080, timeoutMs: 60_000 })),
+        );
+        t.strictSame(told, ['at 14001', 'at 14001']);
+      },
+    );
+
     t.test('a program of the pod cannot pass by setting a mark', async (t) => {
       await queues.now('drop');
       const tries = [0x0f00_0000, 0x0d00_0000, 0x0c50_0000, 0x0e00_0000].map((mark) => {
