@@ -28,7 +28,7 @@ const PURE = [
   /^src\/kube\/(api-error|backoff|watch-(lines|event)|resources|object-store|cluster-objects)\.ts$/,
   /^src\/authority-protocol\//,
   /^src\/authority-client\/(slice-store|questions|asking-directory)\.ts$/,
-  /^src\/authority\/(cluster-lookup|metric-list|slice|stream-state|token-review|pod-check|identity-records|rate-limit|networks|federation-(settings|entries)|told-trust|pending-questions)\.ts$/,
+  /^src\/authority\/(cluster-lookup|metric-list|slice|stream-state|token-review|pod-check|identity-records|rate-limit|networks|federation-(settings|entries)|told-trust|pending-questions|keyed-lists|dependents)\.ts$/,
   /^src\/rotation\/(schedule|shared-object)\.ts$/,
   /^src\/certificates\/(certificate-authority|authority-state)\.ts$/,
 ];

@@ -87,8 +87,9 @@ runBundle(loadBundle(file), file);`,
     format: 'cjs',
     logLevel: 'warning',
   });
-  execFileSync(process.execPath, [join(root, 'tools/bundle-cache.ts'), join(folder, `${name}.js`)], {
-    stdio: ['ignore', 'ignore', 'inherit'],
+  // What it says is shown when it fails.
+  execFileSync(process.execPath, [join(root, 'tools/bundle-cache.ts'), join(folder, `${name}.js`), name], {
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
   const size = (file: string): string => `${(readFileSync(join(folder, file)).length / 1024).toFixed(0)} KB`;
   process.stdout.write(`bundle/${name}.js  ${size(`${name}.js`)}, code cache ${size(`${name}.js.cache`)}\n`);

@@ -3,20 +3,30 @@
  * skipped and why, and a closing count. Arguments are tap's; `--no-skip` makes a skipped test a failure.
  *
  * A few files that failed are run once more, each alone (docs/decisions/0008): what passes then is called unsteady, by name, at the end.
+ * Told to end (SIGINT, SIGTERM, SIGHUP) it ends every test first, and takes away what they leave.
  */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { sweepLeftovers } from '../test/support/leftovers.ts';
 import { TapReport } from './tap-report.ts';
 
 /** More than these cannot be blamed on the machine's load. */
 const AGAIN_AT_MOST = 3;
+
+/** For tests that tidy up when they are told to end. */
+const GRACE_MS = 3_000;
 
 const root = join(import.meta.dirname, '..');
 const given = process.argv.slice(2);
 const noSkip = given.includes('--no-skip');
 const started = performance.now();
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
+
+let ending = false;
+let endTests = (_signal: NodeJS.Signals): void => {};
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void end(signal));
 
 const tapFlags = given.filter((one) => one !== '--no-skip');
 const { report, code } = await run(tapFlags);
@@ -26,6 +36,7 @@ if (!good && report.failedFiles.length > 0 && report.failedFiles.length <= AGAIN
   good = await runAgain();
 }
 
+await sweepLeftovers();
 print(`in ${((performance.now() - started) / 1000).toFixed(1)} s`);
 for (const file of unsteady)
   print(`UNSTEADY  ${file}: failed, then passed alone. That is a defect, of the test or worse.`);
@@ -49,17 +60,41 @@ async function runAgain(): Promise<boolean> {
   return report.failed === 0;
 }
 
+async function end(signal: NodeJS.Signals): Promise<void> {
+  if (ending) return;
+  ending = true;
+  print(`${signal}: the tests end`);
+  endTests('SIGTERM');
+  await sleep(GRACE_MS);
+  endTests('SIGKILL');
+  await sweepLeftovers();
+  process.exit(1);
+}
+
 async function run(flags: readonly string[]): Promise<{ report: TapReport; code: number }> {
   const tap = join(root, 'node_modules', '.bin', 'tap');
   const child = spawn(process.execPath, [tap, '--reporter=tap', ...flags], {
     cwd: root,
-    stdio: ['inherit', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'inherit'],
+    // The leader of a process group, which all the tests are in: tap that is killed would leave them running.
+    detached: true,
   });
+  endTests = (signal) => {
+    try {
+      process.kill(-child.pid!, signal);
+    } catch {
+      // All of them have ended.
+    }
+  };
   const ended = new Promise<number>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (status) => resolve(status ?? 1));
   });
   const report = new TapReport(print);
   for await (const line of createInterface({ input: child.stdout })) report.line(line);
-  return { report, code: await ended };
+  const code = await ended;
+  endTests('SIGKILL');
+  // The end of the whole is told by whoever was told to end it.
+  if (ending) await new Promise(() => {});
+  return { report, code };
 }

@@ -191,7 +191,7 @@ const IDENTITIES = `A sidecar renews its identity every 18 to 20 minutes: one To
 hour**. A new pod costs one of each and a share of a write of the records of keys. What comes within 50 ms is read and written together, in 16 ConfigMaps. The pod is read, not taken from the watch: the
 container's image and restarts are not kept for all pods, and a watch may lag behind by its silence, while what is signed lives for hours.`;
 
-const ASSUMPTIONS = `Linear in the pods and in the sidecars, from the rows above: memory in both; CPU per change as a part for its pods (the index is made anew of every state) and one for each
+const ASSUMPTIONS = `Linear in the pods and in the sidecars, from the rows above: memory in both; CPU per change as a part for its pods, which the measurement tells from nothing or not, and one for each
 sidecar that it reaches, as many as here; idle CPU by the lines to sidecars. Every pod has a sidecar, all on one replica; several replicas share sidecars, and each of them pays for the
 pods. One replica takes 10,000 connections, so 20,000 sidecars need three, of which one may be away. Not covered: namespaces with thousands of pods under one policy, whose every change reaches all of them; a record of a key is 100 bytes and stays for 25
 hours after its pod, and a ConfigMap holds 1 MiB, so that more than 160,000 pods a day do not fit.`;

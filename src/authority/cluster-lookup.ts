@@ -1,95 +1,159 @@
-import { type ClusterContents, objectName } from '../sources/cluster-contents.ts';
+import type { ClusterPolicy } from '../policy/cluster-model.ts';
+import type { NetworkPolicy } from '../policy/model.ts';
+import { type ObjectChange, objectName } from '../sources/cluster-contents.ts';
 import type { ClusterObject, NamespaceObject } from '../sources/objects.ts';
-import type { NodeObject } from '../sources/objects-node.ts';
+import type { NodeObject, ServiceCidrObject } from '../sources/objects-node.ts';
 import type { PodObject } from '../sources/objects-pod.ts';
 import type { EndpointSliceObject, ServiceObject } from '../sources/objects-service.ts';
+import { KeyedLists } from './keyed-lists.ts';
 
-/** The cluster, ready for questions. Made anew of every state; unchanging. */
+/** The cluster, ready for questions. It follows changes: what was answered before them may be out of date. */
 export class ClusterLookup {
-  readonly contents: ClusterContents;
-  readonly podsByUid = new Map<string, PodObject>();
-  readonly podsByName = new Map<string, PodObject>();
-  readonly namespaces = new Map<string, NamespaceObject>();
-  readonly nodes = new Map<string, NodeObject>();
-  readonly services = new Map<string, ServiceObject>();
-  readonly #podsByAddress = new Map<string, PodObject[]>();
-  readonly #nodesByAddress = new Map<string, NodeObject>();
-  readonly #servicesByAddress = new Map<string, ServiceObject[]>();
-  readonly #slicesByService = new Map<string, EndpointSliceObject[]>();
-  readonly #slicesByAddress = new Map<string, EndpointSliceObject[]>();
+  readonly podsByUid: ReadonlyMap<string, PodObject>;
+  readonly podsByName: ReadonlyMap<string, PodObject>;
+  readonly namespaces: ReadonlyMap<string, NamespaceObject>;
+  readonly nodes: ReadonlyMap<string, NodeObject>;
+  readonly services: ReadonlyMap<string, ServiceObject>;
+  readonly serviceCidrs: ReadonlyMap<string, ServiceCidrObject>;
+  readonly clusterPolicies: ReadonlyMap<string, ClusterPolicy>;
+  readonly #podsByUid = new Map<string, PodObject>();
+  readonly #podsByName = new Map<string, PodObject>();
+  readonly #namespaces = new Map<string, NamespaceObject>();
+  readonly #nodes = new Map<string, NodeObject>();
+  readonly #services = new Map<string, ServiceObject>();
+  readonly #serviceCidrs = new Map<string, ServiceCidrObject>();
+  readonly #clusterPolicies = new Map<string, ClusterPolicy>();
+  readonly #policies = new KeyedLists<NetworkPolicy>();
+  readonly #podsByAddress = new KeyedLists<PodObject>();
+  readonly #nodesByAddress = new KeyedLists<NodeObject>();
+  readonly #servicesByAddress = new KeyedLists<ServiceObject>();
+  readonly #slicesByService = new KeyedLists<EndpointSliceObject>();
+  readonly #slicesByAddress = new KeyedLists<EndpointSliceObject>();
 
-  constructor(contents: ClusterContents) {
-    this.contents = contents;
-    for (const one of contents.namespaces) this.namespaces.set(one.name, one);
-    for (const one of contents.pods) {
-      this.podsByName.set(`${one.pod.namespace}/${one.pod.name}`, one);
-      this.podsByUid.set(one.pod.uid, one);
-      if (one.finished) continue;
-      for (const address of one.pod.addresses) push(this.#podsByAddress, address, one);
+  /** @param objects that there are, each name once */
+  constructor(objects: Iterable<ClusterObject> = []) {
+    this.podsByUid = this.#podsByUid;
+    this.podsByName = this.#podsByName;
+    this.namespaces = this.#namespaces;
+    this.nodes = this.#nodes;
+    this.services = this.#services;
+    this.serviceCidrs = this.#serviceCidrs;
+    this.clusterPolicies = this.#clusterPolicies;
+    for (const after of objects) this.#replace({ name: objectName(after), before: undefined, after });
+  }
+
+  /** Takes changes in. @returns the keys of what differs, in the vocabulary in which a slice says what it depends on (`slice.ts`) */
+  apply(changes: Iterable<ObjectChange>): Set<string> {
+    const keys = new Set<string>();
+    for (const change of changes) {
+      this.#replace(change);
+      if (change.before !== undefined) addKeys(keys, change.before);
+      if (change.after !== undefined) addKeys(keys, change.after);
     }
-    for (const one of contents.nodes) {
-      this.nodes.set(one.name, one);
-      for (const address of one.addresses) this.#nodesByAddress.set(address, one);
-    }
-    for (const one of contents.services) {
-      this.services.set(`${one.namespace}/${one.name}`, one);
-      for (const address of one.addresses) push(this.#servicesByAddress, address, one);
-    }
-    for (const one of contents.slices) {
-      push(this.#slicesByService, `${one.namespace}/${one.service}`, one);
-      const addresses = new Set(one.endpoints.flatMap((endpoint) => endpoint.addresses));
-      for (const address of addresses) push(this.#slicesByAddress, address, one);
-    }
+    return keys;
   }
 
   podsAt(address: string): readonly PodObject[] {
-    return this.#podsByAddress.get(address) ?? [];
+    return this.#podsByAddress.at(address);
   }
 
   nodeAt(address: string): NodeObject | undefined {
-    return this.#nodesByAddress.get(address);
+    return this.#nodesByAddress.at(address).at(-1);
   }
 
   servicesAt(address: string): readonly ServiceObject[] {
-    return this.#servicesByAddress.get(address) ?? [];
+    return this.#servicesByAddress.at(address);
   }
 
   slicesOf(service: { readonly namespace: string; readonly name: string }): readonly EndpointSliceObject[] {
-    return this.#slicesByService.get(`${service.namespace}/${service.name}`) ?? [];
+    return this.#slicesByService.at(`${service.namespace}/${service.name}`);
   }
 
   /** The slices with an endpoint at this address. */
   slicesAt(address: string): readonly EndpointSliceObject[] {
-    return this.#slicesByAddress.get(address) ?? [];
+    return this.#slicesByAddress.at(address);
+  }
+
+  policiesOf(namespace: string): readonly NetworkPolicy[] {
+    return this.#policies.at(namespace);
+  }
+
+  #replace({ name, before, after }: ObjectChange): void {
+    switch ((after ?? before)!.kind) {
+      case 'Namespace':
+        return put(this.#namespaces, (one) => one.name, before as NamespaceObject, after as NamespaceObject);
+      case 'Pod':
+        return this.#replacePod(name, before as PodObject | undefined, after as PodObject | undefined);
+      case 'Node': {
+        const [old, now] = [before as NodeObject | undefined, after as NodeObject | undefined];
+        put(this.#nodes, (one) => one.name, old, now);
+        return this.#nodesByAddress.replace(name, old?.addresses ?? [], now?.addresses ?? [], now);
+      }
+      case 'Service': {
+        const [old, now] = [before as ServiceObject | undefined, after as ServiceObject | undefined];
+        put(this.#services, (one) => `${one.namespace}/${one.name}`, old, now);
+        return this.#servicesByAddress.replace(name, old?.addresses ?? [], now?.addresses ?? [], now);
+      }
+      case 'ServiceCIDR':
+        return put(
+          this.#serviceCidrs,
+          (one) => one.name,
+          before as ServiceCidrObject,
+          after as ServiceCidrObject,
+        );
+      case 'EndpointSlice': {
+        const [old, now] = [before, after] as (EndpointSliceObject | undefined)[];
+        this.#slicesByService.replace(name, serviceOf(old), serviceOf(now), now);
+        return this.#slicesByAddress.replace(name, endpointsOf(old), endpointsOf(now), now);
+      }
+      case 'NetworkPolicy': {
+        const [old, now] = [before, after].map(
+          (one) => (one as { policy: NetworkPolicy } | undefined)?.policy,
+        );
+        return this.#policies.replace(
+          name,
+          old === undefined ? [] : [old.namespace],
+          now === undefined ? [] : [now.namespace],
+          now,
+        );
+      }
+      case 'ClusterPolicy': {
+        const [old, now] = [before, after].map(
+          (one) => (one as { policy: ClusterPolicy } | undefined)?.policy,
+        );
+        return put(this.#clusterPolicies, (one) => one.id, old, now);
+      }
+    }
+  }
+
+  #replacePod(name: string, before: PodObject | undefined, after: PodObject | undefined): void {
+    put(this.#podsByName, (one) => `${one.pod.namespace}/${one.pod.name}`, before, after);
+    put(this.#podsByUid, (one) => one.pod.uid, before, after);
+    // Of a pod that has ended the address may be another one's.
+    const addressesOf = (one: PodObject | undefined): readonly string[] =>
+      one === undefined || one.finished ? [] : one.pod.addresses;
+    this.#podsByAddress.replace(name, addressesOf(before), addressesOf(after), after);
   }
 }
 
-/**
- * The keys of everything that differs between two states, in the vocabulary in which a slice says what it depends on (`slice.ts`). Objects that did not
- * change are the same objects: that is what makes this cheap.
- */
-export function changedKeys(before: ClusterContents | undefined, after: ClusterContents): Set<string> {
-  const keys = new Set<string>();
-  const lists = (contents: ClusterContents): readonly ClusterObject[][] => [
-    [...contents.namespaces],
-    [...contents.pods],
-    [...contents.nodes],
-    [...contents.services],
-    [...contents.serviceCidrs],
-    [...contents.slices],
-    contents.policies.map((policy) => ({ kind: 'NetworkPolicy' as const, policy })),
-    contents.clusterPolicies.map((policy) => ({ kind: 'ClusterPolicy' as const, policy })),
-  ];
-  const identity = (object: ClusterObject): object => ('policy' in object ? object.policy : object);
-  const old = before === undefined ? [] : lists(before);
-  for (const [at, list] of lists(after).entries()) {
-    const known = new Map((old[at] ?? []).map((object) => [identity(object), object]));
-    for (const object of list) {
-      if (!known.delete(identity(object))) addKeys(keys, object);
-    }
-    for (const object of known.values()) addKeys(keys, object);
-  }
-  return keys;
+function put<V>(
+  map: Map<string, V>,
+  keyOf: (value: V) => string,
+  before: V | undefined,
+  after: V | undefined,
+): void {
+  const [old, now] = [before && keyOf(before), after && keyOf(after)];
+  // A name that somebody else has by now is his.
+  if (old !== undefined && old !== now && map.get(old) === before) map.delete(old);
+  if (now !== undefined) map.set(now, after!);
+}
+
+function serviceOf(slice: EndpointSliceObject | undefined): string[] {
+  return slice === undefined ? [] : [`${slice.namespace}/${slice.service}`];
+}
+
+function endpointsOf(slice: EndpointSliceObject | undefined): string[] {
+  return slice?.endpoints.flatMap(({ addresses }) => addresses) ?? [];
 }
 
 function addKeys(keys: Set<string>, object: ClusterObject): void {
@@ -122,10 +186,4 @@ function addKeys(keys: Set<string>, object: ClusterObject): void {
     case 'Namespace':
       keys.add(objectName(object));
   }
-}
-
-function push<V>(map: Map<string, V[]>, key: string, value: V): void {
-  const list = map.get(key);
-  if (list === undefined) map.set(key, [value]);
-  else list.push(value);
 }

@@ -1,5 +1,6 @@
 import type { SharedContents, SharedObject } from '../rotation/shared-object.ts';
-import type { ClusterContents } from '../sources/cluster-contents.ts';
+import type { ObjectChange } from '../sources/cluster-contents.ts';
+import type { ClusterObject } from '../sources/objects.ts';
 
 /** Requests to the API server, as `ApiClient` makes them: JSON in and out; errors carry the HTTP status in `status`. */
 export interface KubeRequests {
@@ -12,10 +13,13 @@ export interface KubeRequests {
 
 /** The cluster, followed, as `ClusterWatch` does it. */
 export interface ClusterFeed {
-  readonly state: { readonly contents: ClusterContents } | undefined;
+  /** undefined: it has not been seen whole yet. */
+  readonly state: object | undefined;
+  objects(): Iterable<ClusterObject>;
   /** When the state was last known to be the newest, milliseconds since the epoch. */
   readonly confirmedAt: number | undefined;
-  subscribe(listener: () => void): () => void;
+  /** Calls with what differs from the last state; the first one consists of nothing else. */
+  subscribe(listener: (changes: readonly ObjectChange[]) => void): () => void;
 }
 
 /** The HTTP status of a failed request; 0 where there was no answer. */

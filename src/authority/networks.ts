@@ -1,12 +1,15 @@
 import { formatAddress, type IpAddress } from '../lib/address.ts';
 import { parseCidr } from '../lib/cidr.ts';
-import type { ClusterContents } from '../sources/cluster-contents.ts';
+import type { NodeObject, ServiceCidrObject } from '../sources/objects-node.ts';
 
 /** The blocks of the pod network and of Services, with neighbours merged: a sidecar must not hold one per node. */
-export function networksOf(contents: ClusterContents): { pods: string[]; services: string[] } {
+export function networksOf(
+  nodes: Iterable<NodeObject>,
+  serviceCidrs: Iterable<ServiceCidrObject>,
+): { pods: string[]; services: string[] } {
   return {
-    pods: mergeBlocks(contents.nodes.flatMap(({ podCidrs }) => podCidrs)),
-    services: mergeBlocks(contents.serviceCidrs.flatMap(({ cidrs }) => cidrs)),
+    pods: mergeBlocks([...nodes].flatMap(({ podCidrs }) => podCidrs)),
+    services: mergeBlocks([...serviceCidrs].flatMap(({ cidrs }) => cidrs)),
   };
 }
 

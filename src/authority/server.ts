@@ -179,7 +179,7 @@ export class AuthorityServer {
         return this.#identity(stream, headers);
       case 'stream':
         return this.#stream(stream, headers);
-      default:
+      case 'other':
         return this.#answer(stream, 'other', error(404, 'malformed', noPath(String(headers[':path']))));
     }
   }

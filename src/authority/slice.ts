@@ -20,7 +20,7 @@ export interface Interests {
 export interface Slice {
   /** By name. The same objects as in the index wherever they are sent whole. */
   readonly objects: ReadonlyMap<string, ClusterObject>;
-  /** Keys of {@link changedKeys} after whose change the slice has to be made anew. */
+  /** Keys of {@link ClusterLookup.apply} after whose change the slice has to be made anew. */
   readonly dependsOn: ReadonlySet<string>;
 }
 
@@ -120,23 +120,21 @@ function addPolicies(
   dependsOn: Set<string>,
 ): void {
   const { namespace, labels } = self.pod;
-  for (const policy of lookup.contents.policies) {
-    if (policy.namespace === namespace && selectors.selects(policy, self)) {
-      add({ kind: 'NetworkPolicy', policy });
-    }
+  for (const policy of lookup.policiesOf(namespace)) {
+    if (selectors.selects(policy, self)) add({ kind: 'NetworkPolicy', policy });
   }
   const namespaceLabels = {
     ...lookup.namespaces.get(namespace)?.labels,
     'kubernetes.io/metadata.name': namespace,
   };
-  for (const policy of lookup.contents.clusterPolicies) {
+  for (const policy of lookup.clusterPolicies.values()) {
     if (!selectors.clusterSelects(policy, { namespace, labels, namespaceLabels })) continue;
     add({ kind: 'ClusterPolicy', policy });
     // Rules about nodes are judged by their addresses: who has such a rule has to know all of them.
     const rules = [...policy.ingress, ...policy.egress];
     if (!rules.some(({ peers }) => peers.some(({ kind }) => kind === 'nodes'))) continue;
     dependsOn.add('nodes');
-    for (const node of lookup.contents.nodes) add(node);
+    for (const node of lookup.nodes.values()) add(node);
   }
 }
 

@@ -4,13 +4,15 @@ import {
   type ServerMessage,
 } from '../authority-protocol/messages.ts';
 import { API_VERSION } from '../authority-protocol/limits.ts';
-import { changedKeys, ClusterLookup } from './cluster-lookup.ts';
+import type { ObjectChange } from '../sources/cluster-contents.ts';
+import { ClusterLookup } from './cluster-lookup.ts';
 import type { ClusterFeed } from './kube-access.ts';
 import { networksOf } from './networks.ts';
 import { PendingQuestions } from './pending-questions.ts';
 import { RateLimit } from './rate-limit.ts';
 import { SelectorCache } from './slice.ts';
-import { newStream, step, type StreamEvent, type StreamState, touches, type World } from './stream-state.ts';
+import { Dependents } from './dependents.ts';
+import { newStream, step, type StreamEvent, type StreamState, type World } from './stream-state.ts';
 
 const ALIVE_MS = 5_000;
 /** How long a stream waits for a pod that this replica has not heard of. */
@@ -67,7 +69,7 @@ export class Streams {
   readonly #lines = new RateLimit({ burst: 2_000, perSecond: 200, names: 20_000 });
   readonly #unsubscribe: () => void;
   readonly #alive: NodeJS.Timeout;
-  #contents: World['lookup']['contents'] | undefined;
+  readonly #index = new Dependents<Open>();
   #lookup: ClusterLookup | undefined;
   #networks: World['networks'] = { pods: [], services: [] };
   readonly #gone = new Set<string>();
@@ -77,9 +79,9 @@ export class Streams {
 
   constructor(options: StreamsOptions) {
     this.#options = options;
-    this.#unsubscribe = options.feed.subscribe(() => this.#follow());
+    this.#unsubscribe = options.feed.subscribe((changes) => this.#follow(changes));
     this.#alive = setInterval(() => this.#tellAlive(), ALIVE_MS).unref();
-    this.#follow();
+    this.#follow([]);
   }
 
   get size(): number {
@@ -93,7 +95,9 @@ export class Streams {
 
   /** Opens the stream of a pod. An older one of the same pod ends. */
   open(podUid: string, port: StreamPort): { onLine: (line: string) => void; onClose: () => void } {
-    this.#open.get(podUid)?.port.end('replaced');
+    const former = this.#open.get(podUid);
+    former?.port.end('replaced');
+    if (former !== undefined) this.#forget(former);
     const open: Open = {
       state: newStream(podUid),
       port,
@@ -110,8 +114,7 @@ export class Streams {
     return {
       onLine: (line) => this.#hear(open, line),
       onClose: () => {
-        clearTimeout(open.wake);
-        clearTimeout(open.later);
+        this.#forget(open);
         if (this.#open.get(podUid) === open) this.#open.delete(podUid);
       },
     };
@@ -126,9 +129,10 @@ export class Streams {
     const uids = new Set([...before.marks.keys(), ...now.marks.keys()]);
     const changed = [...uids].filter((uid) => before.marks.get(uid) !== now.marks.get(uid));
     const keys = new Set(changed.map((uid) => `uid/${uid}`));
+    const concerned = this.#index.concerned(keys);
     const told = new Map<string, object>();
     for (const open of [...this.#open.values()]) {
-      if (touches(open.state.dependsOn, keys) || this.#hasNewTrust(open, told))
+      if (concerned.has(open) || this.#hasNewTrust(open, told))
         this.#step(open, { kind: 'changed', keys: undefined });
     }
   }
@@ -154,29 +158,41 @@ export class Streams {
     for (const open of [...this.#open.values()]) open.port.end('closing');
   }
 
-  #follow(): void {
-    const contents = this.#options.feed.state?.contents;
-    if (contents === undefined || contents === this.#contents) return;
-    const keys = changedKeys(this.#contents, contents);
-    const first = this.#contents === undefined;
-    for (const { pod } of this.#contents?.pods ?? []) this.#gone.add(pod.uid);
-    for (const { pod } of contents.pods) this.#gone.delete(pod.uid);
+  #follow(changes: readonly ObjectChange[]): void {
+    const { feed } = this.#options;
+    if (feed.state === undefined || (this.#lookup !== undefined && changes.length === 0)) return;
+    let keys: ReadonlySet<string> | undefined;
+    if (this.#lookup === undefined) this.#lookup = new ClusterLookup(feed.objects());
+    else {
+      keys = this.#lookup.apply(changes);
+      this.#bury(changes);
+    }
+    if (keys?.has('networks') !== false) {
+      this.#networks = networksOf(this.#lookup.nodes.values(), this.#lookup.serviceCidrs.values());
+    }
+    this.#look(keys);
+  }
+
+  /** Remembers the pods that have gone. */
+  #bury(changes: readonly ObjectChange[]): void {
+    for (const { before } of changes) if (before?.kind === 'Pod') this.#gone.add(before.pod.uid);
+    for (const { after } of changes) if (after?.kind === 'Pod') this.#gone.delete(after.pod.uid);
     for (const uid of this.#gone) {
       if (this.#gone.size <= MOST_GONE) break;
       this.#gone.delete(uid);
     }
-    this.#contents = contents;
-    this.#lookup = new ClusterLookup(contents);
-    if (first || keys.has('networks')) this.#networks = networksOf(contents);
-    this.#look(keys);
+  }
+
+  #forget(open: Open): void {
+    clearTimeout(open.wake);
+    clearTimeout(open.later);
+    this.#index.update(open, open.state.dependsOn, new Set());
   }
 
   /** Steps the streams that depend on one of the keys; undefined: all. */
   #look(keys: ReadonlySet<string> | undefined): void {
-    for (const open of [...this.#open.values()]) {
-      if (keys === undefined || touches(open.state.dependsOn, keys))
-        this.#step(open, { kind: 'changed', keys });
-    }
+    const concerned = keys === undefined ? [...this.#open.values()] : this.#index.concerned(keys);
+    for (const open of concerned) this.#step(open, { kind: 'changed', keys });
   }
 
   #hear(open: Open, line: string): void {
@@ -222,6 +238,9 @@ export class Streams {
       confirmedAt: (feed.confirmedAt ?? 0) / 1000,
     };
     const { state, effects } = step(open.state, event, world, now);
+    if (this.#open.get(state.podUid) === open) {
+      this.#index.update(open, open.state.dependsOn, state.dependsOn);
+    }
     open.state = state;
     for (const effect of effects) {
       if (effect.kind === 'end') open.port.end(effect.code);

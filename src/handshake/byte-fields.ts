@@ -54,20 +54,18 @@ export class ByteReader {
   }
 
   bytes(length: number): Uint8Array {
-    if (this.remaining < length) {
-      this.fail('truncated');
-      return EMPTY;
-    }
-    this.#offset += length;
-    return this.#bytes.subarray(this.#offset - length, this.#offset);
+    const at = this.#take(length);
+    return at < 0 ? EMPTY : this.#bytes.subarray(at, at + length);
   }
 
   u8(): number {
-    return this.bytes(1)[0] ?? 0;
+    const at = this.#take(1);
+    return at < 0 ? 0 : this.#bytes[at]!;
   }
 
   u16(): number {
-    return this.u8() * 256 + this.u8();
+    const at = this.#take(2);
+    return at < 0 ? 0 : this.#bytes[at]! * 256 + this.#bytes[at + 1]!;
   }
 
   u32(): number {
@@ -76,5 +74,16 @@ export class ByteReader {
 
   u64(): bigint {
     return BigInt(this.u32()) * 4294967296n + BigInt(this.u32());
+  }
+
+  /** @returns where the next bytes begin; -1 when there are not so many */
+  #take(length: number): number {
+    const at = this.#offset;
+    if (this.#bytes.length - at < length) {
+      this.fail('truncated');
+      return -1;
+    }
+    this.#offset = at + length;
+    return at;
   }
 }

@@ -1,6 +1,6 @@
-import { generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { importPublicJwk } from '../lib/public-key.ts';
-import { NONCE_BYTES } from './frame-types.ts';
+import { drawNonce } from './nonces.ts';
 
 /** A key pair for one handshake, never for another. */
 export interface EphemeralKey {
@@ -21,7 +21,7 @@ export interface Randomness extends EphemeralKey {
 export function drawRandomness(takeKey: () => EphemeralKey = generateEphemeral): Randomness {
   let key: EphemeralKey | undefined;
   return {
-    nonce: randomBytes(NONCE_BYTES),
+    nonce: drawNonce(),
     get privateKey() {
       return (key ??= takeKey()).privateKey;
     },

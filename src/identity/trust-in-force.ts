@@ -27,10 +27,13 @@ export class TrustInForce implements Trust {
   readonly admissionKeys: readonly Uint8Array[];
   readonly #verifier: TokenVerifier;
   readonly #explanations = new Explanations();
+  /** By issuer: it is asked for with every judgement. */
+  readonly #ownAdmission: ReadonlyMap<string, Uint8Array>;
 
   constructor(bundle: TrustBundle, revocations?: Revocations) {
     this.#bundle = bundle;
     this.#verifier = new TokenVerifier(bundle, revocations);
+    this.#ownAdmission = new Map([...bundle.keys.keys()].map((id) => [id, admissionKey(bundle, id)!]));
     const domains = [bundle, ...(bundle.federation?.values() ?? [])];
     this.admissionKeys = domains.flatMap(({ keys }) =>
       [...keys.keys()].map((id) => admissionKey({ algorithm: bundle.algorithm, keys }, id)!),
@@ -42,7 +45,7 @@ export class TrustInForce implements Trust {
   }
 
   admissionKey(issuerKeyId: string): Uint8Array | undefined {
-    return admissionKey(this.#bundle, issuerKeyId);
+    return this.#ownAdmission.get(issuerKeyId);
   }
 
   verify(token: Uint8Array, now: number): Verification {

@@ -1,5 +1,6 @@
 import { ephemeralRefusals } from '../inject/ephemeral.ts';
 import { grantsOf } from '../inject/grants.ts';
+import { imageChangeRefusals } from '../inject/image-change.ts';
 import { injectPod, type InjectNamespace } from '../inject/inject-pod.ts';
 import type { Pod } from '../inject/pod.ts';
 import { verifyPod } from '../inject/verify-pod.ts';
@@ -56,17 +57,17 @@ export function decodeReview(body: unknown): AdmissionRequest | string {
   };
 }
 
-/** Whether the pod is still as it was injected, now that every webhook has had its turn. */
+/** Whether the pod is still as it was injected: when it is made, now that every webhook has had its turn, and when it is changed. */
 export function answerVerification(
   request: AdmissionRequest,
   namespace: InjectNamespace,
   settings: InjectSettings,
   release: string,
 ): Review {
-  const problems =
-    request.operation === 'CREATE' && request.subResource === ''
-      ? verifyPod(request.pod, namespace, settings, release)
-      : [];
+  const { operation, subResource, pod, oldPod } = request;
+  let problems: readonly string[] = [];
+  if (operation === 'CREATE' && subResource === '') problems = verifyPod(pod, namespace, settings, release);
+  else if (operation === 'UPDATE') problems = imageChangeRefusals(pod, oldPod, settings);
   return problems.length === 0
     ? { outcome: 'passed', reasons: [], answer: response(request.uid, { allowed: true }) }
     : refused(request.uid, problems);

@@ -2,13 +2,23 @@ import { NEVER_INJECTED } from '../inject/decision.ts';
 import { INJECT_LABEL, OWN_CONTAINERS } from '../inject/names.ts';
 import { INJECTOR, type InstallObject, labelsOf, NAME } from './options.ts';
 
-/** CEL (KEP-3716, match conditions): the sidecar stands in one of two lists, and neither can change in a pod that lives. */
-const HAS_A_SIDECAR = (['initContainers', 'containers'] as const)
-  .map(
-    (list) =>
-      `(has(object.spec.${list}) && object.spec.${list}.exists(c, c.name in [${OWN_CONTAINERS.map((name) => `'${name}'`).join(', ')}]))`,
-  )
-  .join(' || ');
+const OWN = OWN_CONTAINERS.map((name) => `'${name}'`).join(', ');
+
+/** CEL (KEP-3716, match conditions): what holds of a container of ours. It stands in one of two lists, and neither can get or lose one in a pod that lives. */
+function someOfOurs(more: (list: string) => string = () => ''): string {
+  return ['initContainers', 'containers']
+    .map(
+      (list) =>
+        `(has(object.spec.${list}) && object.spec.${list}.exists(c, c.name in [${OWN}]${more(list)}))`,
+    )
+    .join(' || ');
+}
+
+const HAS_A_SIDECAR = someOfOurs();
+const CHANGES_ITS_IMAGE = someOfOurs(
+  (list) =>
+    ` && !(has(oldObject.spec.${list}) && oldObject.spec.${list}.exists(o, o.name == c.name && o.image == c.image))`,
+);
 
 /**
  * The webhook configurations. Only pods that ask for a sidecar, or live where one is asked for, ever reach the injector: with it away those alone
@@ -85,6 +95,14 @@ export function webhookObjects(namespace: string): InstallObject[] {
           // Not by the label: whoever may change a pod could take it off first.
           matchConditions: [{ name: 'has-a-sidecar', expression: HAS_A_SIDECAR }],
           rules: pods('UPDATE', 'pods/ephemeralcontainers'),
+        },
+        {
+          name: 'image.inject.countersign.io',
+          ...common('/verify'),
+          namespaceSelector: { matchExpressions: [except] },
+          // Every pod is changed now and then, and nearly none in this: the API server sees that alone.
+          matchConditions: [{ name: 'changes-the-image-of-the-sidecar', expression: CHANGES_ITS_IMAGE }],
+          rules: pods('UPDATE', 'pods'),
         },
       ],
     },

@@ -1,4 +1,4 @@
-import { type ClusterContents, contentsOf } from '../sources/cluster-contents.ts';
+import { type ClusterContents, contentsOf, type ObjectChange } from '../sources/cluster-contents.ts';
 import type { ClusterObject } from '../sources/objects.ts';
 import type { SourceProblem } from '../sources/source.ts';
 import type { ApiClient } from './api-client.ts';
@@ -25,8 +25,12 @@ export interface ClusterState {
   readonly version: number;
   /** Milliseconds since the epoch. */
   readonly takenAt: number;
+  /** Made when it is first asked for: ask when the state is told of. */
   readonly contents: ClusterContents;
 }
+
+/** What differs from the state that was told of before; the first one consists of nothing else. */
+export type ClusterListener = (changes: readonly ObjectChange[]) => void;
 
 const GATHER_MS = 20;
 const MOST_TOLD = 20;
@@ -41,9 +45,13 @@ export class ClusterWatch {
   readonly #options: ClusterWatchOptions;
   readonly #now: () => number;
   readonly #reflectors: readonly Reflector<KeptObject>[];
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<ClusterListener>();
   #timer: NodeJS.Timeout | undefined;
-  #objects: readonly ClusterObject[] | undefined;
+  /** Of objects, by name, since the state. */
+  readonly #changes = new Map<string, ObjectChange>();
+  readonly #complaints = new Map<string, SourceProblem>();
+  /** Names of objects without which there is no new state. */
+  readonly #missing = new Set<string>();
   #closed = false;
 
   constructor(options: ClusterWatchOptions) {
@@ -57,6 +65,7 @@ export class ClusterWatch {
           resource,
           namespace: resource === NETWORK_POLICIES ? policiesOf : undefined,
           reduce: keepObject,
+          onObject: (before, after) => this.#note(before, after),
           onChange: () => this.#soon(),
           timing,
           now: this.#now,
@@ -76,9 +85,19 @@ export class ClusterWatch {
       : Math.min(...(times as number[]));
   }
 
+  /** Whether every kind was listed whole. */
+  get synced(): boolean {
+    return this.#reflectors.every(({ synced }) => synced);
+  }
+
+  /** All that there is, whether there is a state of it or not. */
+  objects(): ClusterObject[] {
+    return this.#reflectors.flatMap((one) => one.values()).flatMap(({ object }) => object ?? []);
+  }
+
   /** Called after every change of state or problems. Returns the way to stop that. */
-  subscribe(listener: () => void): () => void {
-    const entry = (): void => listener();
+  subscribe(listener: ClusterListener): () => void {
+    const entry: ClusterListener = (changes) => listener(changes);
     this.#listeners.add(entry);
     return () => this.#listeners.delete(entry);
   }
@@ -98,32 +117,54 @@ export class ClusterWatch {
     }, this.#options.gatherMs ?? GATHER_MS);
   }
 
+  /** A change costs what it is about, whatever the size of the cluster. */
+  #note(before: KeptObject | undefined, after: KeptObject | undefined): void {
+    const { name } = (after ?? before)!;
+    const complaint = after === undefined ? undefined : complaintAbout(after);
+    if (complaint === undefined) this.#complaints.delete(name);
+    else this.#complaints.set(name, complaint);
+    if (after !== undefined && opensByAbsence(after)) this.#missing.add(name);
+    else this.#missing.delete(name);
+    const known = this.#changes.get(name);
+    const change = {
+      name,
+      before: known === undefined ? before?.object : known.before,
+      after: after?.object,
+    };
+    if (change.before === change.after) this.#changes.delete(name);
+    else this.#changes.set(name, change);
+  }
+
   #gather(): void {
     const problems: SourceProblem[] = this.#reflectors.flatMap(({ problem }) =>
       problem === undefined ? [] : [{ reason: problem }],
     );
-    const kept = this.#reflectors.flatMap((one) => one.values());
-    problems.push(...kept.flatMap((one) => complaintAbout(one) ?? []).slice(0, MOST_TOLD));
-    const objects = kept.flatMap(({ object }) => object ?? []);
-    const whole = this.#reflectors.every(({ synced }) => synced) && !kept.some(opensByAbsence);
+    problems.push(...[...this.#complaints.values()].slice(0, MOST_TOLD));
+    const whole = this.synced && this.#missing.size === 0;
+    let changes: readonly ObjectChange[] = [];
     let changed = false;
-    if (whole && !sameObjects(this.#objects, objects)) {
-      this.#objects = objects;
-      this.state = {
-        version: (this.state?.version ?? 0) + 1,
-        takenAt: this.#now(),
-        contents: contentsOf(objects),
-      };
+    if (whole && (this.state === undefined || this.#changes.size > 0)) {
+      changes = [...this.#changes.values()];
+      this.#changes.clear();
+      this.state = this.#next();
       changed = true;
     }
     if (JSON.stringify(problems) !== JSON.stringify(this.problems)) {
       this.problems = problems;
       changed = true;
     }
-    if (changed) for (const listener of [...this.#listeners]) listener();
+    if (changed) for (const listener of [...this.#listeners]) listener(changes);
   }
-}
 
-function sameObjects(before: readonly unknown[] | undefined, after: readonly unknown[]): boolean {
-  return before?.length === after.length && before.every((object, index) => object === after[index]);
+  #next(): ClusterState {
+    const objects = (): ClusterObject[] => this.objects();
+    let contents: ClusterContents | undefined;
+    return {
+      version: (this.state?.version ?? 0) + 1,
+      takenAt: this.#now(),
+      get contents() {
+        return (contents ??= contentsOf(objects()));
+      },
+    };
+  }
 }

@@ -12,17 +12,29 @@ interface Entry<T> {
  */
 export class ObjectStore<T> {
   #entries = new Map<string, Entry<T>>();
+  readonly #onChange: (before: T | undefined, after: T | undefined) => void;
+
+  /** @param onChange told of every value that comes, goes, or says something else */
+  constructor(onChange: (before: T | undefined, after: T | undefined) => void = () => {}) {
+    this.#onChange = onChange;
+  }
 
   /** @returns whether anything says something else now */
   set(mark: ObjectMark, value: T): boolean {
     const before = this.#entries.get(mark.key);
     const kept = before !== undefined && sameValue(before.value, value) ? before.value : value;
     this.#entries.set(mark.key, { uid: mark.uid, version: mark.version, value: kept });
-    return kept !== before?.value;
+    if (kept === before?.value) return false;
+    this.#onChange(before?.value, kept);
+    return true;
   }
 
   delete(key: string): boolean {
-    return this.#entries.delete(key);
+    const before = this.#entries.get(key);
+    if (before === undefined) return false;
+    this.#entries.delete(key);
+    this.#onChange(before.value, undefined);
+    return true;
   }
 
   get(key: string): T | undefined {
@@ -31,15 +43,19 @@ export class ObjectStore<T> {
 
   /** Takes another store's place by taking its contents; what both have stays the same object. @returns whether anything changed */
   replaceBy(other: ObjectStore<T>): boolean {
-    let changed = this.#entries.size !== other.#entries.size;
+    const changes: [before: T | undefined, after: T | undefined][] = [];
     for (const [key, entry] of other.#entries) {
       const before = this.#entries.get(key);
       if (before !== undefined && sameValue(before.value, entry.value)) {
         other.#entries.set(key, { ...entry, value: before.value });
-      } else changed = true;
+      } else changes.push([before?.value, entry.value]);
+    }
+    for (const [key, { value }] of this.#entries) {
+      if (!other.#entries.has(key)) changes.push([value, undefined]);
     }
     this.#entries = other.#entries;
-    return changed;
+    for (const [before, after] of changes) this.#onChange(before, after);
+    return changes.length > 0;
   }
 
   values(): T[] {

@@ -36,6 +36,8 @@ export interface ReflectorOptions<T> {
   readonly labelSelector?: string | undefined;
   /** What is kept of an object; undefined: nothing. `before`: what was kept of its last state. Must not throw. */
   readonly reduce: (object: RawObject, before: T | undefined) => T | undefined;
+  /** Told of each object that comes, goes, or says something else, before {@link ReflectorOptions.onChange}. */
+  readonly onObject?: (before: T | undefined, after: T | undefined) => void;
   /** Called when the objects, or {@link Reflector.problem}, are other than before. */
   readonly onChange: () => void;
   readonly timing?: Partial<ReflectorTiming>;
@@ -61,7 +63,7 @@ export class Reflector<T> {
   readonly #now: () => number;
   readonly #random: () => number;
   readonly #end = new AbortController();
-  readonly #store = new ObjectStore<T>();
+  readonly #store: ObjectStore<T>;
   #running: Promise<void> | undefined;
   /** From where a watch continues; undefined: the list is needed (again). */
   #version: string | undefined;
@@ -70,6 +72,7 @@ export class Reflector<T> {
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
+    this.#store = new ObjectStore<T>(options.onObject);
     this.#timing = { ...REFLECTOR_TIMING, ...options.timing };
     this.#now = options.now ?? Date.now;
     this.#random = options.random ?? Math.random;

@@ -1,5 +1,5 @@
 import { FrameFormat } from '../handshake/format.ts';
-import { payloadLength, payloadOf, sequenceAdd, sequenceDistance, type TcpPacket } from './packets.ts';
+import { payloadLength, read16, sequenceAdd, sequenceDistance, type TcpPacket } from './packets.ts';
 
 /**
  * How frames of the handshake ride on TCP packets. A frame on SYN or SYN-ACK is the packet's payload and is taken off again by the other side before
@@ -10,14 +10,15 @@ import { payloadLength, payloadOf, sequenceAdd, sequenceDistance, type TcpPacket
 
 /** The whole frame that is a packet's payload, or the beginning of it; undefined when there is none. */
 export function frameAtStart(packet: TcpPacket): Uint8Array | undefined {
-  const payload = payloadOf(packet);
+  const { bytes, payloadAt } = packet;
   const { magic, headerBytes } = FrameFormat;
-  if (payload.length < headerBytes) return undefined;
+  const payload = payloadLength(packet);
+  if (payload < headerBytes) return undefined;
   for (let index = 0; index < magic.length; index++) {
-    if (payload[index] !== magic[index]) return undefined;
+    if (bytes[payloadAt + index] !== magic[index]) return undefined;
   }
-  const length = headerBytes + ((payload[10]! << 8) | payload[11]!);
-  return length <= payload.length ? payload.subarray(0, length) : undefined;
+  const length = headerBytes + read16(bytes, payloadAt + 10);
+  return length <= payload ? bytes.subarray(payloadAt, payloadAt + length) : undefined;
 }
 
 /** The frame that is the whole payload of a SYN, SYN-ACK or RST. */

@@ -6,7 +6,6 @@ import {
   destinationAddress,
   parseTcpPacket,
   payloadLength,
-  payloadOf,
   sourceAddress,
   type TcpPacket,
 } from './packets.ts';
@@ -25,10 +24,12 @@ export function heardPacket(queued: QueuedPacket): TcpPacket | undefined {
 
 /** Whether a packet's payload begins as a preamble does. */
 export function startsWithMagic(packet: TcpPacket): boolean {
-  const payload = payloadOf(packet);
+  const { bytes, payloadAt } = packet;
   const { magic } = FrameFormat;
-  if (payload.length < magic.length) return false;
-  for (let index = 0; index < magic.length; index++) if (payload[index] !== magic[index]) return false;
+  if (payloadLength(packet) < magic.length) return false;
+  for (let index = 0; index < magic.length; index++) {
+    if (bytes[payloadAt + index] !== magic[index]) return false;
+  }
   return true;
 }
 

@@ -35,13 +35,15 @@ export function openServer(
   if (options === undefined) return { kind: 'drop' };
   const tuple = tupleOf(packet);
   const { source, destination } = endpointsOf(tuple);
+  const hello = payloadOf(packet);
   const question = {
-    hello: payloadOf(packet),
+    hello,
     source: source.address,
     admissionKeys: around.identity.admissionKeys(),
     knowsSession: (id: Uint8Array) => around.sessions.server.find(id, now.monotonic) !== undefined,
   };
-  if (strangers.admit(question, now.monotonic) === 'drop') return { kind: 'drop' };
+  const admission = strangers.admit(question, now.monotonic);
+  if (admission === 'drop') return { kind: 'drop' };
   const view = around.view();
   const one = new QueuedFlow(
     key,
@@ -66,7 +68,7 @@ export function openServer(
   const judge = (peer: ProvenPeer): Judgement => judgeClient(peer, source.address, destination, around);
   const context = {
     tuple,
-    handshake,
+    handshake: admission === 'hear-admitted' ? { ...handshake, admitted: hello } : handshake,
     judge: (peer: ProvenPeer, kind: 'full' | 'resumed') => {
       one.flow.learn({ source: provenEnd(source, peer) });
       one.flow.rejudge = () => judge(peer);
@@ -74,7 +76,7 @@ export function openServer(
       return one.judge(judge(peer), kind);
     },
   };
-  const opened = openServerFlow(packet, options, payloadOf(packet), context, now);
+  const opened = openServerFlow(packet, options, hello, context, now);
   one.machine = { role: 'server', state: opened.state, context };
   if (opened.state.at === 'greeted') {
     one.leave = around.halfOpen.enter(source.address, () => {

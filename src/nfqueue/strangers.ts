@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
-import { decodeFrame, helloAdmissionInput } from '../handshake/frames.ts';
-import { CONTEXT, mac, macEquals } from '../handshake/key-schedule.ts';
+import { decodeFrame } from '../handshake/frames.ts';
+import type { Hello } from '../handshake/frame-types.ts';
+import { isAdmitted } from '../handshake/server.ts';
 import { TokenBucket } from './token-bucket.ts';
 
 /** Full handshakes a second: so many in all, so many from one address. A core does about three thousand. */
@@ -10,8 +11,8 @@ const PER_SOURCE = { perSecond: 300, burst: 600 };
 const UNADMITTED = { perSecond: 100, burst: 100 };
 const MAX_SOURCES = 4_096;
 
-/** What is done with a Hello in a SYN before it costs anything. */
-export type Admission = 'hear' | 'drop';
+/** What is done with a Hello in a SYN before it costs anything; `hear-admitted`: its admission MAC is right. */
+export type Admission = 'hear-admitted' | 'hear' | 'drop';
 
 /** What is asked about a Hello. */
 export interface AdmissionQuestion {
@@ -36,19 +37,16 @@ export class Strangers {
 
   /** @param now monotonic milliseconds */
   admit(question: AdmissionQuestion, now: number): Admission {
-    if (this.#isHeard(question, now)) return 'hear';
-    this.dropped++;
-    return 'drop';
+    const { hello, admissionKeys } = question;
+    const frame = decodeFrame(hello);
+    const admitted = frame.type === 'hello' && isAdmitted(frame, hello, admissionKeys);
+    const heard = admitted ? this.#isHeard(frame, question, now) : this.#unadmitted.take(now);
+    if (!heard) this.dropped++;
+    if (!heard) return 'drop';
+    return admitted ? 'hear-admitted' : 'hear';
   }
 
-  #isHeard({ hello, source, admissionKeys, knowsSession }: AdmissionQuestion, now: number): boolean {
-    const frame = decodeFrame(hello);
-    if (frame.type !== 'hello') return this.#unadmitted.take(now);
-    const input = helloAdmissionInput(hello);
-    const admitted = admissionKeys.some((key) =>
-      macEquals(mac(key, CONTEXT.admission, [input]), frame.admission),
-    );
-    if (!admitted) return this.#unadmitted.take(now);
+  #isHeard(frame: Hello, { source, knowsSession }: AdmissionQuestion, now: number): boolean {
     if (frame.offers.some(({ sessionId }) => knowsSession(sessionId))) return true;
     let bucket = this.#bySource.get(source);
     if (bucket === undefined) {

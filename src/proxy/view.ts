@@ -17,6 +17,7 @@ export class View {
   readonly #policy: Evaluate;
   readonly #gone: (uid: string) => boolean;
   readonly #foreignOwner: FindForeignOwner;
+  readonly #labels = new WeakMap<ProvenPeer, { readonly from: Labels; readonly labels: Labels }>();
 
   /**
    * @param gone whether the source knew the pod of a uid once and knows it no more
@@ -99,10 +100,20 @@ export class View {
       kind: 'proven',
       address,
       namespace: peer.namespace,
-      labels: current === undefined ? peer.labels : withReserved(current.labels, peer.labels),
+      labels: current === undefined ? peer.labels : this.#labelsOf(peer, current),
       namespaceLabels:
         current === undefined ? peer.namespaceLabels : directory.namespaceLabels(peer.namespace),
     };
+  }
+
+  /** Made once for a peer and what the source says of it: every connection of its asks. */
+  #labelsOf(peer: ProvenPeer, { labels: from }: Pod): Labels {
+    let made = this.#labels.get(peer);
+    if (made?.from !== from) {
+      made = { from, labels: withReserved(from, peer.labels) };
+      this.#labels.set(peer, made);
+    }
+    return made.labels;
   }
 
   /** The pod that proved itself as the source knows it now; another one of its name is somebody else. */

@@ -19,6 +19,16 @@ export interface ClusterContents {
   readonly duplicates: readonly string[];
 }
 
+/** What became of one object. */
+export interface ObjectChange {
+  /** Of the object, and of no other one. */
+  readonly name: string;
+  /** undefined: it was not there. */
+  readonly before: ClusterObject | undefined;
+  /** undefined: it is no more. */
+  readonly after: ClusterObject | undefined;
+}
+
 /** Sorts objects by kind. Of two with one name the first counts. Pure. */
 export function contentsOf(objects: readonly ClusterObject[]): ClusterContents {
   const seen = new Set<string>();

@@ -1,4 +1,5 @@
-import { contentsOf, type ClusterContents } from '../../src/sources/cluster-contents.ts';
+import { ClusterLookup } from '../../src/authority/cluster-lookup.ts';
+import { type ObjectChange, objectName } from '../../src/sources/cluster-contents.ts';
 import { type ClusterObject, decodeObject } from '../../src/sources/objects.ts';
 
 interface PodOptions {
@@ -88,16 +89,30 @@ export function rawSlice(service: string, addresses: readonly string[], namespac
 /** Objects that were decoded once stay the same objects, as a watch keeps them. */
 const decoded = new WeakMap<object, ClusterObject>();
 
-export function cluster(...raws: readonly object[]): ClusterContents {
-  return contentsOf(
-    raws.map((raw) => {
-      let object = decoded.get(raw);
-      if (object === undefined) {
-        const made = decodeObject(raw);
-        if (made === 'ignored' || !('object' in made)) throw new Error(JSON.stringify(made));
-        decoded.set(raw, (object = made.object));
-      }
-      return object;
-    }),
-  );
+export function cluster(...raws: readonly object[]): ClusterObject[] {
+  return raws.map((raw) => {
+    let object = decoded.get(raw);
+    if (object === undefined) {
+      const made = decodeObject(raw);
+      if (made === 'ignored' || !('object' in made)) throw new Error(JSON.stringify(made));
+      decoded.set(raw, (object = made.object));
+    }
+    return object;
+  });
+}
+
+/** What a watch tells between two states. */
+export function changesBetween(
+  before: readonly ClusterObject[],
+  after: readonly ClusterObject[],
+): ObjectChange[] {
+  const [old, now] = [before, after].map((all) => new Map(all.map((one) => [objectName(one), one] as const)));
+  return [...new Set([...old!.keys(), ...now!.keys()])]
+    .map((name) => ({ name, before: old!.get(name), after: now!.get(name) }))
+    .filter((change) => change.before !== change.after);
+}
+
+/** Where two states differ, as streams are told. */
+export function changedKeys(before: readonly ClusterObject[], after: readonly ClusterObject[]): Set<string> {
+  return new ClusterLookup(before).apply(changesBetween(before, after));
 }

@@ -37,7 +37,7 @@ function installation() {
       requests.push(`${method} ${path}`);
       if (path.endsWith('/tokenreviews')) {
         hooks.beforeReview?.();
-        const { token } = (options?.body as { spec: { token: string } }).spec;
+        const { token } = (options!.body as { spec: { token: string } }).spec;
         const pod = believed.get(token);
         if (pod === undefined) return { status: { authenticated: false } };
         const extra = {

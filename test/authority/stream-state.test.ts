@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { StateMessage } from '../../src/authority-protocol/messages.ts';
-import { changedKeys, ClusterLookup } from '../../src/authority/cluster-lookup.ts';
+import { ClusterLookup } from '../../src/authority/cluster-lookup.ts';
 import { SelectorCache } from '../../src/authority/slice.ts';
 import {
   newStream,
@@ -9,9 +9,18 @@ import {
   type StreamEvent,
   type World,
 } from '../../src/authority/stream-state.ts';
-import { contentsOf, type ClusterContents } from '../../src/sources/cluster-contents.ts';
+import { contentsOf } from '../../src/sources/cluster-contents.ts';
 import { decodeObject, type ClusterObject } from '../../src/sources/objects.ts';
-import { cluster, NODE, rawNamespace, rawPod, rawPolicy, rawService, rawSlice } from './cluster.ts';
+import {
+  changedKeys,
+  cluster,
+  NODE,
+  rawNamespace,
+  rawPod,
+  rawPolicy,
+  rawService,
+  rawSlice,
+} from './cluster.ts';
 
 const WEB = rawPod('web', { address: '10.1.0.2', labels: { app: 'web' } });
 const DB = rawPod('db', { address: '10.1.0.3', labels: { app: 'db' } });
@@ -22,7 +31,7 @@ const BASE = [SHOP, BANK, NODE, WEB, DB, SECRET];
 const TRUST = { trust_domain: 'cluster.local', keys: [] };
 const selectors = new SelectorCache();
 
-function world(contents: ClusterContents, more: Partial<World> = {}): World {
+function world(contents: readonly ClusterObject[], more: Partial<World> = {}): World {
   return {
     lookup: new ClusterLookup(contents),
     selectors,

@@ -4,9 +4,9 @@ import type { ClusterFeed } from '../../src/authority/kube-access.ts';
 import { PendingQuestions } from '../../src/authority/pending-questions.ts';
 import { Streams } from '../../src/authority/streams.ts';
 import { parseServerMessage } from '../../src/authority-protocol/messages.ts';
-import type { ClusterContents } from '../../src/sources/cluster-contents.ts';
+import type { ObjectChange } from '../../src/sources/cluster-contents.ts';
 import { until } from '../support/until.ts';
-import { cluster, NODE, rawNamespace, rawPod, rawPolicy } from './cluster.ts';
+import { changesBetween, cluster, NODE, rawNamespace, rawPod, rawPolicy } from './cluster.ts';
 
 const PODS = Array.from({ length: 60 }, (_, index) =>
   rawPod(`pod-${index}`, { address: `10.1.0.${index + 2}`, labels: { app: `app-${index}` } }),
@@ -17,18 +17,17 @@ const OWN = PODS.map((_, index) => rawNamespace(`ns-${index}`));
 
 /** Streams of many pods on a cluster in the hands of a test, which counts the slices that are made. */
 function world() {
-  let contents: ClusterContents = cluster(...SHOP, ...OWN, ...PODS);
-  const listeners = new Set<() => void>();
+  let objects = cluster(...SHOP, ...OWN, ...PODS);
+  const listeners = new Set<(changes: readonly ObjectChange[]) => void>();
   const feed: ClusterFeed = {
-    get state() {
-      return { version: 1, takenAt: 0, contents };
-    },
+    state: {},
+    objects: () => objects,
     confirmedAt: 1_000_000,
-    subscribe: (listener: () => void) => {
+    subscribe: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-  } as ClusterFeed;
+  };
   const keyed = { trust: { keys: [] } as object, authorities: 'PEM', marks: new Map<string, number>() };
   let looks = 0;
   const streams = new Streams({
@@ -59,8 +58,9 @@ function world() {
     ask: (uid: string, addresses: readonly string[]): void =>
       hear.get(uid)!(JSON.stringify({ type: 'ask', addresses, peers: [], drop: [] })),
     become: (...raws: readonly object[]): void => {
-      contents = cluster(...raws);
-      for (const listener of listeners) listener();
+      const before = objects;
+      objects = cluster(...raws);
+      for (const listener of listeners) listener(changesBetween(before, objects));
     },
     answered: (uid: string): Set<string> =>
       new Set(
@@ -170,7 +170,9 @@ t.test('pending questions: what waits means the same as one question after the o
       for (const one of all) pending.add(one);
       const [apart, together] = [all.reduce(after, start), after(start, pending.take() as never)];
       t.strictSame([...together.addresses].toSorted(), [...apart.addresses].toSorted());
-      t.strictSame(new Map([...together.peers].toSorted()), new Map([...apart.peers].toSorted()));
+      const byUid = ({ peers }: typeof start) =>
+        [...peers].toSorted(([one], [other]) => (one < other ? -1 : 1));
+      t.strictSame(byUid(together), byUid(apart));
       t.strictSame(pending.take(), { addresses: [], peers: [], drop: [] });
     }),
   );

@@ -18,7 +18,7 @@ const root = join(import.meta.dirname, '../..');
 const run = promisify(execFile);
 // A copy of what the bundles are made of, so that a bundle in the checkout stays as it is.
 const copy = t.testdir();
-for (const part of ['src', 'tools', 'package.json', 'native/build']) {
+for (const part of ['src', 'tools', 'package.json', 'native/build', 'manifests/demo']) {
   mkdirSync(join(copy, part, '..'), { recursive: true });
   cpSync(join(root, part), join(copy, part), {
     recursive: true,
@@ -100,6 +100,21 @@ t.test('bundle: the code cache is taken, with the heap flags of a pod too', asyn
   const { stdout } = await run(process.execPath, [...flags, '--input-type=module', '-e', probe]);
   t.equal(stdout, 'false\n');
 });
+
+t.test(
+  "bundle: the code cache of a sidecar holds what a pod's start runs, not what a command line does alone",
+  (t) => {
+    const odd = join(copy, 'unrehearsed/sidecar.js');
+    mkdirSync(join(odd, '..'));
+    copyFileSync(join(bundle, 'sidecar.js'), odd);
+    execFileSync(process.execPath, [join(copy, 'tools/bundle-cache.ts'), odd]);
+    const [rehearsed, unrehearsed] = [join(bundle, 'sidecar.js'), odd].map(
+      (file) => statSync(`${file}.cache`).size,
+    );
+    t.ok(rehearsed! > 2 * unrehearsed!, `${rehearsed} bytes, without a rehearsal ${unrehearsed}`);
+    t.end();
+  },
+);
 
 t.test('bundle: a cache that is damaged, foreign or absent costs time and nothing else', async (t) => {
   const odd = join(copy, 'odd');

@@ -198,6 +198,35 @@ t.test('an installation, from its manifests to nothing left', { timeout: 900_000
     },
   );
 
+  t.test(
+    'keeps the image of the sidecar in a pod that lives, and leaves the rest to its owner',
+    async (t) => {
+      const set = (...images: string[]): Promise<string | undefined> =>
+        installed.complaint(['-n', 'in', 'set', 'image', 'pod/by-namespace', ...images]);
+      for (const name of ['countersign-proxy', 'countersign-redirect'])
+        t.match(await set(`${name}=${TEST_IMAGE}`), new RegExp(`${name} runs the installation's image`));
+      const label = (value: string): Promise<string> =>
+        cluster.kubectl([
+          '-n',
+          'in',
+          'label',
+          '--overwrite',
+          'pod',
+          'by-namespace',
+          `countersign.io/inject=${value}`,
+        ]);
+      await label('false');
+      t.match(
+        await set(`countersign-proxy=${TEST_IMAGE}`),
+        /installation's image/,
+        'whatever its label says now',
+      );
+      await cluster.tagImage(TEST_IMAGE, 'countersign.test/app:2');
+      t.equal(await set('app=countersign.test/app:2'), undefined);
+      await label('true');
+    },
+  );
+
   t.test('uninstall leaves nothing, and pods that live go on', async (t) => {
     const uninstall = await countersign(['uninstall', ...INSTALL_FLAGS]);
     await cluster.kubectl(['delete', '--ignore-not-found', '--timeout=170s', '-f', '-'], uninstall);

@@ -9,6 +9,7 @@ import {
   PATIENCE_MS,
   pod,
 } from '../support/installed-cluster.ts';
+import { PROBING_ADDRESS } from '../support/kube-cluster.ts';
 import { until } from '../support/until.ts';
 
 t.setTimeout(900_000);
@@ -16,6 +17,7 @@ t.setTimeout(900_000);
 /** Of a sidecar or of a kernel: in NFQUEUE mode a SYN may be refused already. */
 const REFUSED =
   /reset by peer|Empty reply|Couldn't connect|Could not connect|Connection refused|connection abort/;
+const FROM_KUBELET = new RegExp(`^${PROBING_ADDRESS.replaceAll('.', String.raw`\.`)}$`);
 const NET_ADMIN = '0000000000001000';
 const NET_RAW = '0000000000002000';
 const NONE = '0000000000000000';
@@ -173,11 +175,11 @@ t.test('sidecars that keep a capability, in real pods', { timeout: 900_000 }, as
     t.strictSame(capabilitiesOf('--pod=kept/server').main, [NET_RAW, NET_RAW]);
     for (const who of ['friend', 'outsider'])
       await installed.askUntil('kept', who, url, new RegExp(`^seen as ${await addressOf('kept', who)}$`));
-    await installed.askUntil('kept', 'friend', `${url}probes`, /^10\.244\.0\.1$/);
+    await installed.askUntil('kept', 'friend', `${url}probes`, FROM_KUBELET);
     await apply(allowOnly('kept', 'server', FRIEND));
     await installed.askUntil('kept', 'outsider', url, REFUSED);
     await installed.askUntil('kept', 'friend', `${url}probes`, /./);
-    await installed.askUntil('kept', 'friend', `${url}probes`, /^10\.244\.0\.1$/);
+    await installed.askUntil('kept', 'friend', `${url}probes`, FROM_KUBELET);
     await installed.ready('kept', 'server');
   });
 });

@@ -1,8 +1,14 @@
 import t from 'tap';
 import { injectPod } from '../../src/inject/inject-pod.ts';
-import type { Pod } from '../../src/inject/pod.ts';
+import type { Container, Pod } from '../../src/inject/pod.ts';
 import { EventLimit, eventOf } from '../../src/injector/events.ts';
-import { answerReview, decodeReview, type AdmissionRequest, type Review } from '../../src/injector/review.ts';
+import {
+  type AdmissionRequest,
+  answerReview,
+  answerVerification,
+  decodeReview,
+  type Review,
+} from '../../src/injector/review.ts';
 import { namespace, pod, SETTINGS } from '../inject/samples.ts';
 
 const body = (object: unknown, more: object = {}): object => ({
@@ -118,6 +124,54 @@ t.test('review: an ephemeral container joins an injected pod only as an ordinary
   t.match(other.answer, { response: { allowed: true } }, 'a pod without a sidecar is not our business');
   t.end();
 });
+
+t.test(
+  'review: in a pod that lives sidecar and init step get no other image than the installation has',
+  (t) => {
+    for (const classic of [false, true]) {
+      const settings = { ...SETTINGS, classic };
+      const injected = injectPod(pod(), namespace(), settings, '1.0.0');
+      if (injected.outcome !== 'injected') throw new Error('not injected');
+      const before = structuredClone(injected.pod);
+      const all = ({ spec }: Pod): Container[] => [
+        ...(spec?.initContainers ?? []),
+        ...(spec?.containers ?? []),
+      ];
+      const change = (name: string, image: string, from = before): Review => {
+        const after = structuredClone(from);
+        all(after).find((one) => one.name === name)!.image = image;
+        const asked = request(after, { operation: 'UPDATE', oldObject: from });
+        return answerVerification(asked, namespace(), settings, '1.0.0');
+      };
+      for (const name of ['countersign-proxy', 'countersign-redirect']) {
+        t.match(change(name, 'evil:1').answer, {
+          response: {
+            allowed: false,
+            status: { message: new RegExp(`\\.image: ${name} runs the installation`) },
+          },
+        });
+        const old = structuredClone(before);
+        all(old).find((one) => one.name === name)!.image = 'older:1';
+        t.match(
+          change(name, SETTINGS.image, old).answer,
+          { response: { allowed: true } },
+          'in place to ours',
+        );
+        t.match(
+          change('web', 'web:2', old).answer,
+          { response: { allowed: true } },
+          'and an older one may stay',
+        );
+      }
+      t.match(
+        change('web', 'web:2').answer,
+        { response: { allowed: true } },
+        "the application's is its own matter",
+      );
+    }
+    t.end();
+  },
+);
 
 t.test('review: what is no review of a pod is told so, and nothing throws', (t) => {
   const rows: unknown[] = [

@@ -169,6 +169,8 @@ t.test('install: a label that is taken off keeps no debug container from being l
     ephemeral?.matchConditions?.[0]?.expression,
     /initContainers.*'countersign-proxy'.* \|\| .*containers/,
   );
+  const image = webhooks.find(({ name }) => name.startsWith('image'));
+  t.equal(image?.objectSelector, undefined);
   t.end();
 });
 

@@ -3,8 +3,8 @@ import t from 'tap';
 import { buildHello } from '../../src/handshake/hello.ts';
 import { addressBytes } from '../../src/nfqueue/flow-endpoints.ts';
 import { flowId, type KeptFlow } from '../../src/nfqueue/flow-record-lines.ts';
-import { buildPacket } from '../../src/nfqueue/packets-build.ts';
-import { TCP_FLAG } from '../../src/nfqueue/packets.ts';
+import { buildPacket, withPayload } from '../../src/nfqueue/packets-build.ts';
+import { isOpening, parseTcpPacket, payloadOf, TCP_FLAG } from '../../src/nfqueue/packets.ts';
 import { recoverFlows } from '../../src/nfqueue/recovery.ts';
 import { Simulation } from '../proxy/simulation.ts';
 import { allowFrom } from './policies.ts';
@@ -138,6 +138,27 @@ t.test('nfqueue attack: a mark that no record tells of is not believed after a r
   }
   t.equal(client.tcp.state, 'reset', 'and so is the other end, when it speaks');
 });
+
+t.test(
+  'nfqueue attack: a Hello whose admission MAC is wrong is refused at the SYN, also where all else is right',
+  (t) => {
+    const { network, client, server } = world(t);
+    network.onPacket = (bytes, from) => {
+      const packet = parseTcpPacket(bytes);
+      if (from !== 'client' || 'error' in packet || !isOpening(packet)) return bytes;
+      const hello = payloadOf(packet).slice();
+      hello[hello.length - 1]! ^= 1;
+      return withPayload(packet, [hello]);
+    };
+    network.connect();
+    client.tcp.connect();
+    network.run();
+    t.equal(server.tcp.state, 'listen', 'its kernel sees no SYN');
+    t.equal(client.tcp.state, 'reset');
+    t.match(server.pod.records, [{ judgement: { verdict: 'deny', reason: 'token-untrusted' } }]);
+    t.end();
+  },
+);
 
 t.test('nfqueue attack: a packet whose checksum is wrong changes nothing, whatever it bears', (t) => {
   const { simulation, network, server } = world(t);

@@ -11,6 +11,7 @@ import { corefile, DNS_USER, dnsObjects } from './kube-dns.ts';
 import {
   cniConfig,
   containerdConfig,
+  gatewayOf,
   kubeletConfig,
   kubeProxyConfig,
   type NodePlan,
@@ -26,6 +27,8 @@ export const TEST_IMAGE = 'countersign.test/app:1';
 const NODE = 'node-1';
 const NODE_ADDRESS = '192.168.77.10';
 const POD_CIDR = '10.244.0.0/24';
+/** Whence kubelet's probes come. */
+export const PROBING_ADDRESS = gatewayOf(POD_CIDR);
 const PATIENCE_MS = 180_000;
 /** What kubectl complains of where it did not wait long enough. */
 const IMPATIENT = /Client\.Timeout exceeded|TLS handshake timeout|etcdserver: request timed out/;

@@ -44,9 +44,13 @@ state = "${folder}/state"
 `;
 }
 
+/** The node's address among its pods, from which kubelet's probes come. Not the first one: not every network follows that convention. */
+export function gatewayOf(podCidr: string): string {
+  return podCidr.replace(/0\/24$/, '99');
+}
+
 export function cniConfig({ folder, podCidr }: NodePlan): string {
-  // Not the first address, as on networks that follow no convention: kubelet's probes come from there.
-  const range = { subnet: podCidr, gateway: podCidr.replace(/0\/24$/, '99') };
+  const range = { subnet: podCidr, gateway: gatewayOf(podCidr) };
   const ipam = { type: 'host-local', ranges: [[range]], dataDir: `${folder}/ipam` };
   const bridge = {
     type: 'bridge',

@@ -35,7 +35,17 @@ function readableProgram(folder: string): string {
     cpSync(join(ROOT, part), join(copy, part), { recursive: true });
   }
   mkdirSync(join(copy, 'node_modules'));
-  for (const name of ['commander', 'jose', 'lru-cache', 'pino', 'prom-client', 'undici', 'yaml'])
+  for (const name of [
+    '@peculiar/x509',
+    'commander',
+    'jose',
+    'lru-cache',
+    'pino',
+    'prom-client',
+    'reflect-metadata',
+    'undici',
+    'yaml',
+  ])
     copyPackage(copy, name);
   cpSync(
     execFileSync('readlink', ['-f', join(ROOT, '.setup/node')], { encoding: 'utf8' }).trim(),

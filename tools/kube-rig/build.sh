@@ -50,18 +50,47 @@ minor=${version#*.}
 minor=${minor%%.*}
 v=k8s.io/component-base/version
 stamp="-X $v.gitVersion=v$version -X $v.gitMajor=$major -X $v.gitMinor=$minor -X $v.gitTreeState=clean"
+
+# Everything of a module at once: while one program is linked, which takes one processor, the others are compiled.
+build() { # folder tags package...
+  folder=$1 tags=$2
+  shift 2
+  new=$bin/.new
+  rm -rf "$new" && mkdir "$new"
+  began=$(date +%s)
+  # What was fetched and compiled stays, so that a proxy of modules that stumbles costs a pause and no more.
+  for pause in 5 20 60 end; do
+    if (cd "$folder" && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOWORK=off go build -trimpath -buildvcs=false -tags "$tags" -ldflags "-s -w $stamp" -o "$new/" "$@"); then break; fi
+    [ $pause != end ] || { say "go build did not succeed in four tries: $*"; exit 1; }
+    say "go build did not succeed; once more in $pause s"
+    sleep $pause
+  done
+  # Its package has the name of its folder.
+  [ ! -e "$new/server" ] || mv "$new/server" "$new/etcd"
+  for built in "$new"/*; do
+    mv "$built" "$bin/"
+    say "${built##*/} is built"
+  done
+  rmdir "$new"
+  say "that took $(($(date +%s) - began)) s"
+}
+
+kubernetes= containerd= coredns= helm=
 for name in $missing; do
   [ ! -x "$bin/$name" ] || continue
   case $name in
-  etcd) folder=$here package=go.etcd.io/etcd/server/v3 tags=providerless ;;
-  containerd* | ctr) folder=$here/containerd package=github.com/containerd/containerd/v2/cmd/$name tags=no_btrfs,no_zfs,no_devmapper ;;
-  coredns) folder=$here/coredns package=. tags=providerless ;;
-  helm) folder=$here/helm package=helm.sh/helm/v4/cmd/helm tags=providerless ;;
-  *) folder=$here package=k8s.io/kubernetes/cmd/$name tags=providerless ;;
+  etcd) kubernetes="$kubernetes go.etcd.io/etcd/server/v3" ;;
+  containerd* | ctr) containerd="$containerd github.com/containerd/containerd/v2/cmd/$name" ;;
+  coredns) coredns=. ;;
+  helm) helm=helm.sh/helm/v4/cmd/helm ;;
+  *) kubernetes="$kubernetes k8s.io/kubernetes/cmd/$name" ;;
   esac
-  say "building $name for Kubernetes $version, once for this machine (the first takes minutes)"
-  began=$(date +%s)
-  (cd "$folder" && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOWORK=off go build -trimpath -buildvcs=false -tags $tags -ldflags "-s -w $stamp" -o "$bin/.$name.new" "$package")
-  mv "$bin/.$name.new" "$bin/$name"
-  say "$name is built, $(($(date +%s) - began)) s"
 done
+say "building for Kubernetes $version, once for this machine, some minutes:$missing"
+# shellcheck disable=SC2086
+{
+  [ -z "$kubernetes" ] || build "$here" providerless $kubernetes
+  [ -z "$containerd" ] || build "$here/containerd" no_btrfs,no_zfs,no_devmapper $containerd
+  [ -z "$coredns" ] || build "$here/coredns" providerless $coredns
+  [ -z "$helm" ] || build "$here/helm" providerless $helm
+}
