@@ -31,7 +31,7 @@ export function foreignFacts(
     foreignDomain: trustDomain,
     namespace: mapping.as,
     namespaceLabels: mapping.labels,
-    labels: podLabels(claims.labels, mapping),
+    labels: countedLabels(claims.labels, mapping),
     podUid: `${trustDomain}/${claims.podUid}`,
     issuerKeyId: [trustDomain, keyId, claims.namespace, mapping.digest].join('/'),
     // Nobody tells here of pods of the other domain that are gone: the age of a token bounds how late that is noticed.
@@ -61,7 +61,8 @@ export function isValid({ validUntil }: FederatedDomain, nowSeconds: number): bo
   return validUntil === undefined || nowSeconds < validUntil;
 }
 
-function podLabels(labels: Labels, { podLabels: counted }: NamespaceMapping): Labels {
+/** The labels of a pod of another domain that count here. */
+export function countedLabels(labels: Labels, { podLabels: counted }: NamespaceMapping): Labels {
   return Object.fromEntries(
     Object.entries(labels).filter(
       ([key]) => !key.startsWith(RESERVED_LABEL_PREFIX) && (counted === undefined || counted.has(key)),

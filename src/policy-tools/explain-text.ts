@@ -1,7 +1,7 @@
 import { apiRule, apiSpec, flowYaml } from '../policy/change-yaml.ts';
 import type { AddedRule, Change } from '../policy/changes.ts';
 import type { Explanation } from '../policy/explain.ts';
-import type { Question, Side } from '../policy/judge.ts';
+import type { Party, Question, Side } from '../policy/judge.ts';
 import { clusterRuleText, findClusterRule } from '../policy/cluster-rule-text.ts';
 import { findRule, ruleText } from '../policy/rule-text.ts';
 import { endName } from './question.ts';
@@ -13,14 +13,14 @@ const MOST_POLICIES = 3;
 /** The answer to one question in at most a dozen lines. */
 export function explanationText(question: Question, explanation: Explanation): string {
   const { verdict, self, changes } = explanation;
-  const [from, to] = [endName(question.from), endName(question.to)];
+  const [from, to] = [toldName(question.from), toldName(question.to)];
   const lines = [
     `${verdict.toUpperCase()}  ${from} -> ${to}  ${question.protocol} ${question.port}`,
     ...(self
       ? ['a pod may always call itself: no policy is asked']
       : [
-          ...sideText(question, explanation.egress, 'egress', from),
-          ...sideText(question, explanation.ingress, 'ingress', to),
+          ...(foreignText(question.from, 'egress') ?? sideText(question, explanation.egress, 'egress', from)),
+          ...(foreignText(question.to, 'ingress') ?? sideText(question, explanation.ingress, 'ingress', to)),
         ]),
   ];
   if (verdict === 'allow') return lines.join('\n');
@@ -54,6 +54,8 @@ export function explanationJson(question: Question, explanation: Explanation): R
     verdict: explanation.verdict,
     from: endName(question.from),
     to: endName(question.to),
+    fromTrustDomain: trustDomainOf(question.from),
+    toTrustDomain: trustDomainOf(question.to),
     protocol: question.protocol,
     port: question.port,
     self: explanation.self,
@@ -65,6 +67,20 @@ export function explanationJson(question: Question, explanation: Explanation): R
       text: changeText(change).join(' '),
     })),
   };
+}
+
+function foreignText(end: Party, direction: 'ingress' | 'egress'): string[] | undefined {
+  if (trustDomainOf(end) === undefined) return undefined;
+  return [`${direction} of ${toldName(end)}: not asked here; the policies there decide it`];
+}
+
+function toldName(end: Party): string {
+  const domain = trustDomainOf(end);
+  return domain === undefined ? endName(end) : `${endName(end)} (of ${domain})`;
+}
+
+function trustDomainOf(end: Party): string | undefined {
+  return end.kind === 'pod' ? end.foreignDomain : undefined;
 }
 
 function noChangeText(question: Question, { egress, ingress }: Explanation): string {

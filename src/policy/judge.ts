@@ -32,6 +32,8 @@ export interface PodParty {
   /** The node that the pod runs on, and its addresses: what comes from there is always let in. */
   readonly node?: string | undefined;
   readonly nodeAddresses?: readonly string[];
+  /** It is of this other trust domain, named and labelled as it is taken here: no policy of this cluster is about its own side. */
+  readonly foreignDomain?: string;
 }
 
 /** A call from one end to the other. */
@@ -124,7 +126,7 @@ export class Judge {
 
   #decide(call: Call, direction: Direction): Decision | 'not-asked' | 'own-node' {
     const [own, other] = direction === 'inbound' ? [call.to, call.from] : [call.from, call.to];
-    if (own.kind === 'address') return 'not-asked';
+    if (own.kind === 'address' || own.foreignDomain !== undefined) return 'not-asked';
     if (direction === 'inbound' && isOwnNode(own, other)) return 'own-node';
     const addresses = callAddresses(call.from, call.to);
     return this.#engine(own).evaluate({
