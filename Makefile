@@ -43,7 +43,7 @@ kube-rig: ## every program of a current Kubernetes, containerd and helm, built f
 	@tools/kube-rig/build.sh kube-apiserver etcd kubectl kube-controller-manager kube-scheduler kubelet kube-proxy helm \
 		containerd containerd-shim-runc-v2 ctr coredns
 
-test-cluster: setup kube-rig image ## Countersign in a real cluster of one node on this machine (root; some five minutes)
+test-cluster: setup kube-rig image ## Countersign in real clusters of one node on this machine; what CI runs after `make test` (root; six to ten minutes)
 	@tools/setup.sh cluster
 	@node tools/test.ts --no-skip --timeout=900 --jobs=2 test/cluster/*.cluster.ts
 

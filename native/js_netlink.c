@@ -7,10 +7,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum {
   DATAGRAM_BYTES = 68 * 1024,
-  BATCHES_A_TURN = 4, /* then others on the event loop have their turn */
+  TURN_US = 10 * 1000, /* then others on the event loop have their turn */
 };
 
 /* Tells the two kinds of handle from each other and from a data path's. */
@@ -22,6 +23,7 @@ struct netlink_handle {
   napi_env env;
   uv_poll_t *poll;         /* NULL before it listens, and when it is closed */
   napi_ref callback, self; /* NULL likewise; who listens is kept, whether or not JavaScript has the handle */
+  unsigned most;           /* datagrams that are received at once */
 };
 
 struct raw_handle {
@@ -94,6 +96,7 @@ static napi_value do_open(napi_env env, napi_callback_info info) {
   struct netlink_handle *handle = calloc(1, sizeof *handle);
   if (handle == NULL) return throw_errno(env, ENOMEM);
   handle->env = env;
+  handle->most = NETLINK_BATCH;
   uint64_t receive_bytes = number(env, values[2]);
   if (receive_bytes > 256 * 1024 * 1024) receive_bytes = 256 * 1024 * 1024;
   handle->netlink =
@@ -151,20 +154,37 @@ static void deliver(struct netlink_handle *handle, size_t length, uint64_t lost,
   }
 }
 
+static int64_t now_us(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* A packet may cost JavaScript a microsecond or milliseconds, and what was received has to be worked off. So the next batch is as many as would have
+   taken a turn, by what the last ones took. */
+static unsigned next_batch(unsigned count, int64_t took) {
+  int64_t fits = took <= 0 ? NETLINK_BATCH : (int64_t)count * TURN_US / took;
+  return fits < 1 ? 1 : fits > NETLINK_BATCH ? NETLINK_BATCH : (unsigned)fits;
+}
+
 /* On the event loop. An overrun is an error of the socket, for which libuv ends the watch: it goes on unless receiving says that it cannot. */
 static void on_readable(uv_poll_t *poll, int status, int events) {
   (void)events;
   struct netlink_handle *handle = uv_handle_get_data(poll);
   int error = 0;
-  for (int batch = 0; batch < BATCHES_A_TURN && error == 0; batch++) {
+  for (int64_t begun = now_us(), at = begun; error == 0 && at - begun < TURN_US;) {
     uint64_t lost;
-    size_t length = netlink_gather(handle->netlink, &lost, &error);
+    unsigned count;
+    size_t length = netlink_gather(handle->netlink, handle->most, &count, &lost, &error);
     if (length == 0 && lost == 0 && error == 0) break;
     napi_handle_scope scope;
     napi_open_handle_scope(handle->env, &scope);
     deliver(handle, length, lost, error);
     napi_close_handle_scope(handle->env, scope);
     if (handle->poll == NULL) return; /* the callback has closed it */
+    int64_t before = at;
+    at = now_us();
+    if (count > 0) handle->most = next_batch(count, at - before);
   }
   if (error != 0) uv_poll_stop(poll);
   else if (status < 0) uv_poll_start(poll, UV_READABLE, on_readable);

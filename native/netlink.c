@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 enum {
-  BATCH = 32,
+  BATCH = NETLINK_BATCH,
   DATAGRAM_BYTES = 68 * 1024,        /* the largest packet that a queue copies, and its attributes */
   SEND_BUFFER_BYTES = 4 * 1024 * 1024,
 };
@@ -77,10 +77,11 @@ static void tell(int problem, uint64_t *lost, int *error) {
   else if (problem != EINTR && problem != EAGAIN && problem != ENOMEM) *error = problem;
 }
 
-size_t netlink_gather(struct netlink *netlink, uint64_t *lost, int *error) {
+size_t netlink_gather(struct netlink *netlink, unsigned most, unsigned *gathered, uint64_t *lost, int *error) {
   struct mmsghdr headers[BATCH];
   struct iovec parts[BATCH];
   struct sockaddr_nl from[BATCH];
+  *gathered = 0;
   *lost = 0;
   *error = 0;
   memset(netlink->lengths, 0, sizeof netlink->lengths);
@@ -91,11 +92,12 @@ size_t netlink_gather(struct netlink *netlink, uint64_t *lost, int *error) {
     headers[i].msg_hdr = (struct msghdr){
         .msg_iov = &parts[i], .msg_iovlen = 1, .msg_name = &from[i], .msg_namelen = sizeof from[i]};
   }
-  int count = recvmmsg(netlink->fd, headers, BATCH, MSG_DONTWAIT, NULL);
+  int count = recvmmsg(netlink->fd, headers, most < BATCH ? most : BATCH, MSG_DONTWAIT, NULL);
   if (count < 0) {
     tell(errno, lost, error);
     return 0;
   }
+  *gathered = (unsigned)count;
   size_t total = 0;
   for (int i = 0; i < count; i++) {
     if (from[i].nl_pid != 0) continue; /* another process; the kernel is 0 */

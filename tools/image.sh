@@ -6,6 +6,8 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 state=$root/.setup/image
+# A mirror that stumbles costs a pause, not the run.
+patient='-o Acquire::Retries=5'
 say() { echo "image: $*"; }
 fail() {
 	echo "image: $*" >&2
@@ -23,7 +25,7 @@ if [ -n "$missing" ]; then
 	say "Debian packages:$missing"
 	mkdir -p "$state"
 	# shellcheck disable=SC2086
-	{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } >"$state/apt.log" 2>&1 ||
+	{ apt-get $patient update && DEBIAN_FRONTEND=noninteractive apt-get $patient install -y --no-install-recommends $missing; } >"$state/apt.log" 2>&1 ||
 		fail "apt-get did not succeed; its output is in $state/apt.log"
 fi
 mkdir -p "$state"
@@ -38,7 +40,7 @@ if ! build images --format '{{.Name}}' 2>/dev/null | grep -q "localhost/$name"; 
 	say "base of Debian packages (a minute, once)"
 	base=$(mktemp -d "$state/base.XXXXXX")
 	trap 'rm -rf "$base"' EXIT
-	mmdebstrap --variant=minbase --include="$packages" \
+	mmdebstrap --variant=minbase --aptopt='Acquire::Retries "5"' --include="$packages" \
 		--customize-hook="mkdir -p \$1/usr/local/bin \$1/usr/local/lib/node_modules" \
 		--customize-hook="copy-in $node /usr/local/bin" \
 		--customize-hook="cp -r $npm \$1/usr/local/lib/node_modules/npm" \

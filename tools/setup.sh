@@ -12,6 +12,9 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 state=$root/.setup
 mkdir -p "$state"
 
+# A mirror that stumbles costs a pause, not the run.
+patient='-o Acquire::Retries=5'
+
 say() { echo "setup: $*"; }
 fail() {
 	echo "setup: $*" >&2
@@ -107,7 +110,8 @@ setup_promtool() {
 	[ -x "$state/promtool" ] && return
 	say "promtool"
 	work=$(mktemp -d "$state/promtool.XXXXXX")
-	{ cd "$work" && apt-get update && apt-get -o APT::Sandbox::User=root download prometheus && dpkg -x prometheus_*.deb .; } >"$state/apt.log" 2>&1 ||
+	# shellcheck disable=SC2086
+	{ cd "$work" && apt-get $patient update && apt-get $patient -o APT::Sandbox::User=root download prometheus && dpkg -x prometheus_*.deb .; } >"$state/apt.log" 2>&1 ||
 		fail "Debian's package prometheus cannot be downloaded; apt-get's output is in $state/apt.log"
 	cd "$root"
 	mv "$work/usr/bin/promtool" "$state/promtool"
@@ -122,7 +126,7 @@ install_missing() {
 	say "Debian packages:$missing"
 	log=$state/apt.log
 	# shellcheck disable=SC2086
-	{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1 ||
+	{ apt-get $patient update && DEBIAN_FRONTEND=noninteractive apt-get $patient install -y --no-install-recommends $missing; } >"$log" 2>&1 ||
 		fail "apt-get did not succeed; its output is in $log"
 }
 

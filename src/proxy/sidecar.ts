@@ -53,6 +53,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
     flags.source === 'authority'
       ? await authorityLinkOf(flags, programVersion(), (news) => log.info(news))
       : undefined;
+  link?.connect();
   const source: Source = link?.source ?? (await sourceOf(flags));
   const identity: SidecarIdentity = link?.identity ?? (await settings.makeIdentity());
   if (flags.mode !== 'nfqueue') readiness.set('queues', undefined);

@@ -1,4 +1,3 @@
-import { readdirSync, readFileSync } from 'node:fs';
 import t from 'tap';
 import {
   allowOnly,
@@ -12,6 +11,7 @@ import {
   service,
   workload,
 } from '../support/installed-cluster.ts';
+import { startOf } from '../support/pod-processes.ts';
 import { until } from '../support/until.ts';
 
 t.setTimeout(900_000);
@@ -213,21 +213,4 @@ async function heard(
     PATIENCE_MS,
   );
   return since;
-}
-
-/** When the process with this argument began, milliseconds since the epoch, to a hundredth of a second. Pods' processes are this machine's. */
-function startOf(argument: string): number {
-  for (const id of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    try {
-      if (!readFileSync(`/proc/${id}/cmdline`, 'utf8').split('\0').includes(argument)) continue;
-      const fields = readFileSync(`/proc/${id}/stat`, 'utf8')
-        .replace(/^.*\) /, '')
-        .split(' ');
-      const uptime = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000;
-      return Date.now() - uptime + Number(fields[19]) * 10;
-    } catch {
-      // It ended meanwhile.
-    }
-  }
-  throw new Error(`no process has the argument ${argument}`);
 }

@@ -10,6 +10,7 @@ import {
   pod,
 } from '../support/installed-cluster.ts';
 import { PROBING_ADDRESS } from '../support/kube-cluster.ts';
+import { processOf } from '../support/pod-processes.ts';
 import { until } from '../support/until.ts';
 
 t.setTimeout(900_000);
@@ -138,7 +139,7 @@ t.test('sidecars that keep a capability, in real pods', { timeout: 900_000 }, as
 
     held = hold();
     await ask('redirected-friend', 'queued', /^1 held$/, '/held');
-    process.kill(processOf('--pod=queues/queued'), 'SIGKILL');
+    process.kill(processOf('--pod=queues/queued')!, 'SIGKILL');
     await until(
       'the sidecar runs again',
       async () => (await restarts(installed, 'queues', 'queued')) > 0,
@@ -191,18 +192,6 @@ async function restarts(installed: InstalledCluster, where: string, who: string)
   const { status } = await installed.json<Status>(['-n', where, 'get', 'pod', who]);
   const sidecar = status.initContainerStatuses?.find(({ name }) => name === 'countersign-proxy');
   return sidecar?.started === true ? sidecar.restartCount : 0;
-}
-
-/** The process with this argument. Pods' processes are this machine's. */
-function processOf(argument: string): number {
-  for (const id of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    try {
-      if (readFileSync(`/proc/${id}/cmdline`, 'utf8').split('\0').includes(argument)) return Number(id);
-    } catch {
-      // It ended meanwhile.
-    }
-  }
-  throw new Error(`no process has the argument ${argument}`);
 }
 
 interface Capabilities {

@@ -42,7 +42,15 @@ export function debianImage(name: string, packages: readonly string[]): string {
     // Their output goes to this process' own: where it fails, its log says why.
     execFileSync(
       'mmdebstrap',
-      ['--quiet', '--variant=essential', `--include=${packages.join(',')}`, ...hooks, 'bookworm', layer],
+      [
+        '--quiet',
+        '--variant=essential',
+        '--aptopt=Acquire::Retries "5"',
+        `--include=${packages.join(',')}`,
+        ...hooks,
+        'bookworm',
+        layer,
+      ],
       { stdio: ['ignore', 'ignore', 'inherit'] },
     );
     archiveOf(name, work, join(work, 'image.tar'), ['/bin/sh']);
