@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2';
+import type { ClientHttp2Stream } from 'node:http2';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { API_VERSION, LIMITS, PATHS, PROOF_HEADER } from '../authority-protocol/limits.ts';
 import { LineReader } from '../authority-protocol/line-reader.ts';
@@ -12,7 +12,8 @@ import { generateOwnKey } from '../identity/keys.ts';
 import type { EnforcementMode } from '../sources/source.ts';
 import { AuthorityIdentity } from './authority-identity.ts';
 import { AuthoritySource } from './authority-source.ts';
-import { ANSWER_MS, openSession, post, refusalText, TrustAnchors } from './transport.ts';
+import { AuthorityConnections } from './connections.ts';
+import { ANSWER_MS, post, refusalText, TrustAnchors } from './transport.ts';
 
 export interface AuthorityLinkOptions {
   /** `https://countersign-authority.countersign-system.svc:14443`; several are tried in turn. */
@@ -49,9 +50,8 @@ export class AuthorityLink {
   readonly #anchors: TrustAnchors;
   readonly #end = new AbortController();
   readonly #running: Promise<void>[] = [];
-  readonly #sessions = new Set<ClientHttp2Session>();
+  readonly #connections: AuthorityConnections;
   #stream: ClientHttp2Stream | undefined;
-  #at = 0;
   /** Ends the pause before the next renewal. */
   #renewNow = new AbortController();
   #identityRefused = false;
@@ -63,7 +63,8 @@ export class AuthorityLink {
   constructor(options: AuthorityLinkOptions) {
     this.#options = options;
     this.#anchors = new TrustAnchors(options.caFile);
-    this.#at = Math.floor((options.random ?? Math.random)() * options.urls.length);
+    const first = Math.floor((options.random ?? Math.random)() * options.urls.length);
+    this.#connections = new AuthorityConnections(options.urls, this.#anchors, first, options.from);
     const { pod, keyFile } = options;
     this.identity = new AuthorityIdentity(
       keyFile === undefined ? generateOwnKey() : keptKey(keyFile),
@@ -88,10 +89,15 @@ export class AuthorityLink {
     this.source.subscribe(() => this.#compareLabels());
   }
 
+  /** Begins to connect, so that the rest of a start happens meanwhile. */
+  connect(): void {
+    this.#connections.connect();
+  }
+
   async #close(): Promise<void> {
     this.#end.abort();
     this.#renewNow.abort();
-    for (const session of this.#sessions) session.destroy();
+    this.#connections.close();
     await Promise.all(this.#running);
   }
 
@@ -112,7 +118,7 @@ export class AuthorityLink {
         this.#failed = true;
         this.identity.fail(`the authority gives no identity: ${messageOf(error)}`);
         pauseMs = Math.max(this.#backoff(failures), error instanceof Refused ? error.retryAfterMs : 0);
-        this.#at++;
+        this.#connections.next();
       }
       await this.#pause(pauseMs, this.#renewNow.signal);
     }
@@ -122,7 +128,8 @@ export class AuthorityLink {
   async #getIdentity(): Promise<number> {
     const token = (await readSmallFile(this.#options.tokenFile)).trim();
     const body = JSON.stringify({ version: API_VERSION });
-    const session = await this.#session();
+    const session = await this.#connections.take();
+    let kept = false;
     try {
       const headers = await this.#proof(PATHS.identity, body, token);
       const answer = await post(session, PATHS.identity, headers, body);
@@ -134,10 +141,12 @@ export class AuthorityLink {
       this.identity.accept(given.token, given.trust);
       if (this.identity.problem !== undefined) throw new UserError(this.identity.problem);
       this.#identityRefused = false;
+      // The stream is what waits for the identity: another TLS handshake with the same authority would be for nothing.
+      kept = this.#stream === undefined && this.#connections.keep(session);
       const after = Number(given.renew_after ?? RENEW_SECONDS);
       return after >= 1 && after <= 86_400 ? after : RENEW_SECONDS;
     } finally {
-      session.close();
+      if (!kept) session.close();
     }
   }
 
@@ -158,13 +167,13 @@ export class AuthorityLink {
       }
       if (this.#end.signal.aborted) return;
       if (why === BYE) {
-        this.#at++;
+        this.#connections.next();
         continue;
       }
       this.#stream = undefined;
       this.source.disconnected(`the authority cannot be reached: ${why}`);
       failures = performance.now() - began > 10_000 ? 1 : failures + 1;
-      this.#at++;
+      this.#connections.next();
       // The first try after a loss is made at once: another replica is probably there.
       await this.#pause(failures === 1 ? 0 : this.#backoff(failures - 1), this.#end.signal);
     }
@@ -172,7 +181,7 @@ export class AuthorityLink {
 
   /** One stream from its beginning to its end. Gives why it ended. */
   async #live(jwt: string): Promise<string> {
-    const session = await this.#session();
+    const session = await this.#connections.take();
     const headers = await this.#proof(PATHS.stream, '', jwt);
     const stream = session.request(
       { ':method': 'POST', ':path': PATHS.stream, ...headers },
@@ -247,15 +256,6 @@ export class AuthorityLink {
       });
       session.on('close', () => done('the connection ended'));
     });
-  }
-
-  async #session(): Promise<ClientHttp2Session> {
-    const { urls, from } = this.#options;
-    const session = await openSession(urls[this.#at % urls.length]!, await this.#anchors.bundle(), from);
-    this.#sessions.add(session);
-    session.once('close', () => this.#sessions.delete(session));
-    if (this.#end.signal.aborted) session.destroy();
-    return session;
   }
 
   async #proof(path: string, body: string, token: string): Promise<Record<string, string>> {

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { tupleKey } from './flow-key.ts';
 import type { Marks } from './marks.ts';
 import { reversedTuple } from './packets.ts';
@@ -9,6 +10,8 @@ import { isClosing } from './recovery.ts';
 const YOUNG_MS = 1_000;
 /** The handshake of a connection that is older will not be asked for again. */
 const SETTLED_MS = 120_000;
+/** So many are looked at, about a millisecond, and then others on the event loop have their turn: there may be a hundred thousand. */
+const AT_ONCE = 500;
 
 /**
  * Ends the flows that conntrack has no more, or only as closed. The kernel does not tell it otherwise: no packet of theirs is queued.
@@ -22,7 +25,9 @@ export async function endGoneFlows(proxy: QueueProxy, marks: Marks): Promise<voi
   const { value, mask } = marks.anyVerified;
   const entries = await proxy.path.dumpConnections(value, mask);
   const open = new Set<QueuedFlow>();
+  let looked = 0;
   for (const { tuple, tcpState, bytes } of entries) {
+    if (++looked % AT_ONCE === 0) await nextTurn();
     const one = proxy.flows.get(tupleKey(tuple, true)) ?? proxy.flows.get(tupleKey(tuple, false));
     // On the ports of a closed entry a new connection may have come while the table was read.
     if (one === undefined || one.startedAt >= asked) continue;
@@ -31,6 +36,7 @@ export async function endGoneFlows(proxy: QueueProxy, marks: Marks): Promise<voi
     else if (one.established) proxy.end(one);
   }
   for (const one of proxy.flows.values()) {
+    if (++looked % AT_ONCE === 0) await nextTurn();
     if (!one.established) continue;
     if (!open.has(one) && asked - one.startedAt > YOUNG_MS && !hasSocket(proxy, one)) proxy.end(one);
     else if (asked - one.startedAt > SETTLED_MS) one.settle();

@@ -37,7 +37,8 @@ export class FlowStore {
   #rewriteAt = 0;
   /** Flows there were when there was no space for them; below half of it there is another try. */
   #tooMany = 0;
-  #unwritten: string[] = [];
+  /** Without a flow: it has ended. Lines are made when they are written, since a packet waits for its verdict until {@link add} returns. */
+  #unwritten: { readonly id: string; readonly flow?: KeptFlow }[] = [];
   #scheduled = false;
   #closed = false;
 
@@ -62,13 +63,13 @@ export class FlowStore {
   /** Keeps a flow. It is in the file at the end of this turn of the event loop. */
   add(id: string, flow: KeptFlow): void {
     this.#live.set(id, flow);
-    if (this.#descriptor !== undefined) this.#write(addLine(id, flow, this.#peers));
+    if (this.#descriptor !== undefined) this.#write({ id, flow });
   }
 
   /** Forgets a flow. */
   end(id: string): void {
     if (!this.#live.delete(id)) return;
-    if (this.#descriptor !== undefined) this.#write(endLine(id));
+    if (this.#descriptor !== undefined) this.#write({ id });
     else if (this.#live.size < this.#tooMany / 2) this.#tryAgain();
   }
 
@@ -78,8 +79,8 @@ export class FlowStore {
     this.#closeFile();
   }
 
-  #write(line: string): void {
-    this.#unwritten.push(line);
+  #write(change: { readonly id: string; readonly flow?: KeptFlow }): void {
+    this.#unwritten.push(change);
     if (this.#scheduled) return;
     this.#scheduled = true;
     setImmediate(() => {
@@ -90,10 +91,14 @@ export class FlowStore {
 
   #flush(): void {
     if (this.#descriptor === undefined || this.#unwritten.length === 0) return;
-    const lines = this.#unwritten;
+    const changes = this.#unwritten;
     this.#unwritten = [];
     try {
-      this.#append(lines.join(''));
+      let text = '';
+      for (const { id, flow } of changes) {
+        text += flow === undefined ? endLine(id) : addLine(id, flow, this.#peers);
+      }
+      this.#append(text);
       if (this.#bytes > this.#rewriteAt) this.#begin();
     } catch {
       this.#rewriteInPlace();

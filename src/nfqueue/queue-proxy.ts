@@ -304,6 +304,7 @@ export class QueueProxy implements PacketPathEvents {
     one.leave = undefined;
     one.established = true;
     this.#table.settle(one);
+    one.opened();
     // Question and answer fall in one turn, but for a client that has proven itself: a Verdict takes its time.
     const late = one.outgoing && handshake === 'full';
     const standing = (late ? one.flow.rejudge?.() : undefined) ?? one.judged ?? ALLOWED;

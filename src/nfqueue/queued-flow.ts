@@ -34,6 +34,23 @@ export interface RefusedOpening {
   readonly judgement: Judgement;
 }
 
+/** What an open flow's reducer has besides its state: nothing that a handshake could go on with. */
+class OpenContext {
+  readonly tuple: FlowTuple;
+
+  constructor(tuple: FlowTuple) {
+    this.tuple = tuple;
+  }
+
+  get handshake(): never {
+    throw new Error('the handshake of an open flow is over');
+  }
+
+  judge(): never {
+    throw new Error('an open flow is judged by its own way');
+  }
+}
+
 /** One connection that the queues see, with what is reported of it. */
 export class QueuedFlow implements FlowConnection {
   readonly key: string;
@@ -113,6 +130,18 @@ export class QueuedFlow implements FlowConnection {
     if (machine === undefined || machine.role === 'recovered' || machine.state.at === 'over') return false;
     if (machine.role === 'client') return !outgoing || machine.state.initial === opening.sequence;
     return !outgoing && machine.state.clientInitial === opening.sequence;
+  }
+
+  /** It is open: it only repeats what it has said, and gives up sessions, keys and questions of its handshake. */
+  opened(): void {
+    const { machine, tuple } = this;
+    if (machine === undefined || machine.role === 'recovered' || machine.state.at !== 'open') return;
+    const context = new OpenContext(tuple);
+    // Two machines, told apart by their role; one spread of both would be neither.
+    this.machine =
+      machine.role === 'client'
+        ? { role: 'client', state: machine.state, context }
+        : { role: 'server', state: machine.state, context };
   }
 
   /** Gives up what only the handshake needed: frames, keys, contexts. */
