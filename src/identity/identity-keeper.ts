@@ -63,6 +63,11 @@ export class IdentityKeeper {
     this.#tell();
   }
 
+  /** The clock was set: whatever was reckoned from the ends of identities is to be reckoned anew. */
+  clockWasSet(): void {
+    this.#tell();
+  }
+
   fail(problem: string): void {
     this.#problem = problem;
   }

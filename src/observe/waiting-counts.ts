@@ -19,9 +19,9 @@ export class WaitingCounts<L extends Labels> {
   }
 
   add(labels: L, by = 1): void {
-    const found = this.#waiting.find((one) => this.#same(one.labels, labels));
-    if (found !== undefined) {
-      found.by += by;
+    for (const one of this.#waiting) {
+      if (!this.#same(one.labels, labels)) continue;
+      one.by += by;
       return;
     }
     if (this.#waiting.length >= MOST_SERIES) this.settle();

@@ -18,6 +18,7 @@ import { NativeDataPath } from '../relay/native-data-path.ts';
 import { problemText } from '../sources/manifest-folder.ts';
 import type { Source } from '../sources/source.ts';
 import { SidecarCapabilities } from './capabilities.ts';
+import { ClockSteps } from './clock-steps.ts';
 import { federationStatus } from './federation-status.ts';
 import { demandTransparent } from './keep-source.ts';
 import { LocalAddresses } from './local-addresses.ts';
@@ -141,7 +142,13 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
     proxy.identityChanged();
     tellIdentity();
   });
-  const identityTimer = setInterval(tellIdentity, 1_000);
+  const clock = new ClockSteps();
+  const identityTimer = setInterval(() => {
+    tellIdentity();
+    if (!clock.look(Date.now(), performance.now())) return;
+    log.warn('the clock was set: sessions end, and what is open is judged again');
+    identity.clockWasSet();
+  }, 1_000);
   identityTimer.unref();
 
   const routes: Routes = {

@@ -10,7 +10,14 @@ import {
   SYN_DATA,
 } from '../native.ts';
 import type { DataPathEvents } from './data-path.ts';
-import type { InboundPass, OutboundChoice, OutboundPass, OwnedWindow, Resumption } from './resumption.ts';
+import type {
+  ByPass,
+  InboundPass,
+  OutboundChoice,
+  OutboundPass,
+  OwnedWindow,
+  Resumption,
+} from './resumption.ts';
 
 /** Passes that the data thread of native/ answers resumed handshakes by. */
 export class NativeResumption implements Resumption {
@@ -108,38 +115,48 @@ export class NativeResumption implements Resumption {
 /** CLOCK_MONOTONIC in milliseconds, where `performance.now()` is 0. */
 const ORIGIN = Number(process.hrtime.bigint()) / 1e6 - performance.now();
 
-/** Tells what the data thread reports of connections that went by a pass. */
+/**
+ * Tells what the data thread reports of connections that went by a pass. Each is told by the same objects, which hold until the call returns: for
+ * thousands a second, new ones would cost the garbage collector more than everything else that is done about them.
+ */
 export function readReports(reports: Float64Array, events: DataPathEvents): void {
+  const peer = { address: '', port: 0 };
+  const dial: Writable<ByPass['dial']> = { synData: 'none', synRetransmits: 0 };
+  const ending: Writable<NonNullable<ByPass['ending']>> = {
+    cause: 'end',
+    bytesIn: 0,
+    bytesOut: 0,
+    durationMs: 0,
+  };
+  const whole = { id: 0, pass: 0, peer, startedAt: 0, dial, handshakeMs: 0, ending };
+  const open = { ...whole, ending: undefined };
   for (let at = 0; at < reports.length; at += REPORT.fields) {
     const kind = reports[at + REPORT.kind];
     const id = reports[at + REPORT.id]!;
     const acceptedAt = reports[at + REPORT.acceptedAt]!;
-    const closed = {
-      cause: CAUSES[reports[at + REPORT.cause]!]!,
-      bytesIn: reports[at + REPORT.bytesIn]!,
-      bytesOut: reports[at + REPORT.bytesOut]!,
-    };
+    ending.cause = CAUSES[reports[at + REPORT.cause]!]!;
+    ending.bytesIn = reports[at + REPORT.bytesIn]!;
+    ending.bytesOut = reports[at + REPORT.bytesOut]!;
     if (kind === REPORT_KIND.closed) {
-      events.closed(id, closed);
+      const { cause, bytesIn, bytesOut } = ending;
+      events.closed(id, { cause, bytesIn, bytesOut });
       continue;
     }
-    events.byPass?.({
-      id,
-      pass: reports[at + REPORT.pass]!,
-      peer: { address: addressAt(reports, at), port: reports[at + REPORT.port]! },
-      startedAt: acceptedAt / 1000 - ORIGIN,
-      dial: {
-        synData: SYN_DATA[reports[at + REPORT.synData]!]!,
-        synRetransmits: reports[at + REPORT.synRetransmits]!,
-      },
-      handshakeMs: (reports[at + REPORT.establishedAt]! - acceptedAt) / 1000,
-      ending:
-        kind === REPORT_KIND.whole
-          ? { ...closed, durationMs: (reports[at + REPORT.closedAt]! - acceptedAt) / 1000 }
-          : undefined,
-    });
+    ending.durationMs = (reports[at + REPORT.closedAt]! - acceptedAt) / 1000;
+    peer.address = addressAt(reports, at);
+    peer.port = reports[at + REPORT.port]!;
+    dial.synData = SYN_DATA[reports[at + REPORT.synData]!]!;
+    dial.synRetransmits = reports[at + REPORT.synRetransmits]!;
+    const told = kind === REPORT_KIND.whole ? whole : open;
+    told.id = id;
+    told.pass = reports[at + REPORT.pass]!;
+    told.startedAt = acceptedAt / 1000 - ORIGIN;
+    told.handshakeMs = (reports[at + REPORT.establishedAt]! - acceptedAt) / 1000;
+    events.byPass?.(told);
   }
 }
+
+type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
 /** Of the address that was asked for last: most connections come from few. */
 const last = { family: 0, words: [0, 0, 0, 0] as [number, number, number, number], text: '0.0.0.0' };

@@ -97,7 +97,7 @@ export interface InboundPass extends Pass {
   readonly admissionKeys: readonly Uint8Array[];
 }
 
-/** A connection that a pass has established, told soon afterwards and once. */
+/** A connection that a pass has established, told soon afterwards and once; what is told holds until the call returns. */
 export interface ByPass {
   readonly id: ConnectionId;
   readonly pass: number;

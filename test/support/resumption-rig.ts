@@ -153,7 +153,7 @@ export class ResumptionRig implements DataPathEvents {
   }
 
   byPass(told: ByPass): void {
-    this.passed.push(told);
+    this.passed.push(structuredClone(told));
   }
 
   closed(id: number, closed: Closed): void {
