@@ -45,7 +45,7 @@ kube-rig: ## every program of a current Kubernetes, containerd and helm, built f
 
 test-cluster: setup kube-rig image ## Countersign in real clusters of one node on this machine; what CI runs after `make test` (root; six to ten minutes)
 	@tools/setup.sh cluster
-	@node tools/test.ts --no-skip --timeout=900 --jobs=2 test/cluster/*.cluster.ts
+	@exec node tools/test.ts --no-skip --timeout=900 --jobs=2 test/cluster/*.cluster.ts
 
 native-sanitize: setup ## the addon's tests and a fuzz run under the address, undefined-behaviour and thread sanitizers
 	@node tools/sanitize.ts

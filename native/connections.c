@@ -67,7 +67,7 @@ void clear_directions(struct data_path *path, struct connection *connection) {
   for (int d = 0; d < 2; d++) {
     free_buffer(&connection->direction[d].rest);
     give_pipe(path, &connection->direction[d]);
-    connection->direction[d].full_reads = 0;
+    connection->direction[d].full_reads = connection->direction[d].small_splices = 0;
   }
 }
 

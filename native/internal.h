@@ -44,6 +44,7 @@ struct direction {
   int pipe[2]; /* -1: none; held only while bytes are in it, or bulk flows */
   uint32_t piped;
   uint8_t full_reads;
+  uint8_t small_splices; /* in a row */
   uint64_t bytes;
 };
 
@@ -140,6 +141,7 @@ struct data_path {
   int64_t tend_at; /* the earliest next_look of the lingering */
   int pipes[POOLED_PIPES][2];
   int pipe_count;
+  int64_t pipes_again; /* the system gave one that is too small; until then it is not asked */
   bool stopping;
   uint8_t scratch[SCRATCH_BYTES + HEADER_BYTES]; /* the longest frame that a header can announce fits */
 };

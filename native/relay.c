@@ -11,6 +11,8 @@ enum {
   SPLICE_BYTES = 256 * 1024,
   /* Reads that filled the scratch before a direction changes to splice, which pays for bulk alone. */
   FULL_READS_BEFORE_SPLICE = 2,
+  /* Bulk, too, has a short piece now and then; of these in a row it has ended. */
+  SMALL_SPLICES_BEFORE_COPY = 4,
   /* What one direction may do before others get their turn. */
   TURNS = 16,
 };
@@ -85,7 +87,8 @@ static enum moved move(struct data_path *path, struct connection *connection, en
         direction->piped = (uint32_t)got;
         count(direction, got);
         to->spoken = false;
-        if (got < SCRATCH_BYTES / 4) direction->full_reads = 0; /* no bulk any more */
+        if (got >= SCRATCH_BYTES / 4) direction->small_splices = 0;
+        else if (++direction->small_splices >= SMALL_SPLICES_BEFORE_COPY) direction->full_reads = direction->small_splices = 0;
         continue;
       }
       /* In front of an urgent byte splice tells an end where none is, and the byte may be newer than the last event. */

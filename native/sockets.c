@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PIPE_BYTES = 256 * 1024 };
+enum { PIPE_BYTES = 256 * 1024, REST_MS = 1000 };
 
 int64_t now_us(void) {
   struct timespec time;
@@ -40,6 +40,16 @@ void append(struct buffer *buffer, const uint8_t *bytes, size_t length) {
   *buffer = (struct buffer){.bytes = joined, .start = 0, .end = kept + length};
 }
 
+/*
+ * As large as the user's limits allow. A user whose pipes take more than /proc/sys/fs/pipe-user-pages-soft gets pipes of two pages (pipe(7)),
+ * which move less at a time than a copy through the scratch does.
+ */
+static bool is_large(int fd) {
+  int bytes = fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES);
+  if (bytes < 0) bytes = fcntl(fd, F_GETPIPE_SZ);
+  return bytes >= SCRATCH_BYTES;
+}
+
 bool take_pipe(struct data_path *path, int pipe_out[2]) {
   if (path->pipe_count > 0) {
     path->pipe_count--;
@@ -47,11 +57,19 @@ bool take_pipe(struct data_path *path, int pipe_out[2]) {
     pipe_out[1] = path->pipes[path->pipe_count][1];
     return true;
   }
-  if (pipe2(pipe_out, O_NONBLOCK | O_CLOEXEC) != 0) {
-    pipe_out[0] = pipe_out[1] = -1;
+  pipe_out[0] = pipe_out[1] = -1;
+  int made[2];
+  if (path->pipes_again != 0 && now_ms() < path->pipes_again) return false;
+  path->pipes_again = now_ms() + REST_MS;
+  if (pipe2(made, O_NONBLOCK | O_CLOEXEC) != 0) return false;
+  if (!is_large(made[1])) {
+    close(made[0]);
+    close(made[1]);
     return false;
   }
-  fcntl(pipe_out[1], F_SETPIPE_SZ, PIPE_BYTES); /* as large as the user's limit allows; smaller works, too */
+  path->pipes_again = 0;
+  pipe_out[0] = made[0];
+  pipe_out[1] = made[1];
   return true;
 }
 

@@ -132,6 +132,7 @@ export class Authority {
       trust: (namespace) => this.#trust.for(namespace),
       authorities: () => this.#certificates.bundle,
       marks: () => this.#marks,
+      keyOf: (uid) => this.#records.get(uid)?.key,
       ...(options.now === undefined ? {} : { now: () => options.now!() * 1000 }),
     });
     this.metrics = new AuthorityMetrics(() => ({

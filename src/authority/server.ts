@@ -210,7 +210,7 @@ export class AuthorityServer {
     if (stream.destroyed) return;
     this.#options.onAnswer('stream', 'ok');
     stream.respond({ ':status': 200, 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
-    const { onLine, onClose } = this.#options.streams.open(who.podUid, {
+    const { onLine, onClose } = this.#options.streams.open(who.podUid, who.key, {
       write: (line) => {
         if (!stream.writable) return 0;
         stream.write(line);
@@ -234,7 +234,7 @@ export class AuthorityServer {
   /** The pod that an own identity with its proof speaks for. */
   async #whose(
     headers: IncomingHttpHeaders,
-  ): Promise<{ podUid: string } | Refusal | ReturnType<typeof error>> {
+  ): Promise<{ podUid: string; key: string } | Refusal | ReturnType<typeof error>> {
     const { streams, trust, markOf, keyOf } = this.#options;
     const now = this.#options.now?.() ?? Date.now() / 1000;
     if (streams.lookup === undefined) return error(503, 'not-ready', 'the cluster has not been read yet');
@@ -279,7 +279,7 @@ export class AuthorityServer {
     }
     const pod = streams.lookup.podsByUid.get(podUid);
     if (pod?.finished === true) return error(403, 'pod-gone', 'the pod has ended');
-    return { podUid };
+    return { podUid, key: proven.thumbprint };
   }
 
   #admit(stream: ServerHttp2Stream): boolean {

@@ -41,6 +41,8 @@ export interface StreamPort {
 interface Open {
   state: StreamState;
   readonly port: StreamPort;
+  /** RFC 7638 thumbprint of the key whose holder opened it. */
+  readonly key: string;
   readonly openedAt: number;
   wake: NodeJS.Timeout | undefined;
   /** Questions that wait until the answer to the last ones has been paid for. */
@@ -57,6 +59,8 @@ export interface StreamsOptions {
   readonly trust: (namespace: string) => object;
   readonly authorities: () => string;
   readonly marks: () => ReadonlyMap<string, number>;
+  /** RFC 7638 thumbprint of the key that counts for a pod; undefined: none is known here. */
+  readonly keyOf: (podUid: string) => string | undefined;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
 }
@@ -93,14 +97,22 @@ export class Streams {
     return this.#lookup;
   }
 
-  /** Opens the stream of a pod. An older one of the same pod ends. */
-  open(podUid: string, port: StreamPort): { onLine: (line: string) => void; onClose: () => void } {
+  /**
+   * Opens the stream of a pod. An older one of the same pod ends.
+   * @param key RFC 7638 thumbprint of the key whose holder asks; when another one replaces it, the stream ends
+   */
+  open(
+    podUid: string,
+    key: string,
+    port: StreamPort,
+  ): { onLine: (line: string) => void; onClose: () => void } {
     const former = this.#open.get(podUid);
     former?.port.end('replaced');
     if (former !== undefined) this.#forget(former);
     const open: Open = {
       state: newStream(podUid),
       port,
+      key,
       openedAt: this.#now(),
       wake: undefined,
       asked: new PendingQuestions(),
@@ -125,9 +137,10 @@ export class Streams {
     const before = this.#keyed;
     const now = { authorities: this.#options.authorities(), marks: this.#options.marks() };
     this.#keyed = now;
+    const uids = new Set([...(before?.marks.keys() ?? []), ...now.marks.keys()]);
+    const changed = [...uids].filter((uid) => before?.marks.get(uid) !== now.marks.get(uid));
+    for (const uid of changed) this.#endReplaced(uid);
     if (before === undefined || before.authorities !== now.authorities) return this.#look(undefined);
-    const uids = new Set([...before.marks.keys(), ...now.marks.keys()]);
-    const changed = [...uids].filter((uid) => before.marks.get(uid) !== now.marks.get(uid));
     const keys = new Set(changed.map((uid) => `uid/${uid}`));
     const concerned = this.#index.concerned(keys);
     const told = new Map<string, object>();
@@ -135,6 +148,13 @@ export class Streams {
       if (concerned.has(open) || this.#hasNewTrust(open, told))
         this.#step(open, { kind: 'changed', keys: undefined });
     }
+  }
+
+  /** Whose key was replaced is told nothing more about the pod. */
+  #endReplaced(uid: string): void {
+    const open = this.#open.get(uid);
+    const counts = this.#options.keyOf(uid);
+    if (open !== undefined && counts !== undefined && counts !== open.key) open.port.end('identity-invalid');
   }
 
   /** @param told what pods of a namespace are told, as far as it was asked for already */

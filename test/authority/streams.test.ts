@@ -29,6 +29,8 @@ function world() {
     },
   };
   const keyed = { trust: { keys: [] } as object, authorities: 'PEM', marks: new Map<string, number>() };
+  const counts = new Map<string, string>();
+  const ended: string[] = [];
   let looks = 0;
   const streams = new Streams({
     feed,
@@ -37,6 +39,7 @@ function world() {
     authorities: () => keyed.authorities,
     // Asked for once whenever a stream is looked at, and once by every refresh.
     marks: () => (looks++, new Map(keyed.marks)),
+    keyOf: (uid) => counts.get(uid),
   });
   const lines = new Map<string, string[]>();
   const hear = new Map<string, (line: string) => void>();
@@ -49,11 +52,16 @@ function world() {
   return {
     streams,
     keyed,
+    counts,
+    ended,
     looksOf,
     open: (uid: string): void => {
       lines.set(uid, []);
-      const port = { write: (line: string) => (lines.get(uid)!.push(line), 0), end: () => {} };
-      hear.set(uid, streams.open(uid, port).onLine);
+      const port = {
+        write: (line: string) => (lines.get(uid)!.push(line), 0),
+        end: (code: string) => void ended.push(`${uid} ${code}`),
+      };
+      hear.set(uid, streams.open(uid, 'first', port).onLine);
     },
     ask: (uid: string, addresses: readonly string[]): void =>
       hear.get(uid)!(JSON.stringify({ type: 'ask', addresses, peers: [], drop: [] })),
@@ -129,6 +137,27 @@ t.test('streams: a mark looks at the streams that know the pod, and a label of a
   );
   t.end();
 });
+
+t.test(
+  'streams: a stream ends when another key replaces that of whoever opened it, and no other one',
+  (t) => {
+    const { streams, keyed, counts, ended, open } = world();
+    t.teardown(() => streams.close());
+    for (const uid of ['uid-pod-0', 'uid-pod-1']) {
+      counts.set(uid, 'first');
+      open(uid);
+    }
+    streams.refresh();
+    keyed.marks.set('uid-pod-1', 1_000);
+    streams.refresh();
+    t.strictSame(ended, [], 'a mark over what the same key had before ends nothing');
+    counts.set('uid-pod-0', 'second');
+    keyed.marks.set('uid-pod-0', 1_000);
+    streams.refresh();
+    t.strictSame(ended, ['uid-pod-0 identity-invalid']);
+    t.end();
+  },
+);
 
 t.test('streams: whoever asks without end is answered with all that he asked, in a few looks', async (t) => {
   const { streams, looksOf, open, ask, answered } = world();
