@@ -23,7 +23,13 @@ export function fit({ held, windows }: ScaleResult): CostModel {
   const [small, large, full] = [held[0]!, held[1]!, held.at(-1)!];
   // Resident memory, with the garbage that waits to be collected: an upper bound, and what a limit of the pod is compared with.
   const bytes = ({ authority }: typeof small): number => authority.resident;
-  const memoryPerPod = slope(bytes(small), bytes(large), large.pods - small.pods);
+  // Pods may come where garbage was, and nothing grows then: what is left after a collection is the least that they cost.
+  const kept = ({ authority }: typeof small): number => authority.heap + authority.external;
+  const podsMore = large.pods - small.pods;
+  const memoryPerPod = Math.max(
+    slope(bytes(small), bytes(large), podsMore),
+    slope(kept(small), kept(large), podsMore),
+  );
   const memoryPerSidecar = slope(bytes(large), bytes(full), full.sidecars - large.sidecars);
   const policies = windows.filter(({ load }) => load === 'policies');
   const [few, more, all] = [policies[0]!, policies[1]!, policies.at(-1)!];

@@ -174,8 +174,8 @@ of its namespace here, a label that of its pod and the sidecars that talk to it.
 each change is counted by itself, ${size.namespaces} come together.`,
     asMarkdown(costTable(result)),
     '## Memory',
-    `Per 1,000 pods the authority's resident memory grows by ${mega(model.memoryPerPod * 1000)}, garbage before its collection included, and per connected sidecar by
-${digits(model.memoryPerSidecar / 1e3)} kB; what is left of the heap after a collection is a fraction of that. The last column is a process with
+    `Per 1,000 pods the authority's memory grows by ${mega(model.memoryPerPod * 1000)}: the larger of what resident memory grew by and what is left after a collection. Per connected sidecar resident memory grows by
+${digits(model.memoryPerSidecar / 1e3)} kB, garbage included. The last column is a process with
 ${result.held[0]!.firstCount} sidecars' links and nothing else, so it holds the program's own share too: it does not grow with the cluster.`,
     asMarkdown(memoryTable(result)),
     '## Extrapolation',

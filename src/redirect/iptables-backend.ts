@@ -8,6 +8,7 @@ import {
   iptablesScratchRules,
   type IptablesState,
   iptablesState,
+  chainsOf,
   jumpTo,
   stampOf,
 } from './plan-iptables.ts';
@@ -68,7 +69,7 @@ export function iptablesBackend(variant: Variant): Backend {
         lines.push(
           ...stateLines(family, {
             chains: [],
-            jumps: plan.chains.map((chain) => ({
+            jumps: chainsOf(family, plan).map((chain) => ({
               table: chain.table,
               line: jumpTo(chain, stamp),
               first: true,

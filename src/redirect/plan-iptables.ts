@@ -43,7 +43,7 @@ export function iptablesState(text: string, prefix: string = CHAIN_PREFIX): Ipta
 export function iptablesPlan(family: 4 | 6, plan: RuleSet, state: IptablesState): string {
   const stamp = stampOf(family, plan);
   return commits((table) => {
-    const own = plan.chains.filter((chain) => chain.table === table);
+    const own = chainsOf(family, plan).filter((chain) => chain.table === table);
     const wanted = new Set(own.map(chainName));
     const old = state.chains.filter((one) => one.table === table && !wanted.has(one.name));
     return [
@@ -71,7 +71,7 @@ export function iptablesRemoval(state: IptablesState): string {
 /** The same rules in chains of other names, to which nothing leads. `suffix` tells two that are made at the same time apart. */
 export function iptablesScratch(family: 4 | 6, plan: RuleSet, suffix: string): string {
   return commits((table) => {
-    const own = plan.chains.filter((chain) => chain.table === table);
+    const own = chainsOf(family, plan).filter((chain) => chain.table === table);
     return [
       ...own.map((chain) => `:${scratchName(chain, suffix)} - [0:0]`),
       ...own.flatMap((chain) =>
@@ -86,9 +86,14 @@ export function iptablesScratchRules(text: string, suffix: string): readonly str
   return iptablesState(text, `${SCRATCH_PREFIX}${suffix}_`).rules;
 }
 
+/** The chains of one family. */
+export function chainsOf(family: 4 | 6, plan: RuleSet): readonly Chain[] {
+  return plan.chains.filter((chain) => chain.of === undefined || family === 4);
+}
+
 /** Says which plan the jumps belong to. */
 export function stampOf(family: 4 | 6, plan: RuleSet): string {
-  const text = plan.chains
+  const text = chainsOf(family, plan)
     .map((chain) => [chain.name, ...rulesOf(chain, family, plan)].join('\n'))
     .join('\n');
   return `countersign rules ${plan.version} ${createHash('sha256').update(text).digest('hex').slice(0, 12)}`;
@@ -96,7 +101,7 @@ export function stampOf(family: 4 | 6, plan: RuleSet): string {
 
 /** A jump, as text behind `-I` and, as iptables writes it, behind `-A`. */
 export function jumpTo(chain: Chain, stamp: string): string {
-  return `${chain.hook.toUpperCase()} -p tcp -m comment --comment "${stamp}" -j ${chainName(chain)}`;
+  return `${chain.hook.toUpperCase()} -p ${chain.of ?? 'tcp'} -m comment --comment "${stamp}" -j ${chainName(chain)}`;
 }
 
 /** Removes scratch chains. */
@@ -124,7 +129,7 @@ function commits(linesOf: (table: string) => string[], tables = TABLES): string 
 function rulesOf(chain: Chain, family: 4 | 6, plan: RuleSet): string[] {
   return chain.rules
     .filter((rule) => rule.when.every((match) => match.kind !== 'network' || match.family === family))
-    .flatMap((rule) => spread(rule).map((one) => ruleText(one, chain.hook, plan)));
+    .flatMap((rule) => spread(rule).map((one) => ruleText(one, chain, plan)));
 }
 
 /** iptables compares with one port, or at most with 15: a rule with several becomes several rules. */
@@ -135,9 +140,14 @@ function spread(rule: Rule): Rule[] {
   return many.ports.map((port) => ({ ...rule, when: rule.when.with(at, { ...many, ports: [port] }) }));
 }
 
-function ruleText(rule: Rule, hook: Chain['hook'], plan: RuleSet): string {
+function ruleText(rule: Rule, { hook, of }: Chain, plan: RuleSet): string {
   const when = rule.when.map((match) => matchText(match, hook, plan));
-  return ['-p tcp', ...when, `-m comment --comment "${rule.why}"`, actionText(rule.then, plan)].join(' ');
+  return [
+    `-p ${of ?? 'tcp'}`,
+    ...when,
+    `-m comment --comment "${rule.why}"`,
+    actionText(rule.then, plan),
+  ].join(' ');
 }
 
 function actionText(action: Action, { mark }: RuleSet): string {
@@ -199,6 +209,10 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
       return '! --tcp-flags SYN,ACK SYN';
     case 'reset':
       return '--tcp-flags RST RST';
+    case 'unreachable':
+      return `--icmp-type 3/${match.code}`;
+    case 'aboutFirstAnswer':
+      return '-m conntrack --ctstate RELATED --ctdir ORIGINAL ! --ctstatus ASSURED';
   }
 }
 

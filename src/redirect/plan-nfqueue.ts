@@ -20,7 +20,7 @@ import type { Action, Match, Rule, RuleSet } from './plan-rules.ts';
 import { INBOUND_PORT, OUTBOUND_PORT, REDIRECT_PROBE_PORT } from './ports.ts';
 
 /** Changes whenever the rules' meaning does. */
-export const NFQUEUE_RULES_VERSION = 3;
+export const NFQUEUE_RULES_VERSION = 4;
 
 /** Where packets wait for a verdict: the first queue is for calls of the pod, the others are for calls to it, by the peer's address. */
 export interface QueueRange {
@@ -82,6 +82,7 @@ export function nfqueuePlan(options: NfqueueOptions): RuleSet {
         hook: 'output',
         rules: [kernels, ...outboundFilter(options, parts, [...passing, late])],
       },
+      { name: 'errors', table: 'mangle', hook: 'input', of: 'icmp', rules: errors() },
       { name: 'outbound', table: 'nat', hook: 'output', rules: toListener(options, OUTBOUND_PORT) },
       { name: 'inbound', table: 'nat', hook: 'prerouting', rules: toListener(options, INBOUND_PORT) },
     ],
@@ -142,6 +143,16 @@ function queueOut(options: NfqueueOptions, { inboundPorts, calls }: Parts): Rule
     rule('answers of the pod are judged', callsToThePod(options), REPLY),
     rule('calls of the pod are judged', callsOfThePod(options)),
   ];
+}
+
+/**
+ * A router that has nowhere to send the SYN-ACK says so, and the kernel forgets the half-open connection (tcp_v4_err; IPv6's does not). The client's next
+ * SYN would be answered with another number, by which conntrack in between loses a connection whose SYN has data, and nat with it.
+ */
+function errors(): Rule[] {
+  return ([0, 1] as const).map((code) =>
+    rule('the SYN-ACK will be repeated', 'drop', { kind: 'unreachable', code }, { kind: 'aboutFirstAnswer' }),
+  );
 }
 
 /** A verdict sends an opening packet to a listener by its mark; nothing else is redirected. */

@@ -129,6 +129,10 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
       return 'tcp flags & (syn | ack) != syn';
     case 'reset':
       return 'tcp flags & rst == rst';
+    case 'unreachable':
+      return `icmp type destination-unreachable icmp code ${match.code}`;
+    case 'aboutFirstAnswer':
+      return 'ct state related ct direction original ct status & assured == 0';
   }
 }
 

@@ -1,4 +1,4 @@
-/** One condition of a rule. All of a rule's conditions have to hold; every rule is about TCP alone. */
+/** One condition of a rule. All of a rule's conditions have to hold; every rule is about TCP alone, unless its chain says otherwise. */
 export type Match =
   /** Comes or goes over the loopback interface, or does not. */
   | { readonly kind: 'loopback'; readonly is: boolean }
@@ -31,7 +31,11 @@ export type Match =
   | { readonly kind: 'notSyn' }
   /** No SYN without ACK: the packet cannot begin a connection. */
   | { readonly kind: 'notOpening' }
-  | { readonly kind: 'reset' };
+  | { readonly kind: 'reset' }
+  /** Code of an ICMP message of type 3, destination unreachable (RFC 792): 0 is the network, 1 the host. */
+  | { readonly kind: 'unreachable'; readonly code: 0 | 1 }
+  /** An error about an answer of this network namespace in a connection whose opener has not acknowledged any yet. */
+  | { readonly kind: 'aboutFirstAnswer' };
 
 export interface MarkBits {
   readonly value: number;
@@ -72,9 +76,12 @@ export interface Chain {
     | 'opening'
     | 'queue_in'
     | 'queue_out'
-    | 'keep_zone';
+    | 'keep_zone'
+    | 'errors';
   readonly table: 'raw' | 'nat' | 'mangle' | 'filter';
   readonly hook: 'prerouting' | 'input' | 'output';
+  /** About ICMP over IPv4 instead of TCP. */
+  readonly of?: 'icmp';
   /** The kernel looks for the route again when a rule has changed the packet's mark. iptables does so in every chain of mangle, output. */
   readonly reroutes?: true;
   readonly rules: readonly Rule[];

@@ -70,9 +70,9 @@ t.test('nfqueue: a hundred thousand flows are held, looked after and forgotten',
   t.equal(server.proxy.flows.size, FLOWS);
 
   let turns = 0;
-  let looking = true;
+  const looked = new AbortController();
   const others = (async () => {
-    while (looking) {
+    while (!looked.signal.aborted) {
       await nextTurn();
       turns++;
     }
@@ -92,7 +92,7 @@ t.test('nfqueue: a hundred thousand flows are held, looked after and forgotten',
   server.path.socketLives = false;
   turns = 0;
   await endGoneFlows(server.proxy, MARKS);
-  looking = false;
+  looked.abort();
   await others;
   t.ok(turns >= FLOWS / 1_000, `others had ${turns} turns meanwhile`);
   const { length: ended } = server.pod.records;

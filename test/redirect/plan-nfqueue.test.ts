@@ -41,7 +41,8 @@ t.test('nfqueue plan: the rules are these', (t) => {
 t.test('nfqueue plan: no queue is bypassed, and every chain that queues ends so', (t) => {
   for (const options of [OPTIONS, EXCLUDING]) {
     t.notMatch(printedPlan(nfqueuePlan(options), 'iptables'), /bypass|fanout/);
-    for (const { table, rules } of nfqueuePlan(options).chains) {
+    for (const { table, rules, of } of nfqueuePlan(options).chains) {
+      if (of !== undefined) continue;
       const last = rules.at(-1)!;
       if (table === 'mangle') t.match(last, { when: [], then: { queue: Number } });
       if (table === 'raw') t.match(last, { when: [{ kind: 'opening' }], then: { queue: Number } });
@@ -85,10 +86,24 @@ t.test('nfqueue plan: a SYN for the listener that nat passes over is dropped, no
   t.end();
 });
 
+t.test('nfqueue plan: of ICMP nothing is dropped but errors about SYN-ACKs, over IPv4', (t) => {
+  const four = iptablesPlan(4, nfqueuePlan(OPTIONS), iptablesState(''));
+  const about = (text: string): string[] => text.split('\n').filter((line) => line.includes('-p icmp'));
+  t.match(about(four), [
+    /^-I INPUT .*-j COUNTERSIGN_ERRORS$/,
+    /3\/0 .*! --ctstatus ASSURED .*DROP/,
+    /3\/1 .*! --ctstatus ASSURED .*DROP/,
+  ]);
+  t.equal(about(four).length, 3);
+  t.strictSame(about(iptablesPlan(6, nfqueuePlan(OPTIONS), iptablesState(''))), []);
+  t.end();
+});
+
 t.test('nfqueue plan: a packet of a verified connection leaves each chain by its first rule', (t) => {
   for (const options of [OPTIONS, EXCLUDING]) {
     const { value, mask } = options.marks.anyVerified;
-    for (const { name, table, rules } of nfqueuePlan(options).chains) {
+    for (const { name, table, rules, of } of nfqueuePlan(options).chains) {
+      if (of !== undefined) continue;
       // Of a connection that is there, nat asks no rule; before conntrack there is no mark.
       if (table === 'nat') continue;
       const when =

@@ -73,7 +73,9 @@ export class PodUnderTest {
   /** The same behind another program, which may take privileges away. */
   redirectAs(wrapper: readonly string[], ...words: string[]): Promise<Ran> {
     const command = [join(ROOT, 'bin/countersign'), 'redirect', ...words, '--backend', this.backend];
-    return this.network.run('pod', [...wrapper, 'env', `PATH=${this.#path}`, ...command]);
+    return this.network.run('pod', [...wrapper, 'env', `PATH=${this.#path}`, ...command], {
+      timeoutMs: 60_000,
+    });
   }
 
   get backend(): string {
@@ -82,13 +84,8 @@ export class PodUnderTest {
 
   /** Runs a shell command in the pod, with the same iptables. */
   async shell(script: string): Promise<string> {
-    const { status, out, complaint } = await this.network.run('pod', [
-      'env',
-      `PATH=${this.#path}`,
-      'sh',
-      '-ec',
-      script,
-    ]);
+    const command = ['env', `PATH=${this.#path}`, 'sh', '-ec', script];
+    const { status, out, complaint } = await this.network.run('pod', command, { timeoutMs: 60_000 });
     if (status !== 0) throw new Error(`${script}: ${complaint}`);
     return out;
   }

@@ -170,24 +170,25 @@ for (const tool of TOOLS.filter((one) => one !== 'nft')) {
     );
 
     t.test('a verified connection leaves the queues; its next SYN does not', async (t) => {
-      await queues.now('verify');
       for (const family of FAMILIES) {
-        const port = family === 'four' ? 40_004 : 40_006;
-        const call = {
-          from: 'far',
-          to: under.pod[family],
-          port: 8080,
-          localPort: port,
-          timeoutMs: 20_000,
-        } as const;
-        t.equal(await under.hear(call), 'application');
-        t.notOk(
-          queues.lines.some((line) => line.startsWith(`ack out 8080>${port}`)),
-          'the answer was not queued',
-        );
-        await queues.now('verify');
-        // The same ports: their entry in conntrack is verified still, and closing.
-        t.equal(await under.hear(call), 'application');
+        let port = family === 'four' ? 40_004 : 40_006;
+        const call = (): Promise<string> =>
+          under.hear({ from: 'far', to: under.pod[family], port: 8080, localPort: port, timeoutMs: 20_000 });
+        let again: string;
+        do {
+          // Where the client happened to close first, its own kernel keeps the ports for a minute.
+          port += 10;
+          await queues.now('verify');
+          t.equal(await call(), 'application');
+          t.notOk(
+            queues.lines.some((line) => line.startsWith(`ack out 8080>${port}`)),
+            'the answer was not queued',
+          );
+          await queues.now('verify');
+          // The same ports: their entry in conntrack is verified still, and closing.
+          again = await call();
+        } while (again.startsWith('EADDR'));
+        t.equal(again, 'application');
         t.ok(
           queues.lines.some((line) => line.startsWith(`syn in ${port}>8080`)),
           'the SYN was queued',
