@@ -26,7 +26,21 @@ export function countRequests(kinds: readonly string[]): RequestCount {
   return { issuing, shared: kinds.length - issuing, byKind };
 }
 
-/** Bytes sent on all connections, from `ss -tinH`. */
-export function bytesSent(listing: string): number {
-  return [...listing.matchAll(/\bbytes_sent:(\d+)/g)].reduce((sum, [, bytes]) => sum + Number(bytes), 0);
+/** Bytes sent by connection, from `ss -tinH`: a line with its ends, and indented ones about it. */
+export function bytesSent(listing: string): Map<string, number> {
+  const connections = listing.matchAll(/^(?<ends>\S.*)\n(?:\s.*?\bbytes_sent:(?<bytes>\d+))?/gm);
+  return new Map(
+    [...connections].map(({ groups }) => [
+      groups!['ends']!.trim().split(/\s+/).slice(-2).join(' '),
+      Number(groups!['bytes'] ?? 0),
+    ]),
+  );
+}
+
+/** Bytes sent since, on the connections that still are: what those that ended meanwhile have sent is not to be had. */
+export function bytesBetween(
+  before: ReadonlyMap<string, number>,
+  after: ReadonlyMap<string, number>,
+): number {
+  return [...after].reduce((sum, [ends, bytes]) => sum + bytes - (before.get(ends) ?? 0), 0);
 }

@@ -24,7 +24,7 @@ import {
   sourceAddress,
   SYSTEM,
 } from './population.ts';
-import { bytesSent, countRequests } from './requests.ts';
+import { bytesBetween, bytesSent, countRequests } from './requests.ts';
 import type { Held, Load, ScaleWindow } from './result.ts';
 import { latencyOf, Tracker } from './tracker.ts';
 
@@ -146,7 +146,7 @@ export class ScaleSession {
       missing: this.#tracker.missing,
       requests: countRequests(this.#place.requests().slice(requestsBefore)),
       cpu: after.cpu - use.cpu,
-      bytes: this.#bytes() - bytesBefore,
+      bytes: bytesBetween(bytesBefore, this.#bytes()),
     };
   }
 
@@ -191,7 +191,7 @@ export class ScaleSession {
     return (await this.#authority.next('measured')).use;
   }
 
-  #bytes(): number {
+  #bytes(): Map<string, number> {
     const filter = ['-tinH', 'state', 'established', `sport = :${this.#serving.port}`];
     return bytesSent(execFileSync('ss', filter, { encoding: 'utf8', maxBuffer: 64 << 20 }));
   }

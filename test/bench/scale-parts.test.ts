@@ -2,7 +2,7 @@ import t from 'tap';
 import { demandAt, fit } from '../../bench/scale/extrapolate.ts';
 import { podAt, receiversOfPod, receiversOfPolicy, sourceAddress } from '../../bench/scale/population.ts';
 import { scaleReport, sizingPage } from '../../bench/scale/report.ts';
-import { bytesSent, countRequests, requestKind } from '../../bench/scale/requests.ts';
+import { bytesBetween, bytesSent, countRequests, requestKind } from '../../bench/scale/requests.ts';
 import type { ScaleResult, ScaleWindow } from '../../bench/scale/result.ts';
 import { latencyOf, Tracker } from '../../bench/scale/tracker.ts';
 
@@ -41,7 +41,20 @@ t.test(
     ] as const;
     for (const [verb, uri, kind] of kinds) t.equal(requestKind(verb, uri), kind);
     t.match(countRequests(kinds.map(([, , kind]) => kind)), { issuing: 3, shared: 3 });
-    t.equal(bytesSent('a bytes_sent:10 bytes_acked:9\nb bytes_sent:5\n'), 15);
+    const first = bytesSent(
+      '0  0  a:1  b:2  \n\t bbr bytes_sent:10 bytes_acked:9\n0 0 a:1 c:3\n\t bytes_sent:5\n',
+    );
+    const second = bytesSent(
+      '0 7 a:1 c:3\n\t bytes_sent:9\n0 0 a:1 d:4\n\t bbr\n0 0 a:1 e:5\n\t bytes_sent:3\n',
+    );
+    t.strictSame(
+      [...first],
+      [
+        ['a:1 b:2', 10],
+        ['a:1 c:3', 5],
+      ],
+    );
+    t.equal(bytesBetween(first, second), 7, 'a connection that ended takes nothing away');
     t.end();
   },
 );

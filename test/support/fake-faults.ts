@@ -75,7 +75,10 @@ export class FakeWatch {
   }
 
   reset(): void {
-    this.#response.socket?.resetAndDestroy();
+    const { socket } = this.#response;
+    // Whose caller has ended is being shut down, and Node.js never closes a socket that is reset at that moment.
+    if (socket?.writableEnded === true) socket.destroy();
+    else socket?.resetAndDestroy();
   }
 
   /** Half an event, then the end. */
