@@ -9,8 +9,11 @@ const ROOT = join(import.meta.dirname, '../..');
 const NODE = process.execPath;
 export const PROXY_UID = 14_014;
 
-/** Callers from these ports the stand-in for the proxy resets, as the proxy does with calls that it refuses. */
-export const RESET_PORTS = { first: 42_000, last: 42_099 } as const;
+/**
+ * Callers from these ports the stand-in for the proxy resets, as the proxy does with calls that it refuses. The kernel gives none of them to a
+ * caller that asks for no port (`net.ipv4.ip_local_port_range` begins at 32,768).
+ */
+export const RESET_PORTS = { first: 20_000, last: 20_099 } as const;
 
 /** Stands in for the proxy: says on which of its ports somebody came. Runs as the proxy's user. */
 const PROXY = `

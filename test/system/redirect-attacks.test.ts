@@ -118,7 +118,7 @@ for (const tool of TOOLS) {
         const drop =
           'add table inet f { chain c { type filter hook input priority 0; tcp dport 7777 drop; }; }';
         for (const [index, family] of FAMILIES.entries()) {
-          const localPort = 40_000 + index;
+          const localPort = 24_000 + index;
           const call = { from: 'pod', to: far[family], port: 7777, localPort } as const;
           await under.network.run('far', ['nft', drop]);
           t.equal(await under.hear({ ...call, uid: PROXY_UID, timeoutMs: 400 }), 'silence');
@@ -136,7 +136,7 @@ for (const tool of TOOLS) {
       const drop =
         'add table inet f { chain c { type filter hook input priority 0; tcp dport 7778 drop; }; }';
       for (const [index, family] of FAMILIES.entries()) {
-        const localPort = 41_000 + index;
+        const localPort = 25_000 + index;
         await under.network.run('far', ['nft', drop]);
         const call = { from: 'pod', to: far[family], port: 7778, localPort, timeoutMs: 400 } as const;
         t.equal(await under.hear({ ...call, uid: PROXY_UID }), 'silence');
