@@ -113,6 +113,8 @@ export class FlowStore {
   #begin(): void {
     const next = `${this.#file}.new`;
     const former = this.#descriptor;
+    // What is closed below is the new one alone, also where it could not even be opened.
+    this.#descriptor = undefined;
     try {
       this.#open(next);
       renameSync(next, this.#file);
@@ -170,9 +172,9 @@ export class FlowStore {
   }
 
   #closeFile(): void {
-    if (this.#descriptor === undefined) return;
-    closeSync(this.#descriptor);
+    const descriptor = this.#descriptor;
     this.#descriptor = undefined;
+    if (descriptor !== undefined) closeSync(descriptor);
   }
 }
 

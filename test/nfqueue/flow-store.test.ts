@@ -1,5 +1,13 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { appendFileSync, chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { flowId, type KeptFlow } from '../../src/nfqueue/flow-record-lines.ts';
@@ -145,4 +153,25 @@ t.test('flow state: a file that many flows went through is written anew', async 
   t.ok(longest < 2_000_000, `at most ${longest} bytes`);
   t.strictSame([...new FlowStore(file, never).kept.keys()], [idOf(flow(1))]);
   t.end();
+});
+
+t.test('flow state: where no second file can be opened the one that is there is written anew', async (t) => {
+  const file = join(t.testdir(), 'flows');
+  const store = new FlowStore(file, never);
+  mkdirSync(`${file}.new`);
+  let [length, shrank] = [0, 0];
+  for (let round = 0; round < 12; round++) {
+    for (let port = 1; port <= 500; port++) {
+      store.add(idOf(flow(port)), flow(port));
+      if (port > 1) store.end(idOf(flow(port)));
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+    const { size } = statSync(file);
+    if (size < length) shrank++;
+    length = size;
+  }
+  store.close();
+  t.ok(shrank > 0, 'it was written anew');
+  rmdirSync(`${file}.new`);
+  t.strictSame([...new FlowStore(file, never).kept.keys()], [idOf(flow(1))]);
 });
