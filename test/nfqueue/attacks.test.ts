@@ -6,23 +6,10 @@ import { flowId, type KeptFlow } from '../../src/nfqueue/flow-record-lines.ts';
 import { buildPacket, withPayload } from '../../src/nfqueue/packets-build.ts';
 import { isOpening, parseTcpPacket, payloadOf, TCP_FLAG } from '../../src/nfqueue/packets.ts';
 import { recoverFlows } from '../../src/nfqueue/recovery.ts';
-import { Simulation } from '../proxy/simulation.ts';
-import { allowFrom } from './policies.ts';
-import { MARKS, QueuedNetwork } from './queued-network.ts';
+import type { Simulation } from '../proxy/simulation.ts';
+import { MARKS } from './queued-network.ts';
+import { webAndDb } from './web-and-db.ts';
 import { formatFlags } from './wire-reading.ts';
-
-function world(t: { teardown: (f: () => Promise<unknown>) => unknown }) {
-  const simulation = new Simulation();
-  simulation.policies = [allowFrom('db', 'web')];
-  const network = new QueuedNetwork(
-    simulation,
-    simulation.pod('web', { app: 'web' }),
-    simulation.pod('db', { app: 'db' }),
-  );
-  const { client, server } = network;
-  t.teardown(() => Promise.all([client.proxy.close(), server.proxy.close()]));
-  return { simulation, network, client, server };
-}
 
 /** A SYN with a Hello from an address that somebody made up. */
 function forgedSyn(simulation: Simulation, to: string, number: number, admitted: boolean): Uint8Array {
@@ -50,7 +37,7 @@ function forgedSyn(simulation: Simulation, to: string, number: number, admitted:
 }
 
 t.test('nfqueue attack: a flood of SYNs with made-up identities leaves honest clients alone', (t) => {
-  const { simulation, network, client, server } = world(t);
+  const { simulation, network, client, server } = webAndDb(t);
   network.connect();
   client.tcp.connect();
   network.run();
@@ -78,7 +65,7 @@ t.test('nfqueue attack: a flood of SYNs with made-up identities leaves honest cl
 });
 
 t.test('nfqueue attack: a replayed SYN is answered with a RST and reaches nobody', (t) => {
-  const { network, client, server } = world(t);
+  const { network, client, server } = webAndDb(t);
   for (let count = 0; count < 2; count++) {
     network.connect();
     client.tcp.connect();
@@ -106,7 +93,7 @@ t.test('nfqueue attack: a replayed SYN is answered with a RST and reaches nobody
 });
 
 t.test('nfqueue attack: a mark that no record tells of is not believed after a restart', async (t) => {
-  const { network, client, server } = world(t);
+  const { network, client, server } = webAndDb(t);
   network.connect();
   client.tcp.connect();
   network.run();
@@ -142,7 +129,7 @@ t.test('nfqueue attack: a mark that no record tells of is not believed after a r
 t.test(
   'nfqueue attack: a Hello whose admission MAC is wrong is refused at the SYN, also where all else is right',
   (t) => {
-    const { network, client, server } = world(t);
+    const { network, client, server } = webAndDb(t);
     network.onPacket = (bytes, from) => {
       const packet = parseTcpPacket(bytes);
       if (from !== 'client' || 'error' in packet || !isOpening(packet)) return bytes;
@@ -161,7 +148,7 @@ t.test(
 );
 
 t.test('nfqueue attack: a packet whose checksum is wrong changes nothing, whatever it bears', (t) => {
-  const { simulation, network, server } = world(t);
+  const { simulation, network, server } = webAndDb(t);
   network.connect();
   const syn = forgedSyn(simulation, server.pod.address, 1, true);
   syn[37] = syn[37]! ^ 1;
@@ -173,7 +160,7 @@ t.test('nfqueue attack: a packet whose checksum is wrong changes nothing, whatev
 });
 
 t.test('nfqueue attack: an IPv4 address in the dress of an IPv6 address is nobody', (t) => {
-  const { network, server } = world(t);
+  const { network, server } = webAndDb(t);
   network.connect();
   const mapped = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 1);
   const other = Uint8Array.of(0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1);

@@ -1,22 +1,14 @@
 /** When a flow of NFQUEUE mode is over: what is over is not judged again, so that nobody may make it look over. */
 import t, { type Test } from 'tap';
 import { endGoneFlows } from '../../src/nfqueue/ended-flows.ts';
-import { Simulation } from '../proxy/simulation.ts';
 import { allowFrom } from './policies.ts';
-import { MARKS, QueuedNetwork } from './queued-network.ts';
+import { MARKS } from './queued-network.ts';
+import { webAndDb } from './web-and-db.ts';
 
 const CLOSE = 8;
 
 function world(t: Test) {
-  const simulation = new Simulation();
-  simulation.policies = [allowFrom('db', 'web')];
-  const network = new QueuedNetwork(
-    simulation,
-    simulation.pod('web', { app: 'web' }),
-    simulation.pod('db', { app: 'db' }),
-  );
-  const { client, server } = network;
-  t.teardown(() => Promise.all([client.proxy.close(), server.proxy.close()]));
+  const { simulation, network, client, server } = webAndDb(t);
   const call = (options: Parameters<typeof network.connect>[0] = {}): void => {
     network.connect({ sourcePort: 40_000, ...options });
     client.tcp.connect();

@@ -4,24 +4,15 @@ import { endGoneFlows } from '../../src/nfqueue/ended-flows.ts';
 import { addressBytes } from '../../src/nfqueue/flow-endpoints.ts';
 import { buildPacket, buildReset } from '../../src/nfqueue/packets-build.ts';
 import { isReset, isSynAck, reversedTuple, TCP_FLAG, type TcpPacket } from '../../src/nfqueue/packets.ts';
-import { Simulation } from '../proxy/simulation.ts';
-import { allowFrom } from './policies.ts';
-import { MARKS, QueuedNetwork } from './queued-network.ts';
+import { MARKS } from './queued-network.ts';
+import { webAndDb } from './web-and-db.ts';
 import { frameTypes, packetOf } from './wire-reading.ts';
 
 const CLIENT_INITIAL = 1_000;
 const PORT = 40_000;
 
 function world(t: Test) {
-  const simulation = new Simulation();
-  simulation.policies = [allowFrom('db', 'web')];
-  const network = new QueuedNetwork(
-    simulation,
-    simulation.pod('web', { app: 'web' }),
-    simulation.pod('db', { app: 'db' }),
-  );
-  const { client, server } = network;
-  t.teardown(() => Promise.all([client.proxy.close(), server.proxy.close()]));
+  const { simulation, network, client, server } = webAndDb(t);
   network.connect({ initial: CLIENT_INITIAL, sourcePort: PORT });
   /** From server to client. */
   const answers = {

@@ -10,9 +10,8 @@ import type { FlowTuple } from '../../src/nfqueue/packet-path.ts';
 import { QueuedFlow } from '../../src/nfqueue/queued-flow.ts';
 import type { FlowFacts } from '../../src/proxy/flow.ts';
 import { allowed } from '../../src/proxy/judgement.ts';
-import { Simulation } from '../proxy/simulation.ts';
-import { allowFrom } from './policies.ts';
-import { MARKS, QueuedNetwork } from './queued-network.ts';
+import { MARKS } from './queued-network.ts';
+import { webAndDb } from './web-and-db.ts';
 
 const FLOWS = 100_000;
 const BYTES_OF_A_FLOW = 3_072;
@@ -28,15 +27,7 @@ const held = (): number => {
 };
 
 t.test('nfqueue: a hundred thousand flows are held, looked after and forgotten', async (t) => {
-  const simulation = new Simulation();
-  simulation.policies = [allowFrom('db', 'web')];
-  const network = new QueuedNetwork(
-    simulation,
-    simulation.pod('web', { app: 'web' }),
-    simulation.pod('db', { app: 'db' }),
-  );
-  const { client, server } = network;
-  t.teardown(() => Promise.all([client.proxy.close(), server.proxy.close()]));
+  const { network, client, server } = webAndDb(t);
   const { sink } = server.pod.proxy!.surroundings;
   const [from, to] = [addressBytes(client.pod.address)!, addressBytes(server.pod.address)!];
   const long = performance.now() - 3_600_000;
