@@ -187,6 +187,8 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
       return `${match.is ? '' : '! '}${hook === 'output' ? '-o' : '-i'} lo`;
     case 'user':
       return `-m owner --uid-owner ${match.uid}`;
+    case 'otherUser':
+      return `-m owner --socket-exists ! --uid-owner ${match.uid}`;
     case 'port':
       return `--${portOf(match.of)} ${match.ports.join(',')}`;
     case 'notPort':

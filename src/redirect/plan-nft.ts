@@ -99,6 +99,8 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
       return `${hook === 'output' ? 'oifname' : 'iifname'} ${match.is ? '' : '!= '}"lo"`;
     case 'user':
       return `meta skuid ${match.uid}`;
+    case 'otherUser':
+      return `meta skuid != ${match.uid}`;
     case 'port':
       return `tcp ${portOf(match.of)} ${setOf(match.ports)}`;
     case 'notPort':

@@ -4,6 +4,8 @@ export type Match =
   | { readonly kind: 'loopback'; readonly is: boolean }
   /** Sent from a socket of this user. A packet without a socket (of a connection that was closed already) does not match. */
   | { readonly kind: 'user'; readonly uid: number }
+  /** Sent from a socket of any other user. A packet without a socket does not match this either. */
+  | { readonly kind: 'otherUser'; readonly uid: number }
   | { readonly kind: 'port'; readonly of: 'source' | 'destination'; readonly ports: readonly number[] }
   | { readonly kind: 'notPort'; readonly of: 'source' | 'destination'; readonly port: number }
   | {
