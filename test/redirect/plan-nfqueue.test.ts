@@ -184,8 +184,20 @@ function holds(match: Match, { opening, mark = 0, from = 40_000, to = 8_080 }: P
       return opening !== true;
     case 'withoutConnection':
     case 'invalid':
+    case 'otherUser':
       return true;
-    default:
+    case 'user':
+    case 'network':
+    case 'foreignDestination':
+    case 'foreignSource':
+    case 'direction':
+    case 'rewritten':
+    case 'marked':
+    case 'connectionMark':
+    case 'otherConnectionMark':
+    case 'reset':
+    case 'unreachable':
+    case 'aboutFirstAnswer':
       return false;
   }
 }
