@@ -215,6 +215,8 @@ export interface NativeAddon {
   capabilities(): [effective: number, permitted: number];
   /** Gives the main thread these and no others; threads of this addon that start later begin with them. There is no way back to what is not permitted. */
   setCapabilities(effective: number, permitted: number): void;
+  /** From now on no core dump has this process's memory, and nobody but root with CAP_SYS_PTRACE looks into it, whoever runs as the same user (prctl(2), PR_SET_DUMPABLE). */
+  hideMemory(): void;
   /** From now on large blocks of the C heap go back to the kernel when they are freed, whatever was freed before (mallopt(3)). */
   boundMallocSlack(): void;
   /** Gives free memory of the C heap back to the kernel (malloc_trim(3)). */

@@ -41,6 +41,7 @@ import { tcpProbeRoutes } from './tcp-probe.ts';
 export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const addon = loadAddon();
   addon.boundMallocSlack();
+  addon.hideMemory();
   const settings = settingsOf(flags);
   const log = createLog(flags.logLevel);
   const readiness = new Readiness(
