@@ -16,7 +16,7 @@ import { OpenFlows } from './open-flows.ts';
 import { outbound } from './outbound.ts';
 import { SilentPeerMemory } from './silent-peers.ts';
 import { Passes } from './passes.ts';
-import { type ByPassSurroundings, resumed } from './resumed.ts';
+import { type ByPassSurroundings, PassingFacts, resumed } from './resumed.ts';
 import type { IdentityAccess, NodeTraffic, Surroundings } from './surroundings.ts';
 import type { CandidatesOf } from './target.ts';
 import type { View } from './view.ts';
@@ -189,6 +189,7 @@ export class Proxy {
       passes: this.#around.passes,
       open: this.open,
       sink: this.#options.sink,
+      passing: new PassingFacts(),
     };
   }
 

@@ -302,7 +302,8 @@ export class SimulatedPod implements FlowSink {
   }
 
   recorded(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void {
-    this.records.push({ facts, judgement, ending });
+    // They hold until this returns.
+    this.records.push({ facts: structuredClone(facts), judgement, ending: { ...ending } });
   }
 
   relayed(bytesIn: number, bytesOut: number): void {
