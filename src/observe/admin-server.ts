@@ -1,4 +1,4 @@
-import { lstatSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { EXIT, messageOf, UserError } from '../errors.ts';
@@ -49,9 +49,14 @@ export class AdminServer {
     return this.#places.size;
   }
 
-  /** Throws a `UserError` when the address cannot be had. Gives the address with the port that was chosen for port 0. */
+  /**
+   * `::` is every address of both families, and of IPv4 alone where the kernel has no IPv6. Throws a `UserError` when the address cannot be
+   * had. Gives the address with the port that was chosen for port 0.
+   */
   async listen(endpoint: Endpoint): Promise<Endpoint> {
-    await this.#listen({ host: endpoint.address, port: endpoint.port }, formatEndpoint(endpoint));
+    const { address, port } = endpoint;
+    const host = address === '::' && !hasIpv6() ? '0.0.0.0' : address;
+    await this.#listen({ host, port }, formatEndpoint(endpoint));
     const bound = this.#server.address();
     return bound === null || typeof bound === 'string' ? endpoint : { ...endpoint, port: bound.port };
   }
@@ -92,6 +97,11 @@ export class AdminServer {
       this.#server.listen(options, resolve);
     });
   }
+}
+
+/** Also where IPv6 is disabled, as long as the kernel knows it: then a socket of its family takes IPv4 too. */
+function hasIpv6(): boolean {
+  return existsSync('/proc/net/if_inet6');
 }
 
 async function answer(
