@@ -18,6 +18,7 @@ const TESTS = [
   'test/relay/native-sessions.test.ts',
   'test/relay/native-resumption-inbound.test.ts',
   'test/relay/native-resumption-outbound.test.ts',
+  'test/lib/curves.test.ts',
 ];
 interface Sanitizer {
   readonly name: string;
