@@ -33,7 +33,7 @@ spec:
     ports: [{port: ${PORT}}]
 `;
 
-interface Kind {
+export interface Kind {
   readonly id: string;
   readonly title: string;
   readonly mode: Mode;
@@ -67,24 +67,7 @@ export async function sidecarVariants(
   const variants: Variant[] = [];
   for (const kind of KINDS.filter(({ id }) => wanted(id))) {
     try {
-      const [client, server] = [`${kind.id}-c`, `${kind.id}-s`].map((name) =>
-        name.replace('countersign', 'cs'),
-      );
-      const target = { address: pod(place, server!, 'server', kind), port: PORT };
-      pod(place, client!, 'client', kind);
-      const application = [await place.serve(server!, PORT)];
-      await Promise.all([server!, client!].map((name) => sidecars.start(name, kind.mode)));
-      const proxies = [client!, server!].map((name) => sidecars.pid(name));
-      variants.push({
-        id: kind.id,
-        title: kind.title,
-        client: client!,
-        servers: [server!],
-        target,
-        proxies,
-        application,
-        proves: true,
-      });
+      variants.push(await betweenTwoPods(place, sidecars, kind));
     } catch (error) {
       onProblem(kind.id, error);
     }
@@ -98,6 +81,25 @@ export async function sidecarVariants(
     }
   }
   return variants;
+}
+
+/** The sidecars of a client and a server, and the application. */
+export async function betweenTwoPods(place: Place, sidecars: Sidecars, kind: Kind): Promise<Variant> {
+  const [client, server] = ['c', 's'].map((end) => `${kind.id}-${end}`.replace('countersign', 'cs'));
+  const target = { address: pod(place, server!, 'server', kind), port: PORT };
+  pod(place, client!, 'client', kind);
+  const application = [await place.serve(server!, PORT)];
+  await Promise.all([server!, client!].map((name) => sidecars.start(name, kind.mode)));
+  return {
+    id: kind.id,
+    title: kind.title,
+    client: client!,
+    servers: [server!],
+    target,
+    proxies: [client!, server!].map((name) => sidecars.pid(name)),
+    application,
+    proves: true,
+  };
 }
 
 async function behindService(place: Place, sidecars: Sidecars, id: string): Promise<Variant> {

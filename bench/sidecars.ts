@@ -35,13 +35,20 @@ export class Sidecars {
   readonly #logs = new Map<string, string>();
   #issued = 0;
 
-  /** @param from what to run: what an image carries, or this checkout's source */
-  constructor(place: Place, from: 'bundle' | 'source' = 'bundle') {
+  /**
+   * @param from what to run: what an image carries, or this checkout's source
+   * @param other another checkout, whose bundle and addon are to run instead
+   */
+  constructor(place: Place, from: 'bundle' | 'source' = 'bundle', other?: string) {
     this.#place = place;
-    const copy = place.cluster.program;
+    const copy = other === undefined ? place.cluster.program : join(place.folder, 'other-program');
+    if (other !== undefined) {
+      for (const part of ['native/build', 'package.json'])
+        cpSync(join(other, part), join(copy, part), { recursive: true });
+    }
     copyFileSync(join(import.meta.dirname, 'forgetful.ts'), join(copy, 'forgetful.ts'));
-    if (from === 'bundle') cpSync(join(ROOT, 'bundle'), join(copy, 'bundle'), { recursive: true });
-    this.#node = join(copy, '.setup/node');
+    if (from === 'bundle') cpSync(join(other ?? ROOT, 'bundle'), join(copy, 'bundle'), { recursive: true });
+    this.#node = join(place.cluster.program, '.setup/node');
     this.#program = join(copy, from === 'bundle' ? 'bundle/sidecar.cjs' : 'src/main.ts');
   }
 

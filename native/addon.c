@@ -11,6 +11,7 @@ static const struct js_exports *const FILES[] = {
     &js_queue_passes_exports,
     &js_memory_exports,
     &js_capabilities_exports,
+    &js_curves_exports,
 };
 
 static napi_value init(napi_env env, napi_value exports) {

@@ -128,8 +128,7 @@ static napi_value do_pass_outbound(napi_env env, napi_callback_info info) {
   if (truth(env, values[16])) candidate_place(&dialled, &pass->target, pass->place);
   else outbound_place(&dialled, pass->place);
   set_carrier(env, values[17], pass);
-  pass->next_counter = number(env, values[12]);
-  pass->counter_end = pass->next_counter + number(env, values[13]);
+  pass_set_counters(pass, number(env, values[12]), number(env, values[13]));
   pass->fast_open = truth(env, values[14]);
   pass->syn_data = truth(env, values[15]);
   return give(env, data_path_passes(handle->path), pass);

@@ -98,6 +98,21 @@ void pass_retire(struct passes *passes, struct pass *pass) {
   }
 }
 
+void pass_set_counters(struct pass *pass, uint64_t first, uint64_t count) {
+  pass->next_counter = first;
+  pass->counter_end = first + count;
+  /* Without it every connection that comes until the next pass is there would be TypeScript's: at thousands a second, a hundred of them. */
+  uint64_t kept_back = count >= FEW_COUNTERS ? count / 4 : 0;
+  pass->renew_at = pass->counter_end - kept_back;
+  pass->renew_step = kept_back / 8;
+}
+
+bool pass_asks_for_next(struct pass *pass) {
+  if (pass->renew_at == pass->counter_end || pass->next_counter < pass->renew_at) return false;
+  pass->renew_at = pass->next_counter + pass->renew_step < pass->counter_end ? pass->next_counter + pass->renew_step : pass->counter_end;
+  return true;
+}
+
 const struct sockaddr_storage *pick_candidate(const struct pass *choice, uint32_t random) {
   return &choice->candidates[(uint64_t)random * choice->candidate_count >> 32];
 }

@@ -23,6 +23,7 @@ enum {
   /* Resumptions under way at once by one pass: the number of TypeScript's gate. */
   MOST_AT_ONCE = 64,
   MOST_CANDIDATES = 1024,
+  FEW_COUNTERS = 64, /* of these none are kept back */
 };
 
 /* As a Hello names them (docs/protocol.md section 1). */
@@ -46,6 +47,7 @@ struct pass {
   uint8_t *hello;
   size_t hello_length;
   uint64_t next_counter, counter_end;
+  uint64_t renew_at, renew_step; /* the counter from which on TypeScript is asked for the next pass, by one connection in so many */
   bool fast_open, syn_data; /* the SYN is marked; the Hello may go in it */
   /* Outbound, of a Service: it has no session, and only says between whom is picked. The pass of each lies at its candidate_place. */
   struct sockaddr_storage *candidates;
@@ -94,6 +96,10 @@ void passes_destroy(struct passes *passes);
 struct pass *pass_at(struct passes *passes, const uint8_t place[2 * PLACE_BYTES], struct pass *after, int64_t now);
 /* It is given to nobody any more; who uses it already goes on. */
 void pass_retire(struct passes *passes, struct pass *pass);
+/* The counters of an outbound pass: [first, first + count). */
+void pass_set_counters(struct pass *pass, uint64_t first, uint64_t count);
+/* Whether the next connection is to be TypeScript's, so that it gives another pass while this one lasts. Says so once for some of the last counters. */
+bool pass_asks_for_next(struct pass *pass);
 void pass_release(struct passes *passes, struct pass *pass);
 /* One of the candidates, evenly: as src/peers/endpoint-choice.ts picks. @param random any number, evenly */
 const struct sockaddr_storage *pick_candidate(const struct pass *choice, uint32_t random);

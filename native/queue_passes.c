@@ -131,7 +131,7 @@ static bool call(struct queue_passes *queues, struct passes *passes, const struc
   struct begun *begun = NULL;
   pthread_mutex_lock(&passes->lock);
   struct pass *pass = pass_at(passes, place, NULL, queue_passes_now() / 1000);
-  if (pass != NULL && pass->next_counter < pass->counter_end &&
+  if (pass != NULL && pass->next_counter < pass->counter_end && !pass_asks_for_next(pass) &&
       pass->hello_length + SYN_OPTIONS_BYTES <= packet->maximum_segment)
     begun = new_begun(packet, pass->hello_length, true);
   if (begun != NULL) {

@@ -214,7 +214,8 @@ static bool call(struct data_path *path, struct connection *connection, struct r
     candidate_place(&resuming->original, &resuming->picked, place);
     pass = pass_at(&path->passes, place, NULL, now);
   }
-  if (pass != NULL && (pass->under_way >= MOST_AT_ONCE || pass->next_counter >= pass->counter_end)) pass = NULL;
+  if (pass != NULL && (pass->under_way >= MOST_AT_ONCE || pass->next_counter >= pass->counter_end || pass_asks_for_next(pass)))
+    pass = NULL;
   if (pass != NULL) {
     pass->references++;
     pass->under_way++;

@@ -26,6 +26,11 @@ export interface NativeRaw {
   readonly raw: unique symbol;
 }
 
+/** Handle of a private X25519 key. */
+export interface NativeX25519 {
+  readonly x25519: unique symbol;
+}
+
 /** Numbers of native/data_path.h. */
 export const COMMAND = {
   unlisten: 1,
@@ -264,6 +269,26 @@ export interface NativeAddon {
   capabilities(): [effective: number, permitted: number];
   /** Gives the main thread these and no others; threads of this addon that start later begin with them. There is no way back to what is not permitted. */
   setCapabilities(effective: number, permitted: number): void;
+  /** From now on no core dump has this process's memory, and nobody but root with CAP_SYS_PTRACE looks into it, whoever runs as the same user (prctl(2), PR_SET_DUMPABLE). */
+  hideMemory(): void;
+
+  /** Whether this Node.js offers the functions of OpenSSL that the following five call; otherwise they throw. */
+  hasCurves(): boolean;
+  /** Whether x ‖ y is a point of P-256. */
+  p256IsPoint(point: Uint8Array): boolean;
+  /** @param signature r ‖ s */
+  es256Verify(point: Uint8Array, bytes: Uint8Array, signature: Uint8Array): boolean;
+  /** @param publicKey is written */
+  x25519Generate(publicKey: Uint8Array): NativeX25519;
+  /** @returns whether `out` was written; not for a peer's key of small order */
+  x25519Derive(
+    own: NativeX25519,
+    peer: Uint8Array,
+    salt: Uint8Array,
+    info: Uint8Array,
+    out: Uint8Array,
+  ): boolean;
+
   /** From now on large blocks of the C heap go back to the kernel when they are freed, whatever was freed before (mallopt(3)). */
   boundMallocSlack(): void;
   /** Gives free memory of the C heap back to the kernel (malloc_trim(3)). */

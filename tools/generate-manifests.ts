@@ -116,8 +116,8 @@ const SCHEMA = {
       type: 'object',
       additionalProperties: false,
       properties: {
-        name: text,
-        tag: { type: 'string' },
+        name: { type: 'string', pattern: '^[a-z0-9][A-Za-z0-9._/:-]*$' },
+        tag: { type: 'string', pattern: '^[A-Za-z0-9_.-]{0,128}(@sha256:[0-9a-f]{64})?$' },
         pullPolicy: { enum: ['Always', 'IfNotPresent', 'Never'] },
       },
     },
@@ -146,7 +146,8 @@ const SCHEMA = {
 
 const files: Record<string, string> = {
   'manifests/install/countersign.yaml': NOTE + yamlOf(installObjects(options)),
-  'manifests/install/kustomization.yaml': `${NOTE}apiVersion: kustomize.config.k8s.io/v1beta1
+  'manifests/install/kustomization.yaml': `${NOTE}# Another image or namespace stands in arguments too, where «images:» and «namespace:» of an overlay do not reach: countersign install --image ... --namespace ...
+apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources:
   - countersign.yaml

@@ -7,6 +7,9 @@ const CONNECT_MS = 5_000;
 /** How long an answer is waited for. */
 export const ANSWER_MS = 20_000;
 const PING_MS = 10_000;
+/** Why the name of a Service is not found, most of the time. */
+const NO_NAME =
+  "the pod's DNS does not know the Services of the cluster, or nobody answers it: look at spec.dnsPolicy and at egress to DNS";
 
 /** By which certificates an authority is believed: those of the file, read again every time, and those that an authority told. */
 export class TrustAnchors {
@@ -63,7 +66,9 @@ export async function openSession(url: string, ca: string, from?: string): Promi
     });
     session.on('error', (error) => {
       clearTimeout(late);
-      fail(messageOf(error));
+      const { code } = error as NodeJS.ErrnoException;
+      const unknown = code === 'ENOTFOUND' || code === 'EAI_AGAIN';
+      fail(`${messageOf(error)}${unknown ? `; ${NO_NAME}` : ''}`);
     });
   });
   let waiting = false;

@@ -92,6 +92,8 @@ export interface RightFact {
 export interface UnseenFact {
   readonly what: string;
   readonly why: string;
+  /** The API server has no such kind: nothing is there that was overlooked. */
+  readonly unknown?: true;
 }
 
 /**

@@ -35,7 +35,7 @@ export async function fetchFacts({
       return await look();
     } catch (error) {
       if (!(error instanceof ApiError) || error.status === 0) throw error;
-      unseen.push({ what, why: error.message });
+      unseen.push({ what, why: error.message, ...(error.status === 404 ? { unknown: true as const } : {}) });
       return undefined;
     }
   }
@@ -67,7 +67,7 @@ export async function fetchFacts({
       const found = await list<object>(resourcePath({ apiVersion, kind, ...rest }), { apiVersion, kind });
       if (found !== undefined) all.push(...found);
       // A kind that the cluster does not know is nothing that was overlooked.
-      else if (unseen[before]?.why === NOT_FOUND) unseen.splice(before, 1);
+      else if (unseen[before]?.unknown === true) unseen.splice(before, 1);
     }
     return all;
   }
@@ -91,9 +91,6 @@ export async function fetchFacts({
     unseen,
   };
 }
-
-/** What every API server says to a path of a kind that it does not have. */
-const NOT_FOUND = 'the server could not find the requested resource';
 
 /** Asks the API server about each right (SelfSubjectAccessReview), once per kind and namespace. */
 async function rightsFor(

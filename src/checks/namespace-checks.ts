@@ -168,3 +168,18 @@ export function checkNamespaceWords(facts: ClusterFacts, settings: CheckSettings
     return findings;
   });
 }
+
+/** Namespaces that are named to be enrolled and are not there: what is found of the others would be taken for all of them. */
+export function checkNamedNamespaces({ namespaces }: ClusterFacts, { enrolling }: CheckSettings): Finding[] {
+  if (namespaces === undefined) return [];
+  const there = new Set(namespaces.map(({ metadata }) => metadata.name));
+  return [...new Set(enrolling)]
+    .filter((name) => !there.has(name))
+    .map((name) => ({
+      level: 'error',
+      check: 'enroll',
+      object: `namespace/${name}`,
+      text: 'it is not there',
+      remedy: `kubectl create namespace ${name}, or name another one with --enroll`,
+    }));
+}

@@ -73,7 +73,8 @@ export function podStatus(pod: Pod, { ready, samples, unreachable }: Answered, n
         ? pod.metadata?.labels?.[INJECT_LABEL] === 'true'
           ? 'it asks for a sidecar and has none: recreate it'
           : undefined
-        : (unreachable ?? (ready?.status === 200 ? undefined : ready?.text.trim().slice(0, 1_000))),
+        : (unreachable ??
+          (ready?.status === 200 ? undefined : ready?.text.trim().replaceAll('\n', '; ').slice(0, 1_000))),
     image: sidecar?.image,
     release: pod.metadata?.annotations?.[INJECTED_ANNOTATION],
     restarts: status?.restartCount ?? 0,

@@ -12,6 +12,7 @@ import { type Finding, sortFindings } from './finding.ts';
 import { checkControlPlane, checkCopies, checkWebhooks } from './installed-checks.ts';
 import {
   checkCapabilityGrants,
+  checkNamedNamespaces,
   checkNamespaceWords,
   checkPodSecurity,
   checkQuotas,
@@ -24,6 +25,7 @@ type Check = (facts: ClusterFacts, settings: CheckSettings) => readonly Finding[
 /** Before and after alike: what the cluster does to pods with sidecars. */
 const ALWAYS: readonly Check[] = [
   checkKubernetesVersion,
+  checkNamedNamespaces,
   checkPodSecurity,
   checkQuotas,
   checkNamespaceWords,

@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import { messageOf, UserError } from '../errors.ts';
+import type { Curves } from '../lib/curves.ts';
 import { IdentityKeeper } from './identity-keeper.ts';
 import { IdentityState, ownToken } from './identity-state.ts';
 import { parseOwnKey } from './keys.ts';
@@ -27,8 +28,8 @@ export class FileIdentity extends IdentityKeeper {
   #timer: NodeJS.Timeout | undefined;
   #looking = false;
 
-  constructor(files: IdentityFiles) {
-    super();
+  constructor(files: IdentityFiles, curves?: Curves) {
+    super(curves);
     this.#files = files;
   }
 
@@ -69,7 +70,7 @@ export class FileIdentity extends IdentityKeeper {
     this.#contents = contents;
     const before = this.#trust;
     if (before?.text !== trustText) {
-      const inForce = new TrustInForce(parseFederatedTrust(trustText, trust), this.revocations);
+      const inForce = new TrustInForce(parseFederatedTrust(trustText, trust), this.revocations, this.curves);
       this.#trust = { text: trustText, inForce };
     }
     const { inForce } = this.#trust!;

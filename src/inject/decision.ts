@@ -49,5 +49,7 @@ function obstacleOf(pod: Pod, namespace: string): string | undefined {
   if (pod.spec?.hostNetwork === true)
     return 'spec.hostNetwork: true: the pod has the network of its node, and redirecting that would redirect the node';
   if (pod.spec?.os?.name === 'windows') return 'spec.os.name: windows: the sidecar needs Linux';
+  if (pod.spec?.nodeSelector?.['kubernetes.io/os'] === 'windows')
+    return 'spec.nodeSelector[kubernetes.io/os]: windows: the sidecar needs Linux';
   return undefined;
 }

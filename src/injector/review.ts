@@ -2,8 +2,10 @@ import { ephemeralRefusals } from '../inject/ephemeral.ts';
 import { grantsOf } from '../inject/grants.ts';
 import { imageChangeRefusals } from '../inject/image-change.ts';
 import { injectPod, type InjectNamespace } from '../inject/inject-pod.ts';
+import { INJECT_LABEL } from '../inject/names.ts';
 import type { Pod } from '../inject/pod.ts';
 import { verifyPod } from '../inject/verify-pod.ts';
+import { warningsOf } from '../inject/warnings.ts';
 import type { InjectSettings } from '../inject/settings.ts';
 
 /** What the API server asks (`admission.k8s.io/v1`), as far as it matters here. */
@@ -91,8 +93,18 @@ export function answerReview(
     return { outcome: 'passed', reasons: [], answer: response(uid, { allowed: true }) };
   const result = injectPod(pod, namespace, settings, release);
   if (result.outcome === 'refused') return refused(uid, result.problems);
-  if (result.outcome === 'skipped')
-    return { outcome: 'skipped', reasons: [result.reason], answer: response(uid, { allowed: true }) };
+  if (result.outcome === 'skipped') {
+    // A namespace that asks, and a pod that says nothing and cannot have one: its author believes it protected.
+    const unawares =
+      namespace.labels[INJECT_LABEL] === 'true' && pod.metadata?.labels?.[INJECT_LABEL] === undefined;
+    const warnings = unawares ? [`countersign: no sidecar: ${result.reason}`] : [];
+    return {
+      outcome: 'skipped',
+      reasons: [result.reason],
+      answer: response(uid, { allowed: true, ...(warnings.length > 0 ? { warnings } : {}) }),
+    };
+  }
+  const warnings = warningsOf(pod).map((text) => `countersign: ${text}`);
   return {
     outcome: 'injected',
     reasons: [],
@@ -100,6 +112,7 @@ export function answerReview(
       allowed: true,
       patchType: 'JSONPatch',
       patch: Buffer.from(JSON.stringify(patchOf(pod, result.pod))).toString('base64'),
+      ...(warnings.length > 0 ? { warnings } : {}),
     }),
   };
 }

@@ -1,4 +1,5 @@
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Registry } from 'prom-client';
+import { DurationHistogram } from './duration-histogram.ts';
 import {
   type FastOpenOutcome,
   type MetricDescription,
@@ -42,9 +43,9 @@ export class Metrics {
   readonly #bytes: Counter;
   #bytesIn = 0;
   #bytesOut = 0;
-  readonly #fastOpens: Counter;
-  readonly #handshakes: Histogram;
-  readonly #decisions: Histogram;
+  readonly #fastOpens: WaitingCounts<{ readonly outcome: FastOpenOutcome }>;
+  readonly #handshakes: DurationHistogram;
+  readonly #decisions: DurationHistogram;
   readonly #droppedRecords: Counter;
   readonly #fallbacks: Counter;
   readonly #lostPackets: Counter;
@@ -70,12 +71,18 @@ export class Metrics {
       },
     );
     this.#bytes = this.#counter('countersign_relayed_bytes_total');
-    this.#fastOpens = this.#counter('countersign_fast_open_dials_total');
+    const fastOpens = this.#counter('countersign_fast_open_dials_total');
+    this.#fastOpens = new WaitingCounts(['outcome'], (labels, by) => fastOpens.inc(labels, by));
     this.#droppedRecords = this.#counter('countersign_flow_records_dropped_total');
     this.#fallbacks = this.#counter('countersign_carrier_fallbacks_total');
     this.#lostPackets = this.#counter('countersign_queue_lost_packets_total');
-    this.#handshakes = this.#histogram('countersign_handshake_seconds');
-    this.#decisions = this.#histogram('countersign_decision_seconds');
+    this.#handshakes = this.#histogram('countersign_handshake_seconds', (direction, handshake = '') => ({
+      direction: closed('direction', direction),
+      handshake: closed('handshake', handshake),
+    }));
+    this.#decisions = this.#histogram('countersign_decision_seconds', (direction) => ({
+      direction: closed('direction', direction),
+    }));
     this.#gauge('countersign_build_info').set({ version, node: process.version }, 1);
     this.#gauge('process_start_time_seconds').set(performance.timeOrigin / 1000);
     this.#gauge('process_max_fds').set(readMaxFds());
@@ -88,7 +95,7 @@ export class Metrics {
   }
 
   fastOpened(outcome: FastOpenOutcome): void {
-    this.#fastOpens.inc({ outcome });
+    this.#fastOpens.add({ outcome });
   }
 
   relayed(bytesIn: number, bytesOut: number): void {
@@ -97,14 +104,11 @@ export class Metrics {
   }
 
   handshaken(direction: 'inbound' | 'outbound', handshake: 'full' | 'resumed', seconds: number): void {
-    this.#handshakes.observe(
-      { direction: closed('direction', direction), handshake: closed('handshake', handshake) },
-      seconds,
-    );
+    this.#handshakes.observe(seconds, direction, handshake);
   }
 
   decided(direction: 'inbound' | 'outbound', seconds: number): void {
-    this.#decisions.observe({ direction: closed('direction', direction) }, seconds);
+    this.#decisions.observe(seconds, direction);
   }
 
   droppedRecords(count: number): void {
@@ -136,6 +140,7 @@ export class Metrics {
   /** What was counted since the last time. */
   #settle(): void {
     this.#verdicts.settle();
+    this.#fastOpens.settle();
     if (this.#bytesIn > 0) this.#bytes.inc({ direction: 'in' }, this.#bytesIn);
     if (this.#bytesOut > 0) this.#bytes.inc({ direction: 'out' }, this.#bytesOut);
     this.#bytesIn = this.#bytesOut = 0;
@@ -191,8 +196,14 @@ export class Metrics {
     return new Counter(this.#describe(name));
   }
 
-  #histogram(name: 'countersign_handshake_seconds' | 'countersign_decision_seconds'): Histogram {
-    return new Histogram({ ...this.#describe(name), buckets: [...METRICS[name].buckets] });
+  #histogram(
+    name: 'countersign_handshake_seconds' | 'countersign_decision_seconds',
+    labelsOf: (first: string, second: string | undefined) => Record<string, string>,
+  ): DurationHistogram {
+    const { help, buckets } = METRICS[name];
+    const histogram = new DurationHistogram({ name, help, buckets }, labelsOf);
+    this.#registry.registerMetric(histogram.metric);
+    return histogram;
   }
 
   /** A counter that the system keeps: what it shows now is what it is. */

@@ -30,7 +30,10 @@ export interface FlowFacts {
   readonly destination: FlowEnd;
 }
 
-/** Where flows are reported: counters at each verdict, a record at a denial or at the end, bytes as they become known. */
+/**
+ * Where flows are reported: counters at each verdict, a record at a denial or at the end, bytes as they become known. Facts and endings hold until
+ * the call returns: who keeps any of them copies it.
+ */
 export interface FlowSink {
   /** @param elapsedMs since the connection was accepted; undefined when it was counted before, so that no handshake is measured */
   counted(facts: FlowFacts, judgement: Judgement, elapsedMs: number | undefined): void;

@@ -1,7 +1,7 @@
 import type { DataPath } from '../relay/data-path.ts';
 import type { ByPass } from '../relay/resumption.ts';
 import type { ConnectionEvent, Listening } from './connection.ts';
-import { Flow, type FlowConnection, type FlowFacts, type FlowSink } from './flow.ts';
+import { Flow, type FlowConnection, type FlowEnd, type FlowFacts, type FlowSink } from './flow.ts';
 import type { Endpoint } from '../lib/address.ts';
 import type { Judgement } from './judgement.ts';
 import { type OpenFlow, type OpenFlows, rejudge } from './open-flows.ts';
@@ -14,6 +14,8 @@ export interface ByPassSurroundings {
   readonly passes: Passes;
   readonly open: OpenFlows;
   readonly sink: FlowSink;
+  /** Of whatever is told of at the moment: used again for the next. */
+  readonly passing: PassingFacts;
 }
 
 /**
@@ -30,7 +32,7 @@ export function resumed(told: ByPass, around: ByPassSurroundings): Listening | u
   }
   pass.noteDial?.(told.startedAt, told.dial);
   if (told.ending !== undefined) {
-    const facts = factsOf(told.peer, pass);
+    const facts = around.passing.of(told.peer, pass);
     sink.counted(facts, pass.judgement, told.handshakeMs);
     sink.recorded(facts, pass.judgement, told.ending);
     sink.relayed(told.ending.bytesIn, told.ending.bytesOut);
@@ -117,6 +119,39 @@ class ResumedConnection implements FlowConnection, OpenFlow, Listening {
   #makeFlow(): Flow<FlowConnection> {
     const facts = factsOf({ address: this.#address, port: this.#port }, this.#pass);
     return new Flow<FlowConnection>(this.#around.sink, this, facts);
+  }
+}
+
+type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
+
+/**
+ * The facts of one short connection after the other, in one object: what becomes old among thousands a second costs the garbage collector more
+ * than the rest of what is done about them.
+ */
+export class PassingFacts {
+  readonly #source: Writable<FlowEnd> = {
+    address: '',
+    port: 0,
+    namespace: '',
+    pod: '',
+    trustDomain: '',
+  };
+  #facts: Writable<FlowFacts> | undefined;
+
+  /** @returns hold until the next call */
+  of(peer: Endpoint, pass: GivenPass): FlowFacts {
+    const source = this.#source;
+    source.address = peer.address;
+    source.port = peer.port;
+    source.namespace = pass.sourceName.namespace;
+    source.pod = pass.sourceName.pod;
+    source.trustDomain = pass.sourceName.trustDomain ?? ''; // as good as none
+    const facts: Writable<FlowFacts> = (this.#facts ??= factsOf(peer, pass));
+    facts.direction = pass.direction;
+    facts.peer = kindOf(pass.peer);
+    facts.source = source;
+    facts.destination = pass.destination;
+    return facts;
   }
 }
 

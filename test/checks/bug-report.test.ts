@@ -49,7 +49,7 @@ type Tap = typeof t;
 
 const PROXY = '/api/v1/namespaces/shop/pods/web:14020/proxy';
 const SICK = {
-  [`${PROXY}/readyz`]: [503, 'redirect: IPv4 inbound is not in force\n'],
+  [`${PROXY}/readyz`]: [503, 'source: not read yet\nredirect: IPv4 inbound is not in force\n'],
   [`${PROXY}/metrics`]: [200, METRICS],
 } as const;
 
@@ -60,7 +60,7 @@ t.test('status of a pod: what it answers over the API server, ready or not', asy
   t.match(status, {
     pod: 'shop/web',
     sidecar: 'not ready',
-    problem: 'redirect: IPv4 inbound is not in force',
+    problem: 'source: not read yet; redirect: IPv4 inbound is not in force',
     mode: 'audit',
     identityEndsIn: 3_600,
     policyAge: 12.5,

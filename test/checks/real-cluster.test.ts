@@ -62,6 +62,13 @@ t.test('check against a real API server', async (t) => {
       ),
     );
     t.ok(findings.some(({ check, level }) => level === 'ok' && check === 'rights'));
+    t.strictSame(
+      findings.filter(({ check }) => check === 'not-seen'),
+      [],
+      'kinds that this cluster does not have are nothing that was overlooked',
+    );
+    const named = await lookAtCluster(admin, { ...FLAGS, enroll: 'open,opne' });
+    t.strictSame(errors(named), ['enroll namespace/opne'], 'a misspelt namespace is found');
     const { items } = (await admin.get('/api/v1/pods')) as { items: unknown[] };
     t.strictSame(items, [], 'nothing is left behind');
   });

@@ -136,6 +136,14 @@ t.test('an installation, from its manifests to nothing left', { timeout: 900_000
         pod('in', 'x', IDLE, { annotations: { 'countersign.io/exclude-inbound-ports': '8080' } }),
         /exclude-inbound-ports: only where the namespace grants it/,
       ],
+      'a sidecar of its own in a pod that asks for none, whatever its label says later': [
+        pod('out', 'x', IDLE, { container: { name: 'countersign-proxy' } }),
+        /countersign-proxy is the injector's to add/,
+      ],
+      "kubelet's folder": [
+        pod('in', 'x', IDLE, { spec: { volumes: [{ name: 'k', hostPath: { path: '/var/lib/kubelet' } }] } }),
+        /hostPath\.path: .var.lib.kubelet holds the files of other pods/,
+      ],
       'a word that is neither true nor false': [
         pod('out', 'x', IDLE, { labels: { 'countersign.io/inject': 'yes' } }),
         /countersign\.io\/inject/,

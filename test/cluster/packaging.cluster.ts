@@ -74,6 +74,8 @@ t.test('packaging: the chart refuses values that the program would refuse', (t) 
     'sidecars.nodeTraffic=some',
     'image.pullPolicy=Sometimes',
     'nothing=1',
+    'image.name=a b',
+    'image.tag=a:b',
   ])
     t.throws(() => helm('--set', value), /values don't meet|additional propert|schema/i, value);
   t.end();

@@ -47,7 +47,12 @@ t.test(
   (t) => {
     const rows: [why: RegExp, pod: Pod, namespace: string][] = [
       [/hostNetwork/, { spec: { containers: [], hostNetwork: true } }, 'shop'],
-      [/windows/, { spec: { containers: [], os: { name: 'windows' } } }, 'shop'],
+      [/os\.name: windows/, { spec: { containers: [], os: { name: 'windows' } } }, 'shop'],
+      [
+        /nodeSelector.*windows/,
+        { spec: { containers: [], nodeSelector: { 'kubernetes.io/os': 'windows' } } },
+        'shop',
+      ],
       [/kube-system/, { spec: { containers: [] } }, 'kube-system'],
     ];
     for (const [why, pod, name] of rows) {

@@ -82,6 +82,27 @@ t.test('review: a refusal names every problem; a pod that asks for nothing passe
   t.end();
 });
 
+t.test('review: who makes a pod is told when it goes without unawares, or hangs on its own DNS', (t) => {
+  const warnings = (spec: object, metadata: object = {}): unknown => {
+    const asking = { ...namespace(), labels: { 'countersign.io/inject': 'true' } };
+    const made = { metadata, spec: { containers: [{ name: 'web', image: 'x' }], ...spec } };
+    const review = answerReview(request(made), asking, SETTINGS, '1.0.0');
+    return (review.answer as { response: { warnings?: string[] } }).response.warnings;
+  };
+  t.equal(warnings({}), undefined);
+  t.equal(warnings({ dnsPolicy: 'ClusterFirst' }), undefined);
+  t.match(warnings({ hostNetwork: true }), [/^countersign: no sidecar: spec\.hostNetwork: true/]);
+  t.match(warnings({ nodeSelector: { 'kubernetes.io/os': 'windows' } }), [/no sidecar.*windows/]);
+  const refusing = { labels: { 'countersign.io/inject': 'false' } };
+  t.equal(warnings({}, refusing), undefined, 'who says no knows it');
+  for (const dnsPolicy of ['Default', 'None']) {
+    const told = warnings({ dnsPolicy }) as string[];
+    t.match(told, [/^countersign: spec\.dnsPolicy: .*docs\/injection\.md/]);
+    t.ok(told[0]!.length <= 256, 'the API server cuts longer ones');
+  }
+  t.end();
+});
+
 t.test('review: an ephemeral container joins an injected pod only as an ordinary container could', (t) => {
   const injected = injectPod(pod(), namespace(), SETTINGS, '1.0.0');
   if (injected.outcome !== 'injected') throw new Error('not injected');

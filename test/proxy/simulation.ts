@@ -1,5 +1,6 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import type { TokenRefusal } from '../../src/handshake/credentials.ts';
+import { NODE_CURVES } from '../../src/lib/node-curves.ts';
 import type { Endpoint } from '../../src/lib/address.ts';
 import type { AddressOwner, Directory, Pod, ServicePort } from '../../src/peers/directory.ts';
 import type { ClusterPolicy } from '../../src/policy/cluster-model.ts';
@@ -68,7 +69,7 @@ export class Simulation {
     const token = randomBytes(200);
     const expiresAt = Date.now() / 1000 + 3600;
     this.#tokens.set(token.toString('hex'), {
-      publicKey,
+      publicKey: NODE_CURVES.verifyingKeyOf(publicKey),
       expiresAt,
       podUid: pod.uid,
       namespace: pod.namespace,
@@ -304,7 +305,8 @@ export class SimulatedPod implements FlowSink {
   }
 
   recorded(facts: FlowFacts, judgement: Judgement, ending: FlowEnding): void {
-    this.records.push({ facts, judgement, ending });
+    // They hold until this returns.
+    this.records.push({ facts: structuredClone(facts), judgement, ending: { ...ending } });
   }
 
   relayed(bytesIn: number, bytesOut: number): void {

@@ -79,6 +79,40 @@ t.test(
 );
 
 t.test(
+  'resumption, outbound: before its counters are used up, single connections are left to TypeScript for another pass',
+  async (t) => {
+    const rig = await rigFor(t);
+    rig.passOutbound({ first: 0n, count: 64 });
+    const counters: bigint[] = [];
+    const asked: number[] = [];
+    while (counters.length < 64) {
+      const [questions, calls] = [rig.accepts.length, rig.upstreamSockets.length];
+      await rig.connect('secret');
+      await until(() => rig.accepts.length > questions || rig.upstreamSockets.length > calls, 'an outcome');
+      if (rig.accepts.length > questions) {
+        asked.push(counters.length);
+        continue;
+      }
+      const server = await rig.served(calls);
+      const hello = await helloAt(server);
+      counters.push((decodeFrame(hello) as Hello).offers[0]!.counter);
+      server.socket.write(replyOf(rig, hello, rig.sessions));
+      await server.has(hello.length + 6);
+    }
+    t.strictSame(
+      asked,
+      Array.from({ length: 8 }, (_, at) => 48 + 2 * at),
+      'of the last quarter one in three, and all others went by the pass',
+    );
+    t.strictSame(
+      counters,
+      Array.from({ length: 64 }, (_, at) => BigInt(at)),
+      'the counters in turn, none left out',
+    );
+  },
+);
+
+t.test(
   'resumption, outbound: nothing of the application goes to a server that has not proven itself',
   async (t) => {
     const rig = await rigFor(t);

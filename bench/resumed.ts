@@ -1,0 +1,170 @@
+/**
+ * What a resumed connection costs two sidecars, by thread, beside HAProxy and, asked to, beside the build of another checkout; all interleaved, in
+ * one place, as root:
+ *
+ *     node bench/resumed.ts [--rounds 5] [--seconds 1] [--against FOLDER] [--only haproxy,countersign]
+ *
+ * FOLDER holds `bundle/` and `native/build/` (make setup bundle). For each variant medians over the rounds of microseconds of CPU and of context switches per
+ * connection: of both proxies, of their busiest threads (the data threads), of all others. Then wall times: rate with 32 at once, and median of one at a time. Fails when a
+ * connection was not proven.
+ */
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { type LoadOrder, runLoad } from './load-program.ts';
+import { Place } from './place.ts';
+import { plainVariants } from './plain-variants.ts';
+import { inTurn } from './plan.ts';
+import { type Counts, voidReason } from './proof.ts';
+import { betweenTwoPods, POLICIES } from './sidecar-variants.ts';
+import { Sidecars } from './sidecars.ts';
+import { digits, spreadOf, spreadText } from './statistics.ts';
+import type { Variant } from './variant.ts';
+
+const { values: flags } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '1' },
+    against: { type: 'string' },
+    only: { type: 'string', default: 'haproxy,countersign,other' },
+  },
+});
+/** Time for what a load leaves behind to be done with, and within which a verdict that has fallen is counted. */
+const SETTLE_MS = 50;
+const COUNT_MS = 5_000;
+
+const wanted = flags.only.split(',');
+const seconds = Number(flags.seconds);
+
+/** Of one process so far: microseconds on a CPU, and how often a thread of it went to sleep or was put aside. */
+interface Use {
+  readonly data: number;
+  readonly rest: number;
+  readonly switches: number;
+}
+
+/** kernel Documentation/scheduler/sched-stats.rst; proc(5). The data thread is the busiest. */
+function useOf(pid: number): Use {
+  const threads = readdirSync(`/proc/${pid}/task`).map((thread) => {
+    const folder = `/proc/${pid}/task/${thread}`;
+    const micros = Number(readFileSync(join(folder, 'schedstat'), 'utf8').split(' ', 1)[0]) / 1000;
+    const switches = readFileSync(join(folder, 'status'), 'utf8').matchAll(/ctxt_switches:\s+(\d+)/g);
+    const own = [...switches].reduce((sum, [, count]) => sum + Number(count), 0);
+    const isData = readFileSync(join(folder, 'comm'), 'utf8').trim() === 'data-path';
+    return { micros, switches: own, isData };
+  });
+  const [only] = threads;
+  const data = threads.length === 1 ? only! : threads.find(({ isData }) => isData);
+  const all = threads.reduce((sum, { micros }) => sum + micros, 0);
+  return {
+    data: data?.micros ?? 0,
+    rest: all - (data?.micros ?? 0),
+    switches: threads.reduce((sum, thread) => sum + thread.switches, 0),
+  };
+}
+
+interface Row {
+  readonly cpu: number;
+  readonly client: number;
+  readonly server: number;
+  readonly rest: number;
+  readonly switches: number;
+  readonly rate: number;
+  readonly p50: number;
+}
+
+const place = new Place();
+process.once('SIGINT', () => {
+  place.close();
+  process.exit(130);
+});
+try {
+  execFileSync(process.execPath, [join(import.meta.dirname, '../tools/bundle.ts')], { stdio: 'inherit' });
+  const plain = await plainVariants(place, (id) => id === 'haproxy' && wanted.includes(id), complain);
+  place.cluster.write('policies.yaml', POLICIES);
+  const variants: { variant: Variant; sidecars: Sidecars | undefined }[] = plain.map((variant) => ({
+    variant,
+    sidecars: undefined,
+  }));
+  const builds: [id: string, folder: string | undefined][] = [['countersign', undefined]];
+  if (flags.against !== undefined) builds.push(['countersign-other', flags.against]);
+  for (const [id, folder] of builds) {
+    if (!wanted.includes(id.replace('countersign-', ''))) continue;
+    const sidecars = new Sidecars(place, 'bundle', folder);
+    const kind = { id, title: id, mode: 'redirect' } as const;
+    variants.push({ variant: await betweenTwoPods(place, sidecars, kind), sidecars });
+  }
+  const rows = new Map<string, Row[]>(variants.map(({ variant }) => [variant.id, []]));
+  for (let round = -1; round < Number(flags.rounds); round++) {
+    for (const one of inTurn(variants, round + 1)) {
+      const row = await measure(one.variant, one.sidecars);
+      if (round >= 0) rows.get(one.variant.id)!.push(row);
+    }
+  }
+  for (const [id, measured] of rows) {
+    process.stdout.write(`${id}\n`);
+    for (const key of ['cpu', 'client', 'server', 'rest', 'switches', 'rate', 'p50'] as const) {
+      process.stdout.write(`  ${key.padEnd(9)} ${spreadText(spreadOf(measured.map((row) => row[key]))!)}\n`);
+    }
+    const haproxy = rows.get('haproxy');
+    if (haproxy === undefined || id === 'haproxy') continue;
+    const ratio = (key: keyof Row) =>
+      digits(spreadOf(measured.map((row, at) => row[key] / haproxy[at]![key]))!.median);
+    process.stdout.write(`  x HAProxy: cpu ${ratio('cpu')}, rate ${ratio('rate')}, p50 ${ratio('p50')}\n`);
+  }
+} finally {
+  place.close();
+}
+
+async function measure(variant: Variant, sidecars: Sidecars | undefined): Promise<Row> {
+  const ends = [variant.client, ...variant.servers];
+  const before = await sidecars?.counts(ends);
+  const start = variant.proxies.map(useOf);
+  const load = await run(variant, { kind: 'rate', seconds, number: 32 });
+  await sleep(SETTLE_MS);
+  const end = variant.proxies.map(useOf);
+  const one = await run(variant, { kind: 'connect', seconds: seconds / 2, number: 1_000_000 });
+  if (sidecars !== undefined) await prove(sidecars, ends, before!, load.connections + one.connections);
+  const spent = (key: keyof Use) => end.map((use, at) => (use[key] - start[at]![key]) / load.connections);
+  const [data, rest] = [spent('data'), spent('rest')];
+  return {
+    cpu: sum(data) + sum(rest),
+    client: data[0]!,
+    server: data[1]!,
+    rest: sum(rest),
+    switches: sum(spent('switches')),
+    rate: load.connections / load.seconds,
+    p50: one.p50,
+  };
+}
+
+/** Throws when the sidecars have not counted just these connections, after a moment for the last of them. */
+async function prove(
+  sidecars: Sidecars,
+  ends: readonly string[],
+  before: readonly Counts[],
+  connections: number,
+): Promise<void> {
+  for (const deadline = Date.now() + COUNT_MS; ; await sleep(50)) {
+    const [client, server] = await sidecars.counts(ends);
+    const why =
+      voidReason([before[0]!], [client!], { direction: 'outbound', connections }) ??
+      voidReason([before[1]!], [server!], { direction: 'inbound', connections });
+    if (why === undefined) return;
+    if (Date.now() > deadline) throw new Error(`the sample is void: ${why}`);
+  }
+}
+
+function run({ client, target }: Variant, order: LoadOrder) {
+  return runLoad(place.cluster.network, client, place.load, target, order);
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
+
+function complain(variant: string, error: unknown): void {
+  throw new Error(`${variant}: ${String(error)}`);
+}
