@@ -2,11 +2,12 @@
  * The seam between the NFQUEUE mode and the kernel: packets come up, verdicts and a few orders go down. Everything that packets mean is
  * decided above it; below it are netlink messages (`src/netlink/`) and a transport that moves their bytes.
  *
- * What the rules of the namespace hand over is part of the seam (`redirect apply --mode nfqueue` makes them). Both queueing rules stand
- * in the mangle table, after conntrack and before nat, and never see loopback, the proxy's own traffic, or a redirected connection:
+ * What the rules of the namespace hand over is part of the seam (`redirect apply --mode nfqueue` makes them). The queueing rules never see loopback, the
+ * proxy's own traffic, or a redirected connection:
  *
- * - mangle OUTPUT and mangle PREROUTING queue every TCP packet with SYN set, whatever its mark, and every other TCP packet of a
- *   connection whose connmark is not `verified`.
+ * - raw PREROUTING queues every SYN that comes, before conntrack; mangle OUTPUT, before nat, and mangle INPUT, behind it, queue every SYN that goes and
+ *   every SYN-ACK, whatever its mark, and every other TCP packet of a connection whose connmark is not `verified`. So addresses and ports are those that
+ *   the pod's own sockets know.
  * - nat OUTPUT and nat PREROUTING redirect to the proxy's listeners what a verdict marked `stream` (`src/nfqueue/marks.ts`).
  *
  * A queue without a listener, or a full one, drops.
