@@ -13,8 +13,8 @@ export interface Answer {
   readonly body: string;
 }
 
-/** Answers by method and path (`GET /healthz`; HEAD comes with GET). A request's body is handed over when it is small. */
-export type Routes = Readonly<Record<string, (body: string) => Answer | Promise<Answer>>>;
+/** Answers by method and path (`GET /healthz`; HEAD comes with GET). A request's body is handed over when it is small, and what stands behind the `?`. */
+export type Routes = Readonly<Record<string, (body: string, query: string) => Answer | Promise<Answer>>>;
 
 const MAX_BODY_BYTES = 1024;
 const MAX_CONNECTIONS = 64;
@@ -110,13 +110,13 @@ async function answer(
   response: ServerResponse,
   onDefect: (error: unknown) => void,
 ): Promise<void> {
-  const path = (request.url ?? '/').split('?', 1)[0] ?? '/';
+  const [path = '/', query = ''] = (request.url ?? '/').split('?', 2);
   const method = request.method === 'HEAD' ? 'GET' : (request.method ?? 'GET');
   const key = `${method} ${path}`;
   let given: Answer;
   if (Object.hasOwn(routes, key)) {
     try {
-      given = await routes[key]!(method === 'GET' ? '' : await bodyOf(request));
+      given = await routes[key]!(method === 'GET' ? '' : await bodyOf(request), query);
     } catch (error) {
       given = error instanceof UserError ? text(400, `${error.message}\n`) : text(500, 'internal error\n');
       if (!(error instanceof UserError)) onDefect(error);

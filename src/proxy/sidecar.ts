@@ -4,7 +4,7 @@ import { FlowLog } from '../observe/flow-log.ts';
 import { FlowReporter } from '../observe/flow-reporter.ts';
 import { createLog, isLogLevel } from '../observe/log.ts';
 import { Metrics } from '../observe/metrics.ts';
-import { Readiness } from '../observe/readiness.ts';
+import { Readiness, waitOf } from '../observe/readiness.ts';
 import { programVersion } from '../version.ts';
 import { messageOf } from '../errors.ts';
 import { untilSignal } from '../until-signal.ts';
@@ -43,6 +43,7 @@ import { tcpProbeRoutes } from './tcp-probe.ts';
 export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const addon = loadAddon();
   addon.boundMallocSlack();
+  addon.hideMemory();
   const curves = nativeCurves(addon) ?? NODE_CURVES;
   const settings = settingsOf(flags);
   const log = createLog(flags.logLevel);
@@ -158,7 +159,8 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const routes: Routes = {
     'GET /metrics': async () => ({ status: 200, ...(await metrics.text()) }),
     'GET /healthz': () => text(200, 'ok\n'),
-    'GET /readyz': () => {
+    'GET /readyz': async (_body, query) => {
+      await readiness.within(waitOf(query));
       // The last good state stays in force when a file breaks; that it is not the newest is said all the same.
       const stale = readiness.ready ? source.problems.slice(0, 5).map(problemText) : [];
       const lines = [readiness.text, ...stale.map((problem) => `source: ${printable(problem, 300)}`)];

@@ -39,7 +39,7 @@ t.test(
           });
           (one.env ??= []).push({ name: 'HTTP_PROXY', value: 'http://x' });
         }
-        proxy.startupProbe!.timeoutSeconds = 1;
+        proxy.startupProbe!.successThreshold = 1;
       }),
       '',
     );
