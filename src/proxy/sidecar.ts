@@ -43,6 +43,7 @@ import { tcpProbeRoutes } from './tcp-probe.ts';
 export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const addon = loadAddon();
   addon.boundMallocSlack();
+  addon.hideMemory();
   const curves = nativeCurves(addon) ?? NODE_CURVES;
   const settings = settingsOf(flags);
   const log = createLog(flags.logLevel);

@@ -76,7 +76,8 @@ export function nfqueuePlan(options: NfqueueOptions): RuleSet {
         entry: [OPENING],
         rules: [...leftAlone(parts), rule('calls to the pod are judged', callsToThePod(options))],
       },
-      { name: 'queue_in', table: 'mangle', hook: 'prerouting', rules: queueIn(options, parts) },
+      // Behind nat: where that took another port for a call of the pod, answers have the call's own here.
+      { name: 'queue_in', table: 'mangle', hook: 'input', rules: queueIn(options, parts) },
       { name: 'queue_out', table: 'mangle', hook: 'output', rules: queueOut(options, parts) },
       {
         name: 'inbound_filter',
