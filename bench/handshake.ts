@@ -1,10 +1,10 @@
 /**
  * What a handshake costs in TypeScript, CPU microseconds of both roles together, in one process and without any network:
  *
- *     node bench/handshake.ts [--rounds 20] [first|known|resumed]
+ *     node bench/handshake.ts [--rounds 20] [--node] [first|known|resumed]
  *
  * `first`: neither side ever saw the other's token. `known`: both verified it before, no session. `resumed`: a session. Each line has the median
- * of the rounds and their spread; one kind alone is what to profile (`node --cpu-prof bench/handshake.ts first`). `floor` is the asymmetric
+ * of the rounds and their spread, with the curves by the addon, or with `--node` by `node:crypto` alone; one kind alone is what to profile (`node --cpu-prof bench/handshake.ts first`). `floor` is the asymmetric
  * operations alone that a first contact cannot do without, measured in the same process.
  */
 import { randomBytes, type KeyObject } from 'node:crypto';
@@ -22,16 +22,20 @@ import { generateIssuer, generateOwnKey, parseIssuerKey } from '../src/identity/
 import { parseTrustBundle } from '../src/identity/trust.ts';
 import { TrustInForce } from '../src/identity/trust-in-force.ts';
 import type { ProvenIdentity } from '../src/identity/verify.ts';
+import { nativeCurves } from '../src/lib/native-curves.ts';
+import { NODE_CURVES } from '../src/lib/node-curves.ts';
+import { loadAddon } from '../src/native.ts';
 
 const CLIENTS = 100;
 const KINDS = ['first', 'known', 'resumed'] as const;
 type Kind = (typeof KINDS)[number];
 
 const { values, positionals } = parseArgs({
-  options: { rounds: { type: 'string', default: '20' } },
+  options: { rounds: { type: 'string', default: '20' }, node: { type: 'boolean', default: false } },
   allowPositionals: true,
 });
 const rounds = Number(values.rounds);
+const curves = values.node ? NODE_CURVES : nativeCurves(loadAddon())!;
 const kinds = positionals.length === 0 ? KINDS : KINDS.filter((kind) => positionals.includes(kind));
 
 const made = generateIssuer('cluster.local');
@@ -45,10 +49,15 @@ class Pod {
   readonly clientSessions = new ClientSessions<ProvenIdentity>();
   readonly serverSessions = new ServerSessions<ProvenIdentity>();
   readonly recentNonces = new RecentNonces();
-  trust = new TrustInForce(bundle);
+  trust = new TrustInForce(bundle, undefined, curves);
 
   constructor(jwt: string, key: ReturnType<typeof generateOwnKey>) {
-    this.identity = new IdentityState(ownToken(jwt), key, new TrustInForce(bundle), clock().epochSeconds);
+    this.identity = new IdentityState(
+      ownToken(jwt),
+      key,
+      new TrustInForce(bundle, undefined, curves),
+      clock().epochSeconds,
+    );
   }
 
   static async make(name: string): Promise<Pod> {
@@ -89,7 +98,7 @@ function handshake(client: Pod, server: Pod): string {
   const clientContext: ClientContext<ProvenIdentity> = {
     credentials: client.identity.credentials(clock().epochSeconds)!,
     admissionKey: client.identity.ownAdmissionKey(),
-    randomness: drawRandomness(),
+    randomness: drawRandomness(curves.generateEphemeral),
     carrier: 'stream',
     wishes: { encryption: 'none' },
     destination: server.address,
@@ -101,7 +110,7 @@ function handshake(client: Pod, server: Pod): string {
   const serverContext: ServerContext<ProvenIdentity> = {
     credentials: server.identity.credentials(clock().epochSeconds)!,
     admissionKeys: server.trust.admissionKeys,
-    randomness: drawRandomness(),
+    randomness: drawRandomness(curves.generateEphemeral),
     carrier: 'stream',
     wishes: { encryption: 'none' },
     verify: (token) => server.trust.verify(token, clock().epochSeconds),
@@ -177,7 +186,7 @@ function prepare(kind: Kind): void {
       pod.clientSessions.clear();
       pod.serverSessions.clear();
     }
-    if (kind === 'first') pod.trust = new TrustInForce(bundle);
+    if (kind === 'first') pod.trust = new TrustInForce(bundle, undefined, curves);
   }
   if (kind === 'resumed' && server.serverSessions.size === 0) {
     for (const client of clients) handshake(client, server);

@@ -41,3 +41,5 @@ void capabilities_seal(void) {
   uint64_t effective, permitted;
   if (capabilities_get(&effective, &permitted) == 0 && effective != permitted) set(effective, effective);
 }
+
+int process_hide_memory(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : errno; }

@@ -10,5 +10,7 @@ int capabilities_get(uint64_t *effective, uint64_t *permitted);
 int capabilities_set(uint64_t effective, uint64_t permitted);
 /* Gives up for good what is permitted and not in effect: for a thread that has what it needs and starts to work. */
 void capabilities_seal(void);
+/* No core dump of this process has its memory, and nobody without CAP_SYS_PTRACE looks into it (PR_SET_DUMPABLE). 0 or an errno. */
+int process_hide_memory(void);
 
 #endif

@@ -23,8 +23,16 @@ static napi_value set(napi_env env, napi_callback_info info) {
   return error == 0 ? NULL : throw_errno(env, error);
 }
 
+/* hideMemory() */
+static napi_value hide_memory(napi_env env, napi_callback_info info) {
+  (void)info;
+  int error = process_hide_memory();
+  return error == 0 ? NULL : throw_errno(env, error);
+}
+
 static const napi_property_descriptor functions[] = {
     JS_FUNCTION("capabilities", get),
     JS_FUNCTION("setCapabilities", set),
+    JS_FUNCTION("hideMemory", hide_memory),
 };
 const struct js_exports js_capabilities_exports = JS_EXPORTS(functions);

@@ -249,8 +249,8 @@ static void receive_reply(struct data_path *path, struct connection *connection)
   }
   pthread_mutex_lock(&path->passes.lock);
   bool stands = !resuming->pass->revoked;
-  bool matches =
-      stands && reply_matches(resuming->pass, resuming->hello, resuming->hello_length, path->scratch, length);
+  bool matches = stands && reply_matches(resuming->pass->session_id, &resuming->pass->server_key, resuming->hello,
+                                         resuming->hello_length, path->scratch, length);
   pthread_mutex_unlock(&path->passes.lock);
   if (!stands || !take(path, upstream, length)) hand_over(path, connection, NULL, 0);
   else if (!matches) hand_over(path, connection, path->scratch, length);

@@ -165,7 +165,7 @@ void sha256_final(struct sha256 *hash, uint8_t digest[SHA256_BYTES]) {
 
 void mac_key_init(struct mac_key *key, const uint8_t *bytes, size_t length) {
   uint8_t block[SHA256_BLOCK] = {0};
-  memcpy(block, bytes, length < SHA256_BLOCK ? length : SHA256_BLOCK);
+  if (length > 0) memcpy(block, bytes, length < SHA256_BLOCK ? length : SHA256_BLOCK); /* of no bytes there may be no place */
   for (int i = 0; i < SHA256_BLOCK; i++) block[i] ^= 0x36;
   memcpy(key->inner, INITIAL, sizeof INITIAL);
   compress(key->inner, block, 1);
@@ -175,20 +175,37 @@ void mac_key_init(struct mac_key *key, const uint8_t *bytes, size_t length) {
   explicit_bzero(block, sizeof block);
 }
 
+static void begin(const struct mac_key *key, struct sha256 *hash) {
+  memcpy(hash->state, key->inner, sizeof hash->state);
+  hash->length = SHA256_BLOCK;
+}
+
+/* Ends the inner hash and makes the outer one of it. */
+static void end(const struct mac_key *key, struct sha256 *hash, uint8_t digest[SHA256_BYTES]) {
+  sha256_final(hash, digest);
+  memcpy(hash->state, key->outer, sizeof hash->state);
+  hash->length = SHA256_BLOCK;
+  sha256_update(hash, digest, SHA256_BYTES);
+  sha256_final(hash, digest);
+  explicit_bzero(hash, sizeof *hash);
+}
+
+void hmac_sha256(const struct mac_key *key, const struct mac_part *parts, size_t count, uint8_t digest[SHA256_BYTES]) {
+  struct sha256 hash;
+  begin(key, &hash);
+  for (size_t i = 0; i < count; i++) sha256_update(&hash, parts[i].bytes, parts[i].length);
+  end(key, &hash, digest);
+}
+
 void mac(const struct mac_key *key, const char *context, const struct mac_part *parts, size_t count,
          uint8_t out[MAC_BYTES]) {
-  struct sha256 hash = {.length = SHA256_BLOCK};
+  struct sha256 hash;
   uint8_t digest[SHA256_BYTES];
-  memcpy(hash.state, key->inner, sizeof hash.state);
+  begin(key, &hash);
   sha256_update(&hash, context, strlen(context) + 1);
   for (size_t i = 0; i < count; i++) sha256_update(&hash, parts[i].bytes, parts[i].length);
-  sha256_final(&hash, digest);
-  memcpy(hash.state, key->outer, sizeof hash.state);
-  hash.length = SHA256_BLOCK;
-  sha256_update(&hash, digest, sizeof digest);
-  sha256_final(&hash, digest);
+  end(key, &hash, digest);
   memcpy(out, digest, MAC_BYTES);
-  explicit_bzero(&hash, sizeof hash);
   explicit_bzero(digest, sizeof digest);
 }
 

@@ -26,11 +26,13 @@ struct mac_key {
 /* Of a key of at most 64 bytes. */
 void mac_key_init(struct mac_key *key, const uint8_t *bytes, size_t length);
 
-/* HMAC-SHA-256 over context, a zero byte, and the parts; cut to 16 bytes. */
 struct mac_part {
   const uint8_t *bytes;
   size_t length;
 };
+/* HMAC-SHA-256 over the parts. `digest` may be one of them. */
+void hmac_sha256(const struct mac_key *key, const struct mac_part *parts, size_t count, uint8_t digest[SHA256_BYTES]);
+/* The same over context, a zero byte, and the parts; cut to 16 bytes. */
 void mac(const struct mac_key *key, const char *context, const struct mac_part *parts, size_t count,
          uint8_t out[MAC_BYTES]);
 

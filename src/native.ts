@@ -16,9 +16,19 @@ export interface NativeNetlink {
   readonly netlink: unique symbol;
 }
 
+/** Handle of the passes of queues. */
+export interface NativeQueuePasses {
+  readonly queuePasses: unique symbol;
+}
+
 /** Handle of the sockets that send whole IP packets. */
 export interface NativeRaw {
   readonly raw: unique symbol;
+}
+
+/** Handle of a private X25519 key. */
+export interface NativeX25519 {
+  readonly x25519: unique symbol;
 }
 
 /** Numbers of native/data_path.h. */
@@ -159,6 +169,7 @@ export interface NativeAddon {
     fastOpen: boolean,
     synData: boolean,
     ofSeveral: boolean,
+    carrier: number,
   ): boolean;
   /** @param candidates address, port, address, port and so on; at most {@link MOST_CANDIDATES} of both */
   choiceOutbound(
@@ -186,6 +197,7 @@ export interface NativeAddon {
     meantPort: number,
     token: Uint8Array,
     keepSource: boolean,
+    carrier: number,
   ): boolean;
   revokePasses(path: NativeDataPath): void;
   /** The reports that would be delivered soon. */
@@ -199,13 +211,55 @@ export interface NativeAddon {
   netlinkSend(netlink: NativeNetlink, messages: Uint8Array): void;
   /** One datagram, if one is there; not after {@link netlinkListen}. */
   netlinkReceive(netlink: NativeNetlink): Uint8Array | undefined;
-  /** Receives on the event loop: whole datagrams one behind the other, how often the kernel had to drop some, and why nothing will come any more. */
+  /**
+   * Receives on the event loop: whole datagrams one behind the other, how often the kernel had to drop some, and why nothing will come any more. Packets
+   * that `passes` foresee do not come; that there are records of them is told by no bytes at all.
+   */
   netlinkListen(
     netlink: NativeNetlink,
     onReceived: (bytes: Uint8Array, lost: number, error: string | undefined) => void,
+    passes: NativeQueuePasses | undefined,
   ): void;
   /** {@link netlinkListen}'s function is not called any more. */
   netlinkClose(netlink: NativeNetlink): void;
+
+  /**
+   * Lets passes of a data path decide packets of queues. The numbers are bits of packets' marks; then, for IPv4 and IPv6, an order that marks a
+   * connection, and the places in it of source, destination, and their ports.
+   */
+  queuePassesOpen(
+    path: NativeDataPath,
+    mask: number,
+    accepted: number,
+    stream: number,
+    streamMask: number,
+    order4: Uint8Array,
+    source4: number,
+    destination4: number,
+    sourcePort4: number,
+    destinationPort4: number,
+    order6: Uint8Array,
+    source6: number,
+    destination6: number,
+    sourcePort6: number,
+    destinationPort6: number,
+  ): NativeQueuePasses;
+  /** The orders for the kernel about one datagram; undefined: no pass foresees its packet. */
+  queuePassesTry(passes: NativeQueuePasses, datagram: Uint8Array): Uint8Array | undefined;
+  /** Records of what passes did (`src/nfqueue/pass-records.ts`); what they have begun so many milliseconds ago is handed over with them. */
+  queuePassesTake(passes: NativeQueuePasses, handOverMs: number): Uint8Array | undefined;
+  /** Packets that the kernel dropped since the last time. */
+  queuePassesMissing(passes: NativeQueuePasses): number;
+  /** TypeScript has a connection with this key and the sequence number of its SYN; `waiting`: every SYN there is its own business. */
+  queueClaim(
+    passes: NativeQueuePasses,
+    key: string,
+    initial: number,
+    outgoing: boolean,
+    waiting: boolean,
+  ): void;
+  queueRelease(passes: NativeQueuePasses, key: string, initial: number): void;
+  queuePassesClose(passes: NativeQueuePasses): void;
 
   /** `mark`: for every packet. */
   rawOpen(mark: number): NativeRaw;
@@ -215,6 +269,26 @@ export interface NativeAddon {
   capabilities(): [effective: number, permitted: number];
   /** Gives the main thread these and no others; threads of this addon that start later begin with them. There is no way back to what is not permitted. */
   setCapabilities(effective: number, permitted: number): void;
+  /** From now on no core dump has this process's memory, and nobody but root with CAP_SYS_PTRACE looks into it, whoever runs as the same user (prctl(2), PR_SET_DUMPABLE). */
+  hideMemory(): void;
+
+  /** Whether this Node.js offers the functions of OpenSSL that the following five call; otherwise they throw. */
+  hasCurves(): boolean;
+  /** Whether x ‖ y is a point of P-256. */
+  p256IsPoint(point: Uint8Array): boolean;
+  /** @param signature r ‖ s */
+  es256Verify(point: Uint8Array, bytes: Uint8Array, signature: Uint8Array): boolean;
+  /** @param publicKey is written */
+  x25519Generate(publicKey: Uint8Array): NativeX25519;
+  /** @returns whether `out` was written; not for a peer's key of small order */
+  x25519Derive(
+    own: NativeX25519,
+    peer: Uint8Array,
+    salt: Uint8Array,
+    info: Uint8Array,
+    out: Uint8Array,
+  ): boolean;
+
   /** From now on large blocks of the C heap go back to the kernel when they are freed, whatever was freed before (mallopt(3)). */
   boundMallocSlack(): void;
   /** Gives free memory of the C heap back to the kernel (malloc_trim(3)). */

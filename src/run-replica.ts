@@ -3,6 +3,7 @@ import { EXIT, messageOf, UserError } from './errors.ts';
 import { ApiClient } from './kube/api-client.ts';
 import { TokenFile } from './kube/credential.ts';
 import { listenEndpoint } from './lib/listen-endpoint.ts';
+import { loadAddon } from './native.ts';
 import { AdminServer, type Routes, text } from './observe/admin-server.ts';
 import { createLog, type LogLevel } from './observe/log.ts';
 import { untilSignal } from './until-signal.ts';
@@ -48,6 +49,8 @@ export async function runReplica(
   flags: ReplicaFlags,
   make: (tools: ReplicaTools) => ReplicaRun,
 ): Promise<void> {
+  // Its keys are to be had from its memory.
+  loadAddon().hideMemory();
   const metrics = listenEndpoint('--metrics', flags.metrics);
   if (flags.apiServer === undefined || !flags.apiServer.startsWith('https://')) {
     throw new UserError('--api-server: write https://HOST:PORT; in a pod kubelet tells it');

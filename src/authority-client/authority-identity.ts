@@ -6,6 +6,7 @@ import type { OwnKey } from '../identity/keys.ts';
 import { parseFederatedTrust } from '../identity/trust.ts';
 import { TrustInForce } from '../identity/trust-in-force.ts';
 import type { ProvenIdentity, Verification } from '../identity/verify.ts';
+import type { Curves } from '../lib/curves.ts';
 
 /** A mark counts for that long beyond now, seconds: nothing is issued to a pod that is gone. */
 const GONE_AHEAD = 60;
@@ -29,8 +30,9 @@ export class AuthorityIdentity extends IdentityKeeper {
     pod: string,
     onPeer: (peer: ProvenIdentity) => void,
     onProblem: (problem: string) => void = () => {},
+    curves?: Curves,
   ) {
-    super();
+    super(curves);
     this.#onProblem = onProblem;
     this.fail('the authority has not given an identity yet');
     this.key = key;
@@ -88,7 +90,7 @@ export class AuthorityIdentity extends IdentityKeeper {
     const text = JSON.stringify(trust);
     if (this.#trust?.text !== text) {
       const bundle = parseFederatedTrust(text, "the authority's trust bundle", this.#onProblem);
-      this.#trust = { text, inForce: new TrustInForce(bundle, this.revocations) };
+      this.#trust = { text, inForce: new TrustInForce(bundle, this.revocations, this.curves) };
     }
     return this.#trust.inForce;
   }

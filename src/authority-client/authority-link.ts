@@ -9,6 +9,7 @@ import { messageOf, UserError } from '../errors.ts';
 import { readSmallFile } from '../identity/file-identity.ts';
 import { keptKey } from '../identity/kept-key.ts';
 import { generateOwnKey } from '../identity/keys.ts';
+import type { Curves } from '../lib/curves.ts';
 import type { EnforcementMode } from '../sources/source.ts';
 import { AuthorityIdentity } from './authority-identity.ts';
 import { AuthoritySource } from './authority-source.ts';
@@ -20,6 +21,8 @@ export interface AuthorityLinkOptions {
   readonly urls: readonly string[];
   /** Certificates by which the authority is believed, PEM. */
   readonly caFile: string;
+  /** What verifies the identities of others. */
+  readonly curves?: Curves;
   /** The projected service-account token. */
   readonly tokenFile: string;
   /** Where the own key is kept over restarts; undefined: every run makes one. */
@@ -72,6 +75,7 @@ export class AuthorityLink {
       ({ namespace, podName, podUid, issuedAt }) =>
         this.source.noticePeer({ pod: `${namespace}/${podName}`, uid: podUid, issuedAt }),
       (problem) => options.onNews?.(problem),
+      options.curves,
     );
     this.source = new AuthoritySource({
       pod,

@@ -81,18 +81,19 @@ function wirePod({ pod, annotations, finished, terminating, createdAt }: PodObje
 }
 
 function wireService(service: ServiceObject): object {
-  const cluster = new Set(service.clusterAddresses);
+  const given = new Set([...service.clusterAddresses, ...service.balancerAddresses]);
   return {
     apiVersion: 'v1',
     kind: 'Service',
     metadata: { namespace: service.namespace, name: service.name },
     spec: {
       clusterIPs: service.clusterAddresses,
-      externalIPs: service.addresses.filter((address) => !cluster.has(address)),
+      externalIPs: service.addresses.filter((address) => !given.has(address)),
       ports: service.ports,
       sessionAffinity: service.clientIpAffinity ? 'ClientIP' : 'None',
       internalTrafficPolicy: service.localTraffic ? 'Local' : 'Cluster',
     },
+    status: { loadBalancer: { ingress: service.balancerAddresses.map((ip) => ({ ip })) } },
   };
 }
 

@@ -138,7 +138,7 @@ export function proxyCommand(): Command {
     )
     .addOption(
       setting('--metrics <host:port>', 'where /metrics, /healthz and /readyz are served').default(
-        `0.0.0.0:${METRICS_PORT}`,
+        `[::]:${METRICS_PORT}`,
       ),
     )
     .addOption(

@@ -1,6 +1,6 @@
 import type { Endpoint } from '../lib/address.ts';
 import type { OwnCredentials, PeerIdentity, VerifyToken } from './credentials.ts';
-import { importEphemeral, type Randomness } from './ephemeral.ts';
+import type { Randomness } from './ephemeral.ts';
 import {
   type Carrier,
   type FullReply,
@@ -131,7 +131,7 @@ function fullReply<I extends PeerIdentity>(
   if (!verifyTranscript(peer.publicKey, CONTEXT.serverProof, signed, frame.signature)) {
     return fail('proof-invalid', "the server's signature");
   }
-  const keys = deriveKeys(context.randomness.privateKey, importEphemeral(frame.ephemeral), signed);
+  const keys = deriveKeys(context.randomness.privateKey, frame.ephemeral, signed);
   if (keys === undefined) return fail('proof-invalid', "the server's ephemeral key is of small order");
   return {
     state: { at: 'judging-full', hello, reply: bytes, keys, peer, peerToken: frame.token },

@@ -1,4 +1,5 @@
 import type { KeyObject } from 'node:crypto';
+import type { VerifyingKey } from '../lib/curves.ts';
 
 /** What a side needs of its own identity to take part in a handshake. */
 export interface OwnCredentials {
@@ -13,7 +14,7 @@ export interface OwnCredentials {
 
 /** What a handshake needs of a verified token; an implementation hands its whole identity through it. */
 export interface PeerIdentity {
-  readonly publicKey: KeyObject;
+  readonly publicKey: VerifyingKey;
   /** Seconds since the epoch. */
   readonly expiresAt: number;
   readonly podUid: string;

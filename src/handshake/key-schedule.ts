@@ -1,4 +1,5 @@
-import { createSecretKey, diffieHellman, hkdfSync, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
+import type { AgreementKey } from '../lib/curves.ts';
 import { concat } from './byte-fields.ts';
 import { hmacSha256, sha256 } from './digest.ts';
 import { MAC_BYTES, SESSION_ID_BYTES } from './frame-types.ts';
@@ -21,6 +22,8 @@ export const CONTEXT = {
   admission: 'countersign/1 admission',
 } as const;
 
+const SALT = Buffer.from('countersign/1');
+const INFO = Buffer.from('countersign/1 keys');
 /** Session id and four keys. */
 const OKM_BYTES = SESSION_ID_BYTES + 4 * 32;
 
@@ -41,20 +44,13 @@ export interface HandshakeKeys {
  * @returns undefined when the peer's ephemeral key is one that forces an all-zero secret (RFC 7748 section 6.1)
  */
 export function deriveKeys(
-  ownEphemeral: KeyObject,
-  peerEphemeral: KeyObject,
+  ownEphemeral: AgreementKey,
+  peerEphemeral: Uint8Array,
   transcript: readonly Uint8Array[],
 ): HandshakeKeys | undefined {
-  let secret: Uint8Array;
-  try {
-    secret = diffieHellman({ privateKey: ownEphemeral, publicKey: peerEphemeral });
-  } catch {
-    return undefined; // OpenSSL refuses the small-order points itself
-  }
-  if (secret.every((byte) => byte === 0)) return undefined;
-  const info = concat([Buffer.from('countersign/1 keys'), sha256(transcript)]);
-  // As a KeyObject: of plain bytes Node.js 24 finds out by two errors that they are none, which costs as much again.
-  const okm = new Uint8Array(hkdfSync('sha256', createSecretKey(secret), 'countersign/1', info, OKM_BYTES));
+  const info = concat([INFO, sha256(transcript)]);
+  const okm = ownEphemeral.derive(peerEphemeral, SALT, info, OKM_BYTES);
+  if (okm === undefined) return undefined;
   const key = (index: number): Uint8Array =>
     okm.slice(SESSION_ID_BYTES + index * 32, SESSION_ID_BYTES + (index + 1) * 32);
   return {

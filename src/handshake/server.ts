@@ -1,7 +1,7 @@
 import type { Endpoint } from '../lib/address.ts';
 import type { DenyReason } from '../observe/reasons.ts';
 import type { OwnCredentials, PeerIdentity, TokenRefusal, VerifyToken } from './credentials.ts';
-import { importEphemeral, type Randomness } from './ephemeral.ts';
+import type { Randomness } from './ephemeral.ts';
 import {
   type Carrier,
   type Hello,
@@ -175,7 +175,7 @@ function fullReply<I extends PeerIdentity>(
     signature: new Uint8Array(SIGNATURE_BYTES),
   });
   const signed = [bytes, withoutTail(reply, SIGNATURE_BYTES)];
-  const keys = deriveKeys(context.randomness.privateKey, importEphemeral(frame.ephemeral), signed);
+  const keys = deriveKeys(context.randomness.privateKey, frame.ephemeral, signed);
   if (keys === undefined) return refuse('proof-invalid', "the client's ephemeral key is of small order");
   const signature = signTranscript(context.credentials.privateKey, CONTEXT.serverProof, signed);
   reply.set(signature, reply.length - SIGNATURE_BYTES);

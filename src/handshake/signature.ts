@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
-import { signEs256, verifyEs256 } from '../lib/es256.ts';
+import type { VerifyingKey } from '../lib/curves.ts';
+import { signEs256 } from '../lib/es256.ts';
 import { signatureInput } from './key-schedule.ts';
 
 /** ES256 (RFC 7518 section 3.4: P-256, SHA-256, 64 bytes r‖s) over context and transcript. */
@@ -13,10 +14,10 @@ export function signTranscript(
 
 /** Whether the holder of the key signed this context and transcript. */
 export function verifyTranscript(
-  publicKey: KeyObject,
+  publicKey: VerifyingKey,
   context: string,
   transcript: readonly Uint8Array[],
   signature: Uint8Array,
 ): boolean {
-  return verifyEs256(publicKey, signatureInput(context, transcript), signature);
+  return publicKey.verify(signatureInput(context, transcript), signature);
 }

@@ -1,5 +1,6 @@
 import { messageOf } from '../errors.ts';
 import type { Pod } from '../peers/directory.ts';
+import type { Curves } from '../lib/curves.ts';
 import { IdentityKeeper } from './identity-keeper.ts';
 
 /** How often files and the clock are looked at. Files are read whole each time: a symbolic link may have been swapped without a trace. */
@@ -19,8 +20,8 @@ export abstract class DescribedIdentity extends IdentityKeeper {
   #closed = false;
 
   /** @param file the one that has to be read before there is an identity */
-  constructor(file: string) {
-    super();
+  constructor(file: string, curves?: Curves) {
+    super(curves);
     this.fail(`${file}: not read yet`);
   }
 

@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import { messageOf, UserError } from '../errors.ts';
+import type { Curves } from '../lib/curves.ts';
 import { IdentityKeeper } from './identity-keeper.ts';
 import { IdentityState, ownToken } from './identity-state.ts';
 import { parseOwnKey } from './keys.ts';
@@ -9,6 +10,8 @@ import { TrustInForce } from './trust-in-force.ts';
 /** How often the files are looked at. They are read whole each time: a symbolic link may have been swapped without a trace. */
 const POLL_MS = 1_000;
 const MAX_FILE_BYTES = 1 << 20;
+/** Room for a token or a key. Room for the largest file, three times a second, would have the collector at work in a sidecar that does nothing. */
+const MOST_USUAL_BYTES = 16_384;
 
 export interface IdentityFiles {
   readonly token: string;
@@ -27,8 +30,8 @@ export class FileIdentity extends IdentityKeeper {
   #timer: NodeJS.Timeout | undefined;
   #looking = false;
 
-  constructor(files: IdentityFiles) {
-    super();
+  constructor(files: IdentityFiles, curves?: Curves) {
+    super(curves);
     this.#files = files;
   }
 
@@ -69,7 +72,7 @@ export class FileIdentity extends IdentityKeeper {
     this.#contents = contents;
     const before = this.#trust;
     if (before?.text !== trustText) {
-      const inForce = new TrustInForce(parseFederatedTrust(trustText, trust), this.revocations);
+      const inForce = new TrustInForce(parseFederatedTrust(trustText, trust), this.revocations, this.curves);
       this.#trust = { text: trustText, inForce };
     }
     const { inForce } = this.#trust!;
@@ -88,7 +91,9 @@ export class FileIdentity extends IdentityKeeper {
 export async function readSmallFile(file: string): Promise<string> {
   try {
     await using handle = await open(file);
-    const { bytesRead, buffer } = await handle.read(Buffer.alloc(MAX_FILE_BYTES + 1));
+    const small = await handle.read(Buffer.alloc(MOST_USUAL_BYTES));
+    if (small.bytesRead < MOST_USUAL_BYTES) return small.buffer.toString('utf8', 0, small.bytesRead);
+    const { bytesRead, buffer } = await handle.read(Buffer.alloc(MAX_FILE_BYTES + 1), 0, undefined, 0);
     if (bytesRead > MAX_FILE_BYTES) throw new UserError(`larger than ${MAX_FILE_BYTES} bytes`);
     return buffer.toString('utf8', 0, bytesRead);
   } catch (error) {

@@ -1,5 +1,7 @@
 import type { OwnCredentials, TokenRefusal } from '../handshake/credentials.ts';
 import { messageOf } from '../errors.ts';
+import type { Curves } from '../lib/curves.ts';
+import { NODE_CURVES } from '../lib/node-curves.ts';
 import type { ForeignOwner } from '../peers/directory.ts';
 import { domainAt, type Federation } from './federation.ts';
 import { firstEnd, stillFederated } from './foreign-identity.ts';
@@ -16,11 +18,17 @@ import type { ProvenIdentity, Verification } from './verify.ts';
 export class IdentityKeeper {
   /** Marks last longer than the trust bundle that was in force when they came. */
   protected readonly revocations = new Revocations();
+  /** What verifies the tokens and signatures of others. */
+  protected readonly curves: Curves;
   #state: IdentityState | undefined;
   #trust: Trust | undefined;
   #timer: NodeJS.Timeout | undefined;
   #problem: string | undefined = 'no identity has been read yet';
   readonly #listeners = new Set<() => void>();
+
+  constructor(curves: Curves = NODE_CURVES) {
+    this.curves = curves;
+  }
 
   get state(): IdentityState | undefined {
     return this.#state;

@@ -1,3 +1,4 @@
+import type { Curves } from '../lib/curves.ts';
 import { DescribedIdentity, type OwnPod } from './described-identity.ts';
 import { readSmallFile } from './file-identity.ts';
 import { IdentityState, ownToken } from './identity-state.ts';
@@ -22,8 +23,8 @@ export class SharedSecretIdentity extends DescribedIdentity {
   #signed: { readonly facts: string; readonly text: string; readonly at: number } | undefined;
   #trust: { readonly text: string; readonly secret: Secret; readonly inForce: TrustInForce } | undefined;
 
-  constructor(file: string) {
-    super(file);
+  constructor(file: string, curves?: Curves) {
+    super(file, curves);
     this.#file = file;
   }
 
@@ -46,7 +47,7 @@ export class SharedSecretIdentity extends DescribedIdentity {
     const before = this.#trust;
     if (before?.text !== text) {
       const secret = parseSharedSecret(text, this.#file);
-      this.#trust = { text, secret, inForce: new TrustInForce(secret, this.revocations) };
+      this.#trust = { text, secret, inForce: new TrustInForce(secret, this.revocations, this.curves) };
     }
     const { secret, inForce } = this.#trust!;
     const { trustDomain, algorithm, keyId } = secret;

@@ -1,5 +1,6 @@
 import type { TokenRefusal } from '../handshake/credentials.ts';
 import type { Federation } from './federation.ts';
+import type { Curves } from '../lib/curves.ts';
 import type { Revocations } from './revocations.ts';
 import { admissionKey, type TrustBundle } from './trust.ts';
 import { TokenVerifier, type Verification } from './verify.ts';
@@ -30,9 +31,9 @@ export class TrustInForce implements Trust {
   /** By issuer: it is asked for with every judgement. */
   readonly #ownAdmission: ReadonlyMap<string, Uint8Array>;
 
-  constructor(bundle: TrustBundle, revocations?: Revocations) {
+  constructor(bundle: TrustBundle, revocations?: Revocations, curves?: Curves) {
     this.#bundle = bundle;
-    this.#verifier = new TokenVerifier(bundle, revocations);
+    this.#verifier = new TokenVerifier(bundle, revocations, curves);
     this.#ownAdmission = new Map([...bundle.keys.keys()].map((id) => [id, admissionKey(bundle, id)!]));
     const domains = [bundle, ...(bundle.federation?.values() ?? [])];
     this.admissionKeys = domains.flatMap(({ keys }) =>

@@ -1,8 +1,8 @@
 import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { PeerIdentity, TokenRefusal } from '../handshake/credentials.ts';
-import { verifyEs256 } from '../lib/es256.ts';
-import { importPublicJwk } from '../lib/public-key.ts';
+import type { Curves, VerifyingKey } from '../lib/curves.ts';
+import { NODE_CURVES } from '../lib/node-curves.ts';
 import { type Claims, CLOCK_SKEW, decodeClaims, TOKEN_TYPE } from './claims.ts';
 import { fromCompact, type TokenParts } from './compact.ts';
 import { type ForeignFacts, foreignFacts, isValid } from './foreign-identity.ts';
@@ -33,6 +33,9 @@ export type Verification = { readonly identity: ProvenIdentity } | { readonly re
 export class TokenVerifier {
   readonly #bundle: TrustBundle;
   readonly #revocations: Revocations | undefined;
+  readonly #curves: Curves;
+  /** The issuers' keys that signed something here. */
+  readonly #issuers = new Map<KeyObject, VerifyingKey>();
   readonly #verified = new LRUCache<string, ProvenIdentity>({
     maxSize: CACHED_TOKENS,
     sizeCalculation: () => 1,
@@ -44,9 +47,10 @@ export class TokenVerifier {
   /** The wire form under which each token is remembered. One: a token has several, and its holder must not fill the memory with them. */
   readonly #formOf = new Map<string, string>();
 
-  constructor(bundle: TrustBundle, revocations?: Revocations) {
+  constructor(bundle: TrustBundle, revocations?: Revocations, curves: Curves = NODE_CURVES) {
     this.#bundle = bundle;
     this.#revocations = revocations;
+    this.#curves = curves;
   }
 
   /** How many tokens are remembered. */
@@ -105,7 +109,7 @@ export class TokenVerifier {
     // The keys of the domain that the token names, and no others: a key of one domain says nothing about another.
     const key = domain.keys.get(keyId);
     if (key === undefined) return refuse('token-untrusted', 'signed by a key that is not trusted');
-    if (!isSigned(parts, key, this.#bundle.algorithm))
+    if (!this.#isSigned(parts, key, this.#bundle.algorithm))
       return refuse('token-untrusted', 'the signature is wrong');
     let foreign: ForeignFacts | undefined;
     if ('namespaces' in domain) {
@@ -115,11 +119,21 @@ export class TokenVerifier {
     }
     const { x, y } = claims.key;
     try {
-      const publicKey = importPublicJwk({ kty: 'EC', crv: 'P-256', x, y });
+      const publicKey = this.#curves.verifyingKey(x, y);
       return { identity: { ...claims, publicKey, issuerKeyId: keyId, ...foreign } };
     } catch {
       return refuse('token-malformed', 'cnf.jwk is no point of the curve');
     }
+  }
+
+  #isSigned({ signed, signature }: TokenParts, key: KeyObject, algorithm: string): boolean {
+    if (algorithm === 'HS256') {
+      const expected = createHmac('sha256', key).update(signed).digest();
+      return expected.length === signature.length && timingSafeEqual(expected, signature);
+    }
+    let issuer = this.#issuers.get(key);
+    if (issuer === undefined) this.#issuers.set(key, (issuer = this.#curves.verifyingKeyOf(key)));
+    return issuer.verify(signed, signature);
   }
 }
 
@@ -128,14 +142,6 @@ function keyIdOf(header: Record<string, unknown>, algorithm: string): string | u
   const { alg, typ, kid } = header as { alg?: unknown; typ?: unknown; kid?: unknown };
   if (alg !== algorithm || typ !== TOKEN_TYPE || Object.keys(header).length !== 3) return undefined;
   return typeof kid === 'string' ? kid : undefined;
-}
-
-function isSigned(parts: TokenParts, key: KeyObject, algorithm: TrustBundle['algorithm']): boolean {
-  if (algorithm === 'HS256') {
-    const expected = createHmac('sha256', key).update(parts.signed).digest();
-    return expected.length === parts.signature.length && timingSafeEqual(expected, parts.signature);
-  }
-  return verifyEs256(key, parts.signed, parts.signature);
 }
 
 /** JSON that can be read in one way alone: written as `JSON.stringify` does, so without doubled members or blanks. */

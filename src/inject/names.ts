@@ -1,7 +1,8 @@
+import { GRANTS_ANNOTATION } from '../sources/enforcement.ts';
 import { INJECT_LABEL } from '../sources/objects-pod.ts';
 
 /** Names that injection puts into a pod, and keys that steer it. `docs/injection.md` lists them. */
-export { INJECT_LABEL };
+export { GRANTS_ANNOTATION, INJECT_LABEL };
 export const PROXY_CONTAINER = 'countersign-proxy';
 export const INIT_CONTAINER = 'countersign-redirect';
 export const TOKEN_VOLUME = 'countersign-token';
@@ -13,8 +14,6 @@ export const OWN_CONTAINERS: readonly string[] = [PROXY_CONTAINER, INIT_CONTAINE
 
 /** On an injected pod: the release that injected it, and what it would take to undo it. */
 export const INJECTED_ANNOTATION = 'countersign.io/injected';
-/** On a namespace: what pod authors there may ask for, of {@link GRANTS}, separated by commas. */
-export const GRANTS_ANNOTATION = 'countersign.io/grants';
 export const RESERVED_LABEL_PREFIX = 'identity.countersign.io/';
 
 export const TOKEN_FOLDER = '/var/run/secrets/countersign/token';

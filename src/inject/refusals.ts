@@ -8,11 +8,23 @@ import {
   REDIRECT_PROBE_PORT,
 } from '../redirect/ports.ts';
 import type { Grant } from './grants.ts';
+import { reachesSidecars } from './host-paths.ts';
 import { INJECTED_ANNOTATION, OWN_CONTAINERS, OWN_VOLUMES, RESERVED_LABEL_PREFIX } from './names.ts';
 import type { InjectSettings } from './settings.ts';
 
 /** Capabilities with which a container takes the redirection away, or takes over the proxy. */
-const DANGEROUS = ['ALL', 'NET_ADMIN', 'NET_RAW', 'SYS_ADMIN', 'SYS_PTRACE', 'SYS_MODULE', 'BPF'];
+const DANGEROUS = [
+  'ALL',
+  'NET_ADMIN',
+  'NET_RAW',
+  'SYS_ADMIN',
+  'SYS_PTRACE',
+  'SYS_MODULE',
+  'SYS_RAWIO',
+  'DAC_READ_SEARCH',
+  'PERFMON',
+  'BPF',
+];
 const OWN_PORTS = [
   OUTBOUND_PORT,
   INBOUND_PORT,
@@ -22,14 +34,16 @@ const OWN_PORTS = [
   OUTBOUND_FILTER_PROBE_PORT,
 ];
 /** Containers of other meshes, by the names they are injected under. */
-const MESHES: Readonly<Record<string, string>> = {
-  'istio-proxy': 'Istio',
-  'istio-init': 'Istio',
-  'linkerd-proxy': 'Linkerd',
-  'linkerd-init': 'Linkerd',
-  'consul-dataplane': 'Consul',
-  'kuma-sidecar': 'Kuma',
-};
+const MESHES: ReadonlyMap<string, string> = new Map([
+  ['istio-proxy', 'Istio'],
+  ['istio-init', 'Istio'],
+  ['linkerd-proxy', 'Linkerd'],
+  ['linkerd-init', 'Linkerd'],
+  ['consul-dataplane', 'Consul'],
+  ['kuma-sidecar', 'Kuma'],
+]);
+
+const REMEDY = 'remove it, or have the owner of the namespace grant «privileged» (docs/injection.md)';
 
 /** A container as the rules here look at it: ephemeral ones too. */
 export type AnyContainer = Pick<Container, 'name' | 'securityContext' | 'volumeMounts' | 'ports'>;
@@ -66,7 +80,7 @@ export function refusalsOf(pod: Pod, settings: InjectSettings, grants: ReadonlyS
     });
   }
   spec?.volumes?.forEach((volume, index) =>
-    problems.push(...volumeRefusals(volume, `spec.volumes[${index}]`, settings)),
+    problems.push(...volumeRefusals(volume, `spec.volumes[${index}]`, settings, grants)),
   );
   return problems;
 }
@@ -79,7 +93,7 @@ export function containerRefusals(
   grants: ReadonlySet<Grant>,
 ): string[] {
   const problems: string[] = [];
-  const mesh = MESHES[container.name];
+  const mesh = MESHES.get(container.name);
   if (mesh !== undefined)
     problems.push(
       `${at}.name: ${container.name} is ${mesh}'s: two proxies cannot both have a pod's connections; take the pod out of one of them`,
@@ -116,21 +130,30 @@ function contextRefusals(
   if (context?.runAsUser === proxyUid) problems.push(uidProblem(`${at}.runAsUser`, proxyUid));
   if (context?.runAsGroup === proxyUid) problems.push(gidProblem(`${at}.runAsGroup`, proxyUid));
   if (grants.has('privileged')) return problems;
-  const remedy = 'remove it, or have the owner of the namespace grant «privileged» (docs/injection.md)';
   if (context?.privileged === true)
-    problems.push(`${at}.privileged: true can take the redirection away; ${remedy}`);
+    problems.push(`${at}.privileged: true can take the redirection away; ${REMEDY}`);
   for (const capability of context?.capabilities?.add ?? []) {
     if (DANGEROUS.includes(capability.toUpperCase().replace(/^CAP_/, '')))
       problems.push(
-        `${at}.capabilities.add: ${capability} can take the redirection away or go round it; ${remedy}`,
+        `${at}.capabilities.add: ${capability} can take the redirection away or go round it; ${REMEDY}`,
       );
   }
   return problems;
 }
 
-function volumeRefusals(volume: Volume, at: string, settings: InjectSettings): string[] {
+function volumeRefusals(
+  volume: Volume,
+  at: string,
+  settings: InjectSettings,
+  grants: ReadonlySet<Grant>,
+): string[] {
   if (OWN_VOLUMES.includes(volume.name))
     return [`${at}.name: ${volume.name} is a name of the sidecar's own; give the volume another name`];
+  const { path } = volume.hostPath ?? {};
+  if (path !== undefined && !grants.has('privileged') && reachesSidecars(path))
+    return [
+      `${at}.hostPath.path: ${path} holds the files of other pods, sidecars among them, or the way to their runtime; ${REMEDY}`,
+    ];
   const token = volume.projected?.sources?.some(
     ({ serviceAccountToken }) => serviceAccountToken?.audience === settings.audience,
   );

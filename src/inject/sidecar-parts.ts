@@ -18,6 +18,14 @@ const BUNDLE = '/opt/countersign/bundle/sidecar.cjs';
 /** Kubelet renews the token at four fifths of this. */
 const TOKEN_SECONDS = 3_600;
 
+/** Answered when the sidecar is ready, not a second later; a little less than kubelet waits, so that what is missing is told. */
+const STARTUP_PROBE = {
+  httpGet: { path: '/readyz?wait=4', port: METRICS_PORT },
+  timeoutSeconds: 5,
+  periodSeconds: 1,
+  failureThreshold: 120,
+};
+
 /** With which flags of Node.js a sidecar runs: starting needs memory that running does not, and a small young generation keeps it small. */
 export const nodeFlags = (memoryLimit: string): string[] => [
   '--disable-sigusr1',
@@ -102,7 +110,7 @@ export function proxyContainer(
       runAsUser: settings.proxyUid,
       seccompProfile: { type: 'RuntimeDefault' },
     },
-    ...(settings.classic ? {} : { startupProbe: { ...health, periodSeconds: 1, failureThreshold: 120 } }),
+    ...(settings.classic ? {} : { startupProbe: STARTUP_PROBE }),
     readinessProbe: { ...health, periodSeconds: 5, failureThreshold: 2 },
     livenessProbe: {
       httpGet: { path: '/healthz', port: METRICS_PORT },

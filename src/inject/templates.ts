@@ -28,7 +28,7 @@ export function mapPods(value: unknown, change: (pod: Pod, namespace: string, na
   const namespace = typeof metadata['namespace'] === 'string' ? metadata['namespace'] : 'default';
   const name = `${kind.toLowerCase()}/${typeof metadata['name'] === 'string' ? metadata['name'] : '(no name)'}`;
   if (kind === 'Pod') return change(value as Pod, namespace, name);
-  const path = TEMPLATE[kind];
+  const path = Object.hasOwn(TEMPLATE, kind) ? TEMPLATE[kind] : undefined;
   return path === undefined ? value : at(value, path, (template) => change(template as Pod, namespace, name));
 }
 

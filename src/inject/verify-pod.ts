@@ -1,7 +1,7 @@
 import { decide } from './decision.ts';
 import { grantsOf } from './grants.ts';
 import { injectPod, type InjectNamespace } from './inject-pod.ts';
-import { OWN_CONTAINERS } from './names.ts';
+import { INJECT_LABEL, OWN_CONTAINERS, OWN_VOLUMES } from './names.ts';
 import type { Container, Pod } from './pod.ts';
 import { refusalsOf } from './refusals.ts';
 import type { InjectSettings } from './settings.ts';
@@ -11,7 +11,9 @@ import { stripPod } from './uninject-pod.ts';
  * Looks at a pod after every webhook has had its turn: another one may have changed what injection put there, or added what injection would have
  * refused. Defaults that the API server fills in are no change, nor are resources (LimitRanger, VPA) and further environment variables and mounts.
  *
- * @returns what is wrong; empty when the pod is as it has to be, or needs no sidecar
+ * A pod that needs no sidecar may not bring one: nothing would lead its connections there, and once the label is written on it, it had an identity.
+ *
+ * @returns what is wrong; empty when the pod is as it has to be
  */
 export function verifyPod(
   pod: Pod,
@@ -19,7 +21,7 @@ export function verifyPod(
   settings: InjectSettings,
   release: string,
 ): string[] {
-  if (decide(pod, namespace).inject !== true) return [];
+  if (decide(pod, namespace).inject !== true) return sidecarsOfItsOwn(pod);
   const bare = stripPod(pod);
   const { grants } = grantsOf(namespace.annotations);
   const problems = refusalsOf(bare, settings, grants);
@@ -39,12 +41,29 @@ export function verifyPod(
         );
     }
   }
+  for (const expected of (wanted.pod.spec?.volumes ?? []).filter(({ name }) => OWN_VOLUMES.includes(name))) {
+    const found = (pod.spec?.volumes ?? []).filter(({ name }) => name === expected.name);
+    if (found.length !== 1 || !contains(found[0], expected))
+      problems.push(`volume ${expected.name} is not as injected: another admission webhook changed it`);
+  }
   const first = pod.spec?.initContainers?.[0]?.name;
   if (problems.length === 0 && first !== wanted.pod.spec?.initContainers?.[0]?.name)
     problems.push(
       `spec.initContainers[0]: ${first} would run before the connections are redirected; its webhook has to come first`,
     );
   return problems;
+}
+
+function sidecarsOfItsOwn(pod: Pod): string[] {
+  return (['initContainers', 'containers'] as const).flatMap((list) =>
+    (pod.spec?.[list] ?? []).flatMap(({ name }, index) =>
+      OWN_CONTAINERS.includes(name)
+        ? [
+            `spec.${list}[${index}].name: ${name} is the injector's to add, and this pod has no label ${INJECT_LABEL}=true; set it, or give the container another name`,
+          ]
+        : [],
+    ),
+  );
 }
 
 /** Environment variables by which somebody else would steer the program. */
@@ -55,6 +74,8 @@ function differenceOf(expected: Container, actual: Container): string | undefine
   for (const [field, value] of Object.entries(rest)) {
     if (!contains(actual[field as keyof Container], value)) return field;
   }
+  // It would run in the sidecar, as its user.
+  if (actual.lifecycle !== undefined) return 'lifecycle';
   if (!env.every((one) => actual.env?.some((other) => contains(other, one)))) return 'env';
   const added = actual.env?.find(({ name }) => STEERING.test(name) && !env.some((one) => one.name === name));
   if (added !== undefined || (actual.envFrom?.length ?? 0) > 0)

@@ -89,6 +89,15 @@ export function webhookObjects(namespace: string): InstallObject[] {
           rules: pods('CREATE', 'pods'),
         },
         {
+          name: 'names.inject.countersign.io',
+          ...common('/verify'),
+          namespaceSelector: { matchExpressions: [except] },
+          // Who asks for no sidecar may not bring one: a label that is written later would enrol the pod.
+          objectSelector: { matchExpressions: [{ key: INJECT_LABEL, operator: 'NotIn', values: ['true'] }] },
+          matchConditions: [{ name: 'has-a-sidecar', expression: HAS_A_SIDECAR }],
+          rules: pods('CREATE', 'pods'),
+        },
+        {
           name: 'ephemeral.inject.countersign.io',
           ...common('/ephemeral'),
           namespaceSelector: { matchExpressions: [except] },

@@ -1,7 +1,7 @@
-import { createPublicKey } from 'node:crypto';
 import type { HandshakeKind } from '../handshake/outcome.ts';
 import { canonicalAddress, type Endpoint } from '../lib/address.ts';
 import { isReason } from '../observe/reasons.ts';
+import type { VerifyingKey } from '../lib/curves.ts';
 import type { FlowEnd } from '../proxy/flow.ts';
 import type { Judgement } from '../proxy/judgement.ts';
 import type { ProvenPeer } from '../proxy/peer.ts';
@@ -29,6 +29,8 @@ const MAX_LINE = 65_536;
 /** A file of another version holds nothing that could be read. */
 const VERSION = 2;
 const peerTexts = new WeakMap<ProvenPeer, string>();
+/** A flow that was verified is not verified again. What nobody needs is not kept, and nothing is signed by it. */
+const NO_KEY: VerifyingKey = { verify: () => false };
 
 /** Numbers that a file gives to peers: one peer has many flows, and is most of what there is to say of each. */
 export class PeerNumbers {
@@ -48,8 +50,7 @@ export class PeerNumbers {
 function peerText(peer: ProvenPeer): string {
   let text = peerTexts.get(peer);
   if (text === undefined) {
-    const publicKey = peer.publicKey.export({ format: 'der', type: 'spki' }).toString('base64');
-    text = JSON.stringify({ ...peer, publicKey });
+    text = JSON.stringify({ ...peer, publicKey: undefined });
     peerTexts.set(peer, text);
   }
   return text;
@@ -123,15 +124,12 @@ export class RecordReader {
 
 function readPeer(value: Record<string, unknown>): ProvenPeer | undefined {
   const peer = value as unknown as ProvenPeer;
-  const key = value['publicKey'];
-  if (typeof key !== 'string') return undefined;
-  const publicKey = createPublicKey({ key: Buffer.from(key, 'base64'), format: 'der', type: 'spki' });
   const texts = [peer.podUid, peer.namespace, peer.podName, peer.issuerKeyId];
   if (peer.foreignDomain !== undefined && typeof peer.foreignDomain !== 'string') return undefined;
   if (!texts.every((text) => typeof text === 'string')) return undefined;
   if (!isLabels(peer.labels) || !isLabels(peer.namespaceLabels)) return undefined;
   if (!Number.isFinite(peer.expiresAt) || !Number.isFinite(peer.issuedAt)) return undefined;
-  return { ...peer, publicKey };
+  return { ...peer, publicKey: NO_KEY };
 }
 
 function readEnd(value: unknown): FlowEnd | undefined {

@@ -1,4 +1,5 @@
-import type { EphemeralKey, Randomness } from '../handshake/ephemeral.ts';
+import type { Randomness } from '../handshake/ephemeral.ts';
+import type { EphemeralKey } from '../lib/curves.ts';
 
 /** What waits to be used again at most; the oldest goes first. */
 const MOST_KEYS = 4_096;

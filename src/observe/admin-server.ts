@@ -1,4 +1,4 @@
-import { lstatSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { EXIT, messageOf, UserError } from '../errors.ts';
@@ -13,8 +13,8 @@ export interface Answer {
   readonly body: string;
 }
 
-/** Answers by method and path (`GET /healthz`; HEAD comes with GET). A request's body is handed over when it is small. */
-export type Routes = Readonly<Record<string, (body: string) => Answer | Promise<Answer>>>;
+/** Answers by method and path (`GET /healthz`; HEAD comes with GET). A request's body is handed over when it is small, and what stands behind the `?`. */
+export type Routes = Readonly<Record<string, (body: string, query: string) => Answer | Promise<Answer>>>;
 
 const MAX_BODY_BYTES = 1024;
 const MAX_CONNECTIONS = 64;
@@ -49,9 +49,14 @@ export class AdminServer {
     return this.#places.size;
   }
 
-  /** Throws a `UserError` when the address cannot be had. Gives the address with the port that was chosen for port 0. */
+  /**
+   * `::` is every address of both families, and of IPv4 alone where the kernel has no IPv6. Throws a `UserError` when the address cannot be
+   * had. Gives the address with the port that was chosen for port 0.
+   */
   async listen(endpoint: Endpoint): Promise<Endpoint> {
-    await this.#listen({ host: endpoint.address, port: endpoint.port }, formatEndpoint(endpoint));
+    const { address, port } = endpoint;
+    const host = address === '::' && !hasIpv6() ? '0.0.0.0' : address;
+    await this.#listen({ host, port }, formatEndpoint(endpoint));
     const bound = this.#server.address();
     return bound === null || typeof bound === 'string' ? endpoint : { ...endpoint, port: bound.port };
   }
@@ -94,19 +99,24 @@ export class AdminServer {
   }
 }
 
+/** Also where IPv6 is disabled, as long as the kernel knows it: then a socket of its family takes IPv4 too. */
+function hasIpv6(): boolean {
+  return existsSync('/proc/net/if_inet6');
+}
+
 async function answer(
   routes: Routes,
   request: IncomingMessage,
   response: ServerResponse,
   onDefect: (error: unknown) => void,
 ): Promise<void> {
-  const path = (request.url ?? '/').split('?', 1)[0] ?? '/';
+  const [path = '/', query = ''] = (request.url ?? '/').split('?', 2);
   const method = request.method === 'HEAD' ? 'GET' : (request.method ?? 'GET');
   const key = `${method} ${path}`;
   let given: Answer;
   if (Object.hasOwn(routes, key)) {
     try {
-      given = await routes[key]!(method === 'GET' ? '' : await bodyOf(request));
+      given = await routes[key]!(method === 'GET' ? '' : await bodyOf(request), query);
     } catch (error) {
       given = error instanceof UserError ? text(400, `${error.message}\n`) : text(500, 'internal error\n');
       if (!(error instanceof UserError)) onDefect(error);

@@ -12,6 +12,8 @@ export interface ServiceContents {
   readonly addresses: readonly string[];
   /** Those of {@link addresses} that the cluster gave it; undefined: all. */
   readonly clusterAddresses?: readonly string[];
+  /** Those that a load balancer gave it. The others were written by who made it. */
+  readonly balancerAddresses?: readonly string[];
   readonly ports: readonly PortContents[];
   readonly clientIpAffinity: boolean;
   readonly localTraffic: boolean;
@@ -44,11 +46,17 @@ export function zoneNodes(
   return zones;
 }
 
-/** By `address|port`. Ports of a Service and of its slices belong together by their names. */
+/**
+ * By `address|port`. Ports of a Service and of its slices belong together by their names. Of several Services with one address that one has it which got it
+ * from the cluster, else from a load balancer: `externalIPs` may name any address, and who may make a Service need not own it (CVE-2020-8554).
+ *
+ * @param isOthers whether a Service cannot have an address by the word of a load balancer, or of its author
+ */
 export function servicePorts(
   services: readonly ServiceContents[],
   slices: readonly SliceContents[],
   zones: ReadonlyMap<string, ReadonlySet<string>>,
+  isOthers: (address: string, giver: 'balancer' | 'author') => boolean,
 ): Map<string, ServicePort> {
   const slicesOf = new Map<string, SliceContents[]>();
   for (const slice of slices) {
@@ -57,27 +65,42 @@ export function servicePorts(
     slicesOf.set(key, of);
     of.push(slice);
   }
+  const clusters = new Set(services.flatMap((service) => service.clusterAddresses ?? service.addresses));
   const found = new Map<string, ServicePort>();
-  for (const service of services) {
-    const cluster = new Set(service.clusterAddresses ?? service.addresses);
-    for (const port of service.ports) {
-      if (port.protocol !== 'TCP') continue;
-      const all = endpointsOf(slicesOf.get(`${service.namespace}/${service.name}`) ?? [], port.name, zones);
-      for (const address of service.addresses) {
-        const key = `${address}|${port.port}`;
-        if (found.has(key)) continue;
-        found.set(key, {
-          namespace: service.namespace,
-          service: service.name,
-          clientIpAffinity: service.clientIpAffinity,
-          // The policy for traffic within the cluster is about the cluster's own addresses (KEP-2086).
-          localTraffic: service.localTraffic && cluster.has(address),
-          endpoints: all.filter((endpoint) => endpoint.address.includes(':') === address.includes(':')),
-        });
+  for (const giver of GIVERS) {
+    for (const service of services) {
+      const addresses = service.addresses.filter(
+        (address) =>
+          giverOf(service, address) === giver &&
+          (giver === 'cluster' || !(clusters.has(address) || isOthers(address, giver))),
+      );
+      for (const port of service.ports) {
+        if (port.protocol !== 'TCP' || addresses.length === 0) continue;
+        const all = endpointsOf(slicesOf.get(`${service.namespace}/${service.name}`) ?? [], port.name, zones);
+        for (const address of addresses) {
+          const key = `${address}|${port.port}`;
+          if (found.has(key)) continue;
+          found.set(key, {
+            namespace: service.namespace,
+            service: service.name,
+            clientIpAffinity: service.clientIpAffinity,
+            // The policy for traffic within the cluster is about the cluster's own addresses (KEP-2086).
+            localTraffic: service.localTraffic && giver === 'cluster',
+            endpoints: all.filter((endpoint) => endpoint.address.includes(':') === address.includes(':')),
+          });
+        }
       }
     }
   }
   return found;
+}
+
+/** Whose word it is that a Service has an address, the better one first. */
+const GIVERS = ['cluster', 'balancer', 'author'] as const;
+
+function giverOf(service: ServiceContents, address: string): (typeof GIVERS)[number] {
+  if ((service.clusterAddresses ?? service.addresses).includes(address)) return 'cluster';
+  return service.balancerAddresses?.includes(address) === true ? 'balancer' : 'author';
 }
 
 /** Each endpoint once: while one moves from slice to slice it stands in both, and the better word counts. */

@@ -52,7 +52,13 @@ export function buildDirectory(
     contents.services.flatMap(({ addresses, clusterAddresses }) => clusterAddresses ?? addresses),
   );
   const namespaces = new Map(contents.namespaces.map(({ name, labels }) => [name, labels]));
-  const services = servicePorts(contents.services, contents.slices, zoneNodes(contents.nodes));
+  const services = servicePorts(
+    contents.services,
+    contents.slices,
+    zoneNodes(contents.nodes),
+    // A load balancer may have its addresses in the network of the pods; whoever makes a Service has none there.
+    (address, giver) => podsByAddress.has(address) || (giver === 'author' && isInside(inside, address)),
+  );
   const destinations = new Map<string, { address: string; port: number }[]>();
   for (const [key, service] of services) {
     const separator = key.lastIndexOf('|');

@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { UserError } from '../errors.ts';
 import type { TokenRefusal } from '../handshake/credentials.ts';
 import { CLOCK_SKEW } from '../identity/claims.ts';
+import { NODE_CURVES } from '../lib/node-curves.ts';
 import type { Revocations } from '../identity/revocations.ts';
 import { Explanations, type Trust } from '../identity/trust-in-force.ts';
 import type { ProvenIdentity, Verification } from '../identity/verify.ts';
@@ -154,7 +155,7 @@ export class CertificateTrust implements Trust {
         expiresAt: Math.min(...whole.map((one) => one.notAfter)),
         tokenId: leaf.serial.slice(0, 64),
         key: { x: x!, y: y! },
-        publicKey,
+        publicKey: NODE_CURVES.verifyingKeyOf(publicKey),
         issuerKeyId: root.keyId,
       },
     };

@@ -1,4 +1,5 @@
-import { type EphemeralKey, generateEphemeral } from '../handshake/ephemeral.ts';
+import type { EphemeralKey } from '../lib/curves.ts';
+import { NODE_CURVES } from '../lib/node-curves.ts';
 
 /** Keys made ahead: about as many handshakes as an ordinary pod has between two pauses. */
 export const MOST_KEYS = 16;
@@ -21,9 +22,18 @@ export class EphemeralPool {
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  /** @param now monotonic milliseconds */
-  constructor(now: () => number = () => performance.now()) {
+  readonly #generate: () => EphemeralKey;
+
+  /**
+   * @param now monotonic milliseconds
+   * @param generate makes a key
+   */
+  constructor(
+    now: () => number = () => performance.now(),
+    generate: () => EphemeralKey = NODE_CURVES.generateEphemeral,
+  ) {
     this.#now = now;
+    this.#generate = generate;
   }
 
   /** How many keys are ready. */
@@ -37,7 +47,7 @@ export class EphemeralPool {
     if (!this.#refilling) this.#later(PAUSE_MS);
     this.#refilling = true;
     this.#dropOld();
-    return this.#keys.shift()?.key ?? generateEphemeral();
+    return this.#keys.shift()?.key ?? this.#generate();
   };
 
   /** Forgets what is there and makes no more. */
@@ -52,7 +62,7 @@ export class EphemeralPool {
     this.#dropOld();
     if (this.#refilling) {
       for (let made = 0; made < AT_ONCE && !this.#takenLately && this.#keys.length < MOST_KEYS; made++) {
-        this.#keys.push({ key: generateEphemeral(), madeAt: this.#now() });
+        this.#keys.push({ key: this.#generate(), madeAt: this.#now() });
       }
       this.#takenLately = false;
       this.#refilling = this.#keys.length < MOST_KEYS;

@@ -2,6 +2,7 @@ import { RecentNonces } from '../handshake/recent-nonces.ts';
 import { ClientSessions, ServerSessions } from '../handshake/sessions.ts';
 import type { ProvenPeer } from './peer.ts';
 import type { Endpoint } from '../lib/address.ts';
+import type { EphemeralKey } from '../lib/curves.ts';
 import type { Accepted, DataPath, DataPathEvents, Listener } from '../relay/data-path.ts';
 import type { Source } from '../sources/source.ts';
 import { Connection, ConnectionTable } from './connection.ts';
@@ -27,6 +28,8 @@ const HALF_OPEN = { perSource: 256, total: 4_096 };
 export interface ProxyOptions {
   readonly source: Source;
   readonly identity: IdentityAccess;
+  /** Makes a key for one handshake; left out: by `node:crypto`. */
+  readonly generateEphemeral?: () => EphemeralKey;
   readonly createDataPath: (events: DataPathEvents) => DataPath;
   readonly sink: FlowSink;
   readonly candidates: CandidatesOf;
@@ -55,13 +58,14 @@ export class Proxy {
   readonly #dataPath: DataPath;
   readonly #table: ConnectionTable;
   readonly #around: Surroundings;
-  readonly #ephemerals = new EphemeralPool();
+  readonly #ephemerals: EphemeralPool;
   readonly #listeners: Listener[] = [];
   #draining = false;
   #byPass = 0;
 
   constructor(options: ProxyOptions) {
     this.#options = options;
+    this.#ephemerals = new EphemeralPool(undefined, options.generateEphemeral);
     this.#views = new Views(
       options.source,
       (view) => this.#viewChanged(view),

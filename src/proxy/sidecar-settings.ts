@@ -5,6 +5,7 @@ import type { IdentityKeeper } from '../identity/identity-keeper.ts';
 import type { OwnPod } from '../identity/described-identity.ts';
 import { SharedSecretIdentity } from '../identity/shared-secret-identity.ts';
 import type { Endpoint } from '../lib/address.ts';
+import type { Curves } from '../lib/curves.ts';
 import { listenEndpoint } from '../lib/listen-endpoint.ts';
 import { Marks } from '../nfqueue/marks.ts';
 import type { LogLevel } from '../observe/log.ts';
@@ -47,7 +48,7 @@ export type SidecarIdentity = IdentityKeeper & {
 
 /** What the flags mean. */
 export interface SidecarSettings {
-  readonly makeIdentity: () => SidecarIdentity | Promise<SidecarIdentity>;
+  readonly makeIdentity: (curves: Curves) => SidecarIdentity | Promise<SidecarIdentity>;
   readonly metrics: Endpoint;
   readonly drainMs: number;
   readonly marks: Marks;
@@ -97,12 +98,12 @@ function identityOf(flags: SidecarFlags): SidecarSettings['makeIdentity'] {
   }
   if (flags.identity === 'psk') {
     if (psk === undefined) throw new UserError('--identity psk needs --psk');
-    return () => new SharedSecretIdentity(psk);
+    return (curves) => new SharedSecretIdentity(psk, curves);
   }
   if (token === undefined || key === undefined || trust === undefined) {
     throw new UserError('--identity token needs --token, --key and --trust');
   }
-  return () => new FileIdentity({ token, key, trust });
+  return (curves) => new FileIdentity({ token, key, trust }, curves);
 }
 
 /** Certificates are loaded by who uses them: reading them takes half a megabyte of code. */

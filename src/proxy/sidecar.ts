@@ -4,10 +4,12 @@ import { FlowLog } from '../observe/flow-log.ts';
 import { FlowReporter } from '../observe/flow-reporter.ts';
 import { createLog, isLogLevel } from '../observe/log.ts';
 import { Metrics } from '../observe/metrics.ts';
-import { Readiness } from '../observe/readiness.ts';
+import { Readiness, waitOf } from '../observe/readiness.ts';
 import { programVersion } from '../version.ts';
 import { messageOf } from '../errors.ts';
 import { untilSignal } from '../until-signal.ts';
+import { nativeCurves } from '../lib/native-curves.ts';
+import { NODE_CURVES } from '../lib/node-curves.ts';
 import { printable } from '../lib/printable.ts';
 import { loadAddon, type NativeAddon } from '../native.ts';
 import type { QueueMode } from '../nfqueue/queue-mode.ts';
@@ -41,6 +43,8 @@ import { tcpProbeRoutes } from './tcp-probe.ts';
 export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const addon = loadAddon();
   addon.boundMallocSlack();
+  addon.hideMemory();
+  const curves = nativeCurves(addon) ?? NODE_CURVES;
   const settings = settingsOf(flags);
   const log = createLog(flags.logLevel);
   const readiness = new Readiness(
@@ -51,11 +55,11 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   );
   const link =
     flags.source === 'authority'
-      ? await authorityLinkOf(flags, programVersion(), (news) => log.info(news))
+      ? await authorityLinkOf(flags, programVersion(), (news) => log.info(news), curves)
       : undefined;
   link?.connect();
   const source: Source = link?.source ?? (await sourceOf(flags));
-  const identity: SidecarIdentity = link?.identity ?? (await settings.makeIdentity());
+  const identity: SidecarIdentity = link?.identity ?? (await settings.makeIdentity(curves));
   if (flags.mode !== 'nfqueue') readiness.set('queues', undefined);
   const arrivals = new ProbeArrivals();
   const watch = new RedirectWatch(arrivals, readiness, log, settings.probeIntervalMs);
@@ -94,6 +98,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const proxy = new Proxy({
     source,
     identity,
+    generateEphemeral: curves.generateEphemeral,
     createDataPath: (events) => new NativeDataPath(addon, events),
     sink: reporter,
     candidates: (service, among) =>
@@ -154,7 +159,8 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const routes: Routes = {
     'GET /metrics': async () => ({ status: 200, ...(await metrics.text()) }),
     'GET /healthz': () => text(200, 'ok\n'),
-    'GET /readyz': () => {
+    'GET /readyz': async (_body, query) => {
+      await readiness.within(waitOf(query));
       // The last good state stays in force when a file breaks; that it is not the newest is said all the same.
       const stale = readiness.ready ? source.problems.slice(0, 5).map(problemText) : [];
       const lines = [readiness.text, ...stale.map((problem) => `source: ${printable(problem, 300)}`)];

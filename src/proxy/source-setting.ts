@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { messageOf, UserError } from '../errors.ts';
 import type { AuthorityLink } from '../authority-client/authority-link.ts';
+import type { Curves } from '../lib/curves.ts';
 import type { EnforcementMode, Source } from '../sources/source.ts';
 import { readOwnGateways } from './own-gateways.ts';
 
@@ -52,6 +53,7 @@ export async function authorityLinkOf(
   flags: SourceFlags,
   release: string,
   onNews: (news: string) => void,
+  curves: Curves,
 ): Promise<AuthorityLink> {
   const urls = (flags.authority ?? '').split(',').filter((url) => url !== '');
   if (urls.length === 0) throw new UserError('--source authority needs --authority https://HOST:PORT');
@@ -65,7 +67,18 @@ export async function authorityLinkOf(
   const { authorityCa: caFile, serviceAccountToken: tokenFile, identityKey: keyFile } = flags;
   const { pod, enforcement: mode } = flags;
   const gateways = readOwnGateways();
-  return new AuthorityLink({ urls, caFile, tokenFile, keyFile, pod, mode, gateways, release, onNews });
+  return new AuthorityLink({
+    urls,
+    caFile,
+    tokenFile,
+    keyFile,
+    pod,
+    mode,
+    gateways,
+    release,
+    onNews,
+    curves,
+  });
 }
 
 function apiServerUrl(given: string | undefined): string {

@@ -1,5 +1,5 @@
 import type { OwnCredentials } from '../handshake/credentials.ts';
-import type { EphemeralKey } from '../handshake/ephemeral.ts';
+import type { EphemeralKey } from '../lib/curves.ts';
 import type { RecentNonces } from '../handshake/recent-nonces.ts';
 import type { ClientSessions, ServerSessions } from '../handshake/sessions.ts';
 import type { TokenRefusal, VerifyToken } from '../handshake/credentials.ts';

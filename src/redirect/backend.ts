@@ -12,6 +12,8 @@ export interface Backend {
   readonly name: BackendName;
   /** The program, for messages. */
   readonly tool: string;
+  /** Sets rules by ip_tables, not by nf_tables. */
+  readonly legacy?: true;
   /** Tries out whether {@link apply} would succeed. Changes nothing. */
   test(plan: RuleSet): Promise<void>;
   apply(plan: RuleSet): Promise<void>;
@@ -27,7 +29,7 @@ export interface Backend {
 export async function applyRules(plan: RuleSet, wanted: BackendName | undefined): Promise<Backend> {
   const all = await backends();
   const problems: string[] = [];
-  for (const backend of all) {
+  for (const backend of preferred(all, plan)) {
     if (wanted !== undefined && backend.name !== wanted) continue;
     try {
       await backend.test(plan);
@@ -44,6 +46,15 @@ export async function applyRules(plan: RuleSet, wanted: BackendName | undefined)
     return backend;
   }
   throw noWay(problems);
+}
+
+/**
+ * In NFQUEUE mode each packet of an open connection is asked some rules. The older of iptables' two places in the kernel asks them in half the time
+ * (docs/decisions/0081-rules-that-open-connections-do-not-meet.md), and so comes first where it works.
+ */
+function preferred(all: readonly Backend[], { mode }: RuleSet): readonly Backend[] {
+  if (mode === 'redirect') return all;
+  return all.toSorted((one, other) => Number(other.legacy === true) - Number(one.legacy === true));
 }
 
 /** Removes whatever any tool has set, or the one asked for. */
@@ -84,7 +95,7 @@ async function backends(): Promise<Backend[]> {
     try {
       const version = await runTool([`iptables${variant}`, '--version']);
       const kind = version.includes('nf_tables') ? 'nf_tables' : 'legacy';
-      if (!seen.has(kind)) found.push(iptablesBackend(variant));
+      if (!seen.has(kind)) found.push(iptablesBackend(variant, kind));
       seen.add(kind);
     } catch {
       // Not installed.

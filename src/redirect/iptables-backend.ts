@@ -10,7 +10,6 @@ import {
   iptablesState,
   chainsOf,
   jumpTo,
-  stampOf,
 } from './plan-iptables.ts';
 import type { RuleSet } from './plan-rules.ts';
 import { runTool } from './tool.ts';
@@ -25,7 +24,7 @@ const LOCK = ['-w', '5'];
  * iptables and ip6tables. One commit per table and family is atomic, the whole is not: both families are tried out before the first is
  * changed, and the order of the tables refuses in between rather than letting pass.
  */
-export function iptablesBackend(variant: Variant): Backend {
+export function iptablesBackend(variant: Variant, kind: 'nf_tables' | 'legacy'): Backend {
   const tool = (family: 4 | 6, what: '-save' | '-restore'): string =>
     `${family === 4 ? 'iptables' : 'ip6tables'}${variant}${what}`;
   const save = (family: 4 | 6): Promise<string> => runTool([tool(family, '-save')]);
@@ -37,6 +36,7 @@ export function iptablesBackend(variant: Variant): Backend {
   const backend: Backend = {
     name: 'iptables',
     tool: `iptables${variant}`,
+    ...(kind === 'legacy' ? { legacy: true } : {}),
     async test(plan) {
       for (const family of families()) await restore(family, await planOf(family, plan), '--test');
     },
@@ -65,13 +65,12 @@ export function iptablesBackend(variant: Variant): Backend {
         } finally {
           await restore(family, iptablesScratchRemoval(await save(family), suffix));
         }
-        const stamp = stampOf(family, plan);
         lines.push(
           ...stateLines(family, {
             chains: [],
             jumps: chainsOf(family, plan).map((chain) => ({
               table: chain.table,
-              line: jumpTo(chain, stamp),
+              line: jumpTo(chain, plan),
               first: true,
             })),
             rules: iptablesScratchRules(text, suffix),

@@ -11,13 +11,17 @@ import {
   rule,
   to,
 } from './plan-parts.ts';
-import type { Rule } from './plan-rules.ts';
+import type { Match, Rule } from './plan-rules.ts';
 import {
   INBOUND_FILTER_PROBE_PORT,
   INBOUND_PORT,
+  METRICS_PORT,
   OUTBOUND_FILTER_PROBE_PORT,
   OUTBOUND_PORT,
 } from './ports.ts';
+
+/** From the ports of the proxy that are called from outside. */
+const ANSWERS: Match = { kind: 'port', of: 'source', ports: [INBOUND_PORT, METRICS_PORT] };
 
 /** What may come in. `passing`: what a mode lets pass besides. */
 export function inboundFilter({ inboundPorts, answers }: Parts, passing: readonly Rule[] = []): Rule[] {
@@ -53,6 +57,10 @@ export function outboundFilter(
     }),
     rule('calls of the proxy', 'pass', { kind: 'user', uid: proxyUid }, notTo(OUTBOUND_FILTER_PROBE_PORT)),
     rule('redirected to the proxy', 'pass', REWRITTEN, ORIGINAL, to(OUTBOUND_PORT)),
+    // For a socket that is closed a kernel may send them by a socket of its own, which xt_owner takes for one of another user.
+    rule('last answers of the proxy', 'pass', { kind: 'marked' }, REPLY, { kind: 'notSyn' }, ANSWERS),
+    // Whoever listens there while the proxy is away would have all that is redirected, unjudged.
+    rule('another program on its ports', 'refuse', { kind: 'otherUser', uid: proxyUid }, REPLY, ANSWERS),
     rule('answers of the proxy', 'pass', REWRITTEN, REPLY, from(INBOUND_PORT)),
     rule('answers of metrics and excluded ports', 'pass', REPLY, {
       kind: 'port',

@@ -30,8 +30,7 @@ export function iptablesState(text: string, prefix: string = CHAIN_PREFIX): Ipta
     if (from.startsWith(prefix)) rules.push(`${from.slice(prefix.length)}: ${rest}`);
     else if (/ -[jg] (\S+)/.exec(line)?.[1]?.startsWith(prefix) === true) {
       jumps.push({ table, line: line.slice(3), first: !begun.has(`${table} ${from}`) });
-    }
-    if (from !== '') begun.add(`${table} ${from}`);
+    } else if (from !== '') begun.add(`${table} ${from}`);
   }
   return { chains, jumps, rules };
 }
@@ -50,8 +49,10 @@ export function iptablesPlan(family: 4 | 6, plan: RuleSet, state: IptablesState)
       ...own.map((chain) => `:${chainName(chain)} - [0:0]`),
       ...state.jumps.filter((jump) => jump.table === table).map(({ line }) => `-D ${line}`),
       ...old.flatMap(({ name }) => [`-F ${name}`, `-X ${name}`]),
-      ...own.map((chain) => `-I ${jumpTo(chain, stamp)}`),
-      ...own.flatMap((chain) => rulesOf(chain, family, plan).map((rule) => `-A ${chainName(chain)} ${rule}`)),
+      ...own.map((chain) => `-I ${jumpTo(chain, plan)}`),
+      ...own.flatMap((chain) =>
+        rulesOf(chain, family, plan, stamp).map((rule) => `-A ${chainName(chain)} ${rule}`),
+      ),
     ];
   });
 }
@@ -70,12 +71,13 @@ export function iptablesRemoval(state: IptablesState): string {
 
 /** The same rules in chains of other names, to which nothing leads. `suffix` tells two that are made at the same time apart. */
 export function iptablesScratch(family: 4 | 6, plan: RuleSet, suffix: string): string {
+  const stamp = stampOf(family, plan);
   return commits((table) => {
     const own = chainsOf(family, plan).filter((chain) => chain.table === table);
     return [
       ...own.map((chain) => `:${scratchName(chain, suffix)} - [0:0]`),
       ...own.flatMap((chain) =>
-        rulesOf(chain, family, plan).map((rule) => `-A ${scratchName(chain, suffix)} ${rule}`),
+        rulesOf(chain, family, plan, stamp).map((rule) => `-A ${scratchName(chain, suffix)} ${rule}`),
       ),
     ];
   });
@@ -91,17 +93,12 @@ export function chainsOf(family: 4 | 6, plan: RuleSet): readonly Chain[] {
   return plan.chains.filter((chain) => chain.of === undefined || family === 4);
 }
 
-/** Says which plan the jumps belong to. */
-export function stampOf(family: 4 | 6, plan: RuleSet): string {
-  const text = chainsOf(family, plan)
-    .map((chain) => [chain.name, ...rulesOf(chain, family, plan)].join('\n'))
-    .join('\n');
-  return `countersign rules ${plan.version} ${createHash('sha256').update(text).digest('hex').slice(0, 12)}`;
-}
-
-/** A jump, as text behind `-I` and, as iptables writes it, behind `-A`. */
-export function jumpTo(chain: Chain, stamp: string): string {
-  return `${chain.hook.toUpperCase()} -p ${chain.of ?? 'tcp'} -m comment --comment "${stamp}" -j ${chainName(chain)}`;
+/** A jump, as text behind `-I` and, as iptables writes it, behind `-A`. No comment: every packet is asked what stands there. */
+export function jumpTo(chain: Chain, plan: RuleSet): string {
+  const entry = (chain.entry ?? [])
+    .map((match) => matchText(match, chain.hook, plan))
+    .map((text) => (text.includes('--tcp-flags') ? `-m tcp ${text}` : text));
+  return [chain.hook.toUpperCase(), `-p ${chain.of ?? 'tcp'}`, ...entry, `-j ${chainName(chain)}`].join(' ');
 }
 
 /** Removes scratch chains. */
@@ -126,10 +123,21 @@ function commits(linesOf: (table: string) => string[], tables = TABLES): string 
     .join('');
 }
 
-function rulesOf(chain: Chain, family: 4 | 6, plan: RuleSet): string[] {
-  return chain.rules
+/** Version and hash of the rules of one family: the last rule of each chain bears it, so that whoever lists a chain sees whose it is. */
+function stampOf(family: 4 | 6, plan: RuleSet): string {
+  const text = chainsOf(family, plan)
+    .map((chain) => [jumpTo(chain, plan), ...rulesOf(chain, family, plan)].join('\n'))
+    .join('\n');
+  return `countersign rules ${plan.version} ${createHash('sha256').update(text).digest('hex').slice(0, 12)}`;
+}
+
+function rulesOf(chain: Chain, family: 4 | 6, plan: RuleSet, stamp?: string): string[] {
+  const rules = chain.rules
     .filter((rule) => rule.when.every((match) => match.kind !== 'network' || match.family === family))
-    .flatMap((rule) => spread(rule).map((one) => ruleText(one, chain, plan)));
+    .flatMap(spread);
+  return rules.map((rule, at) =>
+    ruleText(rule, chain, plan, at === rules.length - 1 && stamp !== undefined ? `; ${stamp}` : ''),
+  );
 }
 
 /** iptables compares with one port, or at most with 15: a rule with several becomes several rules. */
@@ -140,12 +148,12 @@ function spread(rule: Rule): Rule[] {
   return many.ports.map((port) => ({ ...rule, when: rule.when.with(at, { ...many, ports: [port] }) }));
 }
 
-function ruleText(rule: Rule, { hook, of }: Chain, plan: RuleSet): string {
+function ruleText(rule: Rule, { hook, of }: Chain, plan: RuleSet, remark: string): string {
   const when = rule.when.map((match) => matchText(match, hook, plan));
   return [
     `-p ${of ?? 'tcp'}`,
     ...when,
-    `-m comment --comment "${rule.why}"`,
+    ...(rule.bare === true ? [] : [`-m comment --comment "${rule.why}${remark}"`]),
     actionText(rule.then, plan),
   ].join(' ');
 }
@@ -179,6 +187,8 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
       return `${match.is ? '' : '! '}${hook === 'output' ? '-o' : '-i'} lo`;
     case 'user':
       return `-m owner --uid-owner ${match.uid}`;
+    case 'otherUser':
+      return `-m owner --socket-exists ! --uid-owner ${match.uid}`;
     case 'port':
       return `--${portOf(match.of)} ${match.ports.join(',')}`;
     case 'notPort':
@@ -191,6 +201,8 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
       return '-m addrtype ! --src-type LOCAL';
     case 'invalid':
       return '-m conntrack --ctstate INVALID';
+    case 'withoutConnection':
+      return '-m conntrack --ctstate INVALID,UNTRACKED';
     case 'direction':
       return `-m conntrack --ctdir ${match.is.toUpperCase()}`;
     case 'rewritten':
@@ -199,6 +211,8 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
       return `-m connmark --mark ${bits(mark)}`;
     case 'connectionMark':
       return `-m connmark --mark ${bits(match)}`;
+    case 'otherConnectionMark':
+      return `-m connmark ! --mark ${bits(match)}`;
     case 'packetMark':
       return `-m mark --mark ${bits(match)}`;
     case 'opening':

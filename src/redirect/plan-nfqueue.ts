@@ -20,7 +20,7 @@ import type { Action, Match, Rule, RuleSet } from './plan-rules.ts';
 import { INBOUND_PORT, OUTBOUND_PORT, REDIRECT_PROBE_PORT } from './ports.ts';
 
 /** Changes whenever the rules' meaning does. */
-export const NFQUEUE_RULES_VERSION = 4;
+export const NFQUEUE_RULES_VERSION = 6;
 
 /** Where packets wait for a verdict: the first queue is for calls of the pod, the others are for calls to it, by the peer's address. */
 export interface QueueRange {
@@ -43,8 +43,10 @@ const MOST_QUEUES = 64;
  * An opening packet is taken before conntrack sees it (table raw): what a stranger sends makes no entry, and an entry that an earlier
  * connection left behind has no say. When it was accepted, the mark of such an entry is taken away, and what the new connection sends is queued.
  *
- * Every chain begins with the one rule by which the packets of verified connections leave it: all other rules are for the few packets before. That rule
- * cannot stand at the jump, turned round: of a packet without an entry in conntrack `connmark` says no, and `! connmark` does too, so that it would pass.
+ * A packet of a verified connection meets as few rules as can be (docs/decisions/0081-rules-that-open-connections-do-not-meet.md): the two queueing chains begin
+ * with the one rule by which it leaves, and into the others it does not come. That rule cannot stand at the jump to those two, turned round: of a packet
+ * without an entry in conntrack `connmark` says no, and `! connmark` does too, so that it would pass. To the filters such a packet need not come: the
+ * queueing chains have dropped or queued it, and the filters are for what came past these.
  * @throws UserError as checkOptions, or for a range that is none
  */
 export function nfqueuePlan(options: NfqueueOptions): RuleSet {
@@ -57,7 +59,7 @@ export function nfqueuePlan(options: NfqueueOptions): RuleSet {
     throw new UserError(`--first-queue ${first}: has to be a number from 0 to ${65_536 - count}`);
   }
   const parts = partsOf(options);
-  const kernels = verified(options.marks);
+  const unverified: Match = { kind: 'otherConnectionMark', ...options.marks.anyVerified };
   const passing = [rule('accepted by the proxy', 'pass', packetMark(options.marks.accepted))];
   // When the proxy turns to the stream carrier it deletes the call's entry in conntrack. A SYN that waited in the queue meanwhile has that entry still,
   // and nat does not look at it: a reset would end a good call, while the next SYN is redirected.
@@ -67,22 +69,31 @@ export function nfqueuePlan(options: NfqueueOptions): RuleSet {
     version: NFQUEUE_RULES_VERSION,
     mark: options.marks.own,
     chains: [
-      { name: 'opening', table: 'raw', hook: 'prerouting', rules: opening(options, parts) },
-      { name: 'queue_in', table: 'mangle', hook: 'prerouting', rules: queueIn(options, parts) },
+      {
+        name: 'opening',
+        table: 'raw',
+        hook: 'prerouting',
+        entry: [OPENING],
+        rules: [...leftAlone(parts), rule('calls to the pod are judged', callsToThePod(options))],
+      },
+      // Behind nat: where that took another port for a call of the pod, answers have the call's own here.
+      { name: 'queue_in', table: 'mangle', hook: 'input', rules: queueIn(options, parts) },
       { name: 'queue_out', table: 'mangle', hook: 'output', rules: queueOut(options, parts) },
       {
         name: 'inbound_filter',
         table: 'filter',
         hook: 'input',
-        rules: [kernels, ...inboundFilter(parts, passing)],
+        entry: [unverified],
+        rules: inboundFilter(parts, passing),
       },
       {
         name: 'outbound_filter',
         table: 'filter',
         hook: 'output',
-        rules: [kernels, ...outboundFilter(options, parts, [...passing, late])],
+        entry: [unverified],
+        rules: outboundFilter(options, parts, [...passing, late]),
       },
-      { name: 'errors', table: 'mangle', hook: 'input', of: 'icmp', rules: errors() },
+      { name: 'errors', table: 'filter', hook: 'input', of: 'icmp', rules: errors() },
       { name: 'outbound', table: 'nat', hook: 'output', rules: toListener(options, OUTBOUND_PORT) },
       { name: 'inbound', table: 'nat', hook: 'prerouting', rules: toListener(options, INBOUND_PORT) },
     ],
@@ -95,26 +106,34 @@ const MARKED: Match = { kind: 'marked' };
 
 /** A verified connection is the kernel's; no SYN and no SYN-ACK passes without a verdict. */
 function verified(marks: Marks): Rule {
-  return rule('verified by the proxy', 'pass', connectionMark(marks.anyVerified), NOT_SYN);
+  return { ...rule('verified by the proxy', 'pass', connectionMark(marks.anyVerified), NOT_SYN), bare: true };
 }
 
-function opening(options: NfqueueOptions, parts: Parts): Rule[] {
-  return [
-    rule('opens no connection', 'pass', NOT_OPENING),
-    ...leftAlone(parts),
-    rule('calls to the pod are judged', callsToThePod(options), OPENING),
-  ];
+/**
+ * What conntrack has no connection for comes to no filter, and nat does not look at it. So it is dropped here where it would pass without a verdict, or
+ * would need nat after one.
+ */
+function lost(why: string, ...when: Match[]): Rule {
+  return rule(why, 'drop', ...when, { kind: 'withoutConnection' });
 }
 
 function queueIn(options: NfqueueOptions, parts: Parts): Rule[] {
+  const { accepted } = options.marks;
   return [
     verified(options.marks),
+    lost('nobody calls the listeners', OTHER_INTERFACE, {
+      kind: 'port',
+      of: 'destination',
+      ports: [OUTBOUND_PORT, INBOUND_PORT],
+    }),
     ...leftAlone(parts),
     ...parts.answers.map((match) => rule('answers to excluded calls', 'pass', match, REPLY, NOT_OPENING)),
     rule('answers to the proxy', 'pass', MARKED, REPLY, NOT_OPENING),
     rule('redirected to the proxy', 'pass', REWRITTEN, ORIGINAL),
-    // It came through the queue: the filter lets in no other.
     rule('a new connection is not verified', 'unmark', OPENING),
+    rule('has its verdict', 'pass', packetMark(accepted), OPENING),
+    lost('has no verdict', OPENING),
+    // To the listener, or it came past the queue: then the filter does not let it in.
     rule('has its verdict', 'pass', OPENING),
     rule('answers to the pod are judged', callsOfThePod(options), REPLY),
     rule('calls to the pod are judged', callsToThePod(options)),
@@ -126,6 +145,7 @@ function queueOut(options: NfqueueOptions, { inboundPorts, calls }: Parts): Rule
   return [
     verified(options.marks),
     rule('the pod talks to itself', 'pass', LOOPBACK, notTo(REDIRECT_PROBE_PORT)),
+    lost('would show the port of the proxy outside', from(INBOUND_PORT)),
     // Before the next: such a packet belongs to a connection of the pod.
     rule('sent by the proxy for others', 'pass', packetMark(options.marks.own), proxy),
     rule('opened by the proxy', 'mark', OTHER_INTERFACE, proxy),
@@ -138,7 +158,11 @@ function queueOut(options: NfqueueOptions, { inboundPorts, calls }: Parts): Rule
       of: 'source',
       ports: inboundPorts,
     }),
-    ...calls.map((match) => rule('excluded calls', 'pass', match, OTHER_INTERFACE)),
+    ...calls.flatMap((match) => [
+      rule('excluded calls', 'pass', match, OTHER_INTERFACE, ORIGINAL),
+      lost('belongs to no connection', match, OTHER_INTERFACE),
+    ]),
+    lost('nat would pass over it', OPENING),
     rule('a new connection is not verified', 'unmark', OPENING),
     rule('answers of the pod are judged', callsToThePod(options), REPLY),
     rule('calls of the pod are judged', callsOfThePod(options)),

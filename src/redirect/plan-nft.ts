@@ -99,6 +99,8 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
       return `${hook === 'output' ? 'oifname' : 'iifname'} ${match.is ? '' : '!= '}"lo"`;
     case 'user':
       return `meta skuid ${match.uid}`;
+    case 'otherUser':
+      return `meta skuid != ${match.uid}`;
     case 'port':
       return `tcp ${portOf(match.of)} ${setOf(match.ports)}`;
     case 'notPort':
@@ -111,6 +113,8 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
       return 'fib saddr type != local';
     case 'invalid':
       return 'ct state invalid';
+    case 'withoutConnection':
+      return 'ct state { invalid, untracked }';
     case 'direction':
       return `ct direction ${match.is}`;
     case 'rewritten':
@@ -119,6 +123,8 @@ function matchText(match: Match, hook: Chain['hook'], { mark }: RuleSet): string
       return `ct mark & ${hex(mark.mask)} == ${hex(mark.value)}`;
     case 'connectionMark':
       return `ct mark & ${hex(match.mask)} == ${hex(match.value)}`;
+    case 'otherConnectionMark':
+      return `ct mark & ${hex(match.mask)} != ${hex(match.value)}`;
     case 'packetMark':
       return `meta mark & ${hex(match.mask)} == ${hex(match.value)}`;
     case 'opening':

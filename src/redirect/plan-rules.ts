@@ -4,6 +4,8 @@ export type Match =
   | { readonly kind: 'loopback'; readonly is: boolean }
   /** Sent from a socket of this user. A packet without a socket (of a connection that was closed already) does not match. */
   | { readonly kind: 'user'; readonly uid: number }
+  /** Sent from a socket of any other user. A packet without a socket does not match this either. */
+  | { readonly kind: 'otherUser'; readonly uid: number }
   | { readonly kind: 'port'; readonly of: 'source' | 'destination'; readonly ports: readonly number[] }
   | { readonly kind: 'notPort'; readonly of: 'source' | 'destination'; readonly port: number }
   | {
@@ -18,6 +20,8 @@ export type Match =
   | { readonly kind: 'foreignSource' }
   /** conntrack can make nothing of the packet, and so does not translate its addresses. */
   | { readonly kind: 'invalid' }
+  /** conntrack has no connection for the packet: it can make nothing of it, or was told to pass over it. */
+  | { readonly kind: 'withoutConnection' }
   | { readonly kind: 'direction'; readonly is: 'original' | 'reply' }
   /** The connection's destination was rewritten when it began. */
   | { readonly kind: 'rewritten' }
@@ -25,6 +29,8 @@ export type Match =
   | { readonly kind: 'marked' }
   /** The connection's mark, or the packet's own, has this value in the bits of the mask. */
   | { readonly kind: 'connectionMark' | 'packetMark'; readonly value: number; readonly mask: number }
+  /** The packet belongs to a connection whose mark has another value in the bits of the mask: not one that conntrack can make nothing of. */
+  | { readonly kind: 'otherConnectionMark'; readonly value: number; readonly mask: number }
   /** A SYN without ACK: the packet asks for a new connection. */
   | { readonly kind: 'opening' }
   /** Neither SYN nor SYN-ACK. */
@@ -64,6 +70,8 @@ export interface Rule {
   readonly why: string;
   readonly when: readonly Match[];
   readonly then: Action;
+  /** Stands without its comment, which iptables asks of each packet as it asks any condition: for rules that every packet meets. */
+  readonly bare?: true;
 }
 
 export interface Chain {
@@ -84,6 +92,8 @@ export interface Chain {
   readonly of?: 'icmp';
   /** The kernel looks for the route again when a rule has changed the packet's mark. iptables does so in every chain of mangle, output. */
   readonly reroutes?: true;
+  /** Only packets of which all this holds come to the chain at all. Iptables asks it at the jump; nftables, whose chains have none, knows no such chain. */
+  readonly entry?: readonly Match[];
   readonly rules: readonly Rule[];
 }
 

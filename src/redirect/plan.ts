@@ -8,7 +8,7 @@ import { INBOUND_PORT, OUTBOUND_PORT, REDIRECT_PROBE_PORT } from './ports.ts';
 export { checkOptions, type RedirectOptions } from './plan-options.ts';
 
 /** Changes whenever the rules' meaning does. */
-export const RULES_VERSION = 3;
+export const RULES_VERSION = 4;
 
 /** Part of a connection's mark that says «opened by the proxy». The other bits belong to others. */
 export const MARK = { value: 0x0c50_0000, mask: 0x0ff0_0000 } as const;

@@ -6,9 +6,12 @@ export interface ServiceObject {
   readonly kind: 'Service';
   readonly namespace: string;
   readonly name: string;
-  /** All addresses; the cluster's own among them stand in `clusterAddresses` too. */
+  /** All addresses. Who made the Service wrote those that stand in neither of the two lists below (`externalIPs`). */
   readonly addresses: readonly string[];
+  /** Given by the cluster. */
   readonly clusterAddresses: readonly string[];
+  /** Given by a load balancer. */
+  readonly balancerAddresses: readonly string[];
   readonly ports: readonly NamedPort[];
   readonly clientIpAffinity: boolean;
   readonly localTraffic: boolean;
@@ -46,8 +49,10 @@ export function decodeService(reader: FieldReader, root: Record<string, unknown>
       ? decodeAddresses(reader, several, 'spec.clusterIPs')
       : decodeAddresses(reader, [spec['clusterIP']], 'spec.clusterIP');
   const external = reader.list(spec['externalIPs'], 'spec.externalIPs') ?? [];
-  const balanced = ingress.map(
-    (entry, index) => reader.object(entry, `status.loadBalancer.ingress[${index}]`)?.['ip'],
+  const balanced = decodeAddresses(
+    reader,
+    ingress.map((entry, index) => reader.object(entry, `status.loadBalancer.ingress[${index}]`)?.['ip']),
+    'status.loadBalancer.ingress',
   );
   const affinity = decodeWord(reader, spec['sessionAffinity'], 'spec.sessionAffinity', ['None', 'ClientIP']);
   const traffic = decodeWord(reader, spec['internalTrafficPolicy'], 'spec.internalTrafficPolicy', [
@@ -59,13 +64,10 @@ export function decodeService(reader: FieldReader, root: Record<string, unknown>
     namespace,
     name,
     addresses: [
-      ...new Set([
-        ...cluster,
-        ...decodeAddresses(reader, external, 'spec.externalIPs'),
-        ...decodeAddresses(reader, balanced, 'status.loadBalancer.ingress'),
-      ]),
+      ...new Set([...cluster, ...decodeAddresses(reader, external, 'spec.externalIPs'), ...balanced]),
     ],
     clusterAddresses: cluster,
+    balancerAddresses: balanced,
     ports: (reader.list(spec['ports'], 'spec.ports') ?? []).flatMap(
       (entry, index) => decodePort(reader, entry, `spec.ports[${index}]`, 'port') ?? [],
     ),

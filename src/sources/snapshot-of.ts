@@ -1,6 +1,6 @@
 import { buildDirectory } from '../peers/table.ts';
 import type { ClusterContents } from './cluster-contents.ts';
-import { enforcementMode, MODE_KEY } from './enforcement.ts';
+import { enforcementMode } from './enforcement.ts';
 import type { EnforcementMode, Snapshot, SourceProblem } from './source.ts';
 
 /** Whose snapshot it is, and what the contents do not tell. */
@@ -37,16 +37,12 @@ export function snapshotOf(
     const names = pods.map((pod) => `pod/${pod.namespace}/${pod.name}`).join(' and ');
     problems.push({ object: names, reason: `have the same address ${address}; the first one counts` });
   });
-  const { mode, misspelt } = enforcementMode(
+  const { mode, problem } = enforcementMode(
     { annotations: own.annotations, labels },
     contents.namespaces.find((one) => one.name === namespace),
     processMode,
   );
-  if (misspelt !== undefined) {
-    const word = JSON.stringify(misspelt.slice(0, 60));
-    const reason = `${MODE_KEY} is ${word}, neither audit nor enforce; it counts as enforce`;
-    problems.push({ object: `pod/${wanted}`, reason });
-  }
+  if (problem !== undefined) problems.push({ object: `pod/${wanted}`, reason: problem });
   const snapshot: Snapshot = {
     version,
     takenAt,

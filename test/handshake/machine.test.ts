@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import t from 'tap';
 import { decodeFrame, encodeFrame } from '../../src/handshake/frames.ts';
 import { runs } from '../support/effort.ts';
-import { drawRandomness, generateEphemeral } from '../../src/handshake/ephemeral.ts';
+import { drawRandomness } from '../../src/handshake/ephemeral.ts';
+import { NODE_CURVES } from '../../src/lib/node-curves.ts';
 import { ALLOW, ClientEnd, converse, established, failure, forwards, ServerEnd, World } from './parties.ts';
 
 const DENY = { allow: false, reason: 'policy-denied', detail: 'no rule' } as const;
@@ -251,7 +252,7 @@ t.test(
     const draw = () =>
       drawRandomness(() => {
         drawn++;
-        return generateEphemeral();
+        return NODE_CURVES.generateEphemeral();
       });
     const one = draw();
     t.equal(drawn, 0);

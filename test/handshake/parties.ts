@@ -7,6 +7,7 @@ import { RecentNonces } from '../../src/handshake/recent-nonces.ts';
 import { type ServerContext, type ServerState, startServer, stepServer } from '../../src/handshake/server.ts';
 import { ClientSessions, ServerSessions } from '../../src/handshake/sessions.ts';
 import type { Endpoint } from '../../src/lib/address.ts';
+import { NODE_CURVES } from '../../src/lib/node-curves.ts';
 
 export interface Name extends PeerIdentity {
   readonly name: string;
@@ -36,7 +37,7 @@ export class World {
       this.#known.set(token.toString('hex'), {
         name,
         podUid: `uid-${name}`,
-        publicKey: pair.publicKey,
+        publicKey: NODE_CURVES.verifyingKeyOf(pair.publicKey),
         expiresAt: this.clock.epochSeconds + (options.expiresIn ?? 14_400),
       });
     }

@@ -1,13 +1,14 @@
-import { createPrivateKey, createPublicKey } from 'node:crypto';
+import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { importEphemeral } from '../../src/handshake/ephemeral.ts';
 import { type Frame, MAC_BYTES, SIGNATURE_BYTES } from '../../src/handshake/frame-types.ts';
 import { decodeFrame } from '../../src/handshake/frames.ts';
 import { buildHello } from '../../src/handshake/hello.ts';
 import { CONTEXT, deriveKeys, mac } from '../../src/handshake/key-schedule.ts';
 import { verifyTranscript } from '../../src/handshake/signature.ts';
+import type { VerifyingKey } from '../../src/lib/curves.ts';
+import { agreementKeyOf, NODE_CURVES } from '../../src/lib/node-curves.ts';
 
 const vectors = JSON.parse(readFileSync(join(import.meta.dirname, '../vectors/handshake.json'), 'utf8'));
 const bytes = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'hex'));
@@ -39,7 +40,7 @@ t.test('vectors: both sides derive the keys that the document gives', (t) => {
     [vectors.server.ephemeral_private, frame(vectors.full.hello, 'hello').ephemeral],
   ] as const;
   for (const [secret, peer] of sides) {
-    const keys = deriveKeys(x25519(secret), importEphemeral(peer), signed)!;
+    const keys = deriveKeys(agreementKeyOf(x25519(secret)), peer, signed)!;
     t.strictSame(
       {
         session_id: hex(keys.sessionId),
@@ -55,8 +56,9 @@ t.test('vectors: both sides derive the keys that the document gives', (t) => {
 });
 
 t.test('vectors: signatures verify under their context alone', (t) => {
-  const client = createPublicKey({ key: vectors.client.public_key, format: 'jwk' });
-  const server = createPublicKey({ key: vectors.server.public_key, format: 'jwk' });
+  const [client, server] = [vectors.client, vectors.server].map(({ public_key: { x, y } }) =>
+    NODE_CURVES.verifyingKey(x, y),
+  ) as [VerifyingKey, VerifyingKey];
   const replySignature = reply.subarray(-SIGNATURE_BYTES);
   const proofSignature = frame(vectors.full.proof, 'proof').signature;
   const signed = [hello, tail(reply, SIGNATURE_BYTES)];

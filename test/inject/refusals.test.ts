@@ -14,6 +14,8 @@ const problemsOf = (given: Pod, grants = ''): string => {
 };
 const container = (more: object): Pod => pod({ containers: [{ name: 'web', image: 'nginx', ...more }] });
 
+const node = (path: string): Pod => pod({ volumes: [{ name: 'node', hostPath: { path } }] });
+
 t.test('injection: every way round the sidecar that a pod can be written with is refused, by field', (t) => {
   const rows: [what: string, given: Pod, problem: RegExp][] = [
     [
@@ -60,6 +62,33 @@ t.test('injection: every way round the sidecar that a pod can be written with is
     ],
     ['raw sockets', container({ securityContext: { capabilities: { add: ['NET_RAW'] } } }), /NET_RAW/],
     ['tracing', container({ securityContext: { capabilities: { add: ['SYS_PTRACE'] } } }), /SYS_PTRACE/],
+    ...['SYS_RAWIO', 'DAC_READ_SEARCH', 'PERFMON', 'CAP_BPF', 'cap_Sys_Admin', 'all'].map(
+      (capability): [string, Pod, RegExp] => [
+        capability,
+        container({ securityContext: { capabilities: { drop: ['ALL'], add: [capability] } } }),
+        new RegExp(`capabilities\\.add: ${capability} `),
+      ],
+    ),
+    ...[
+      '/',
+      '//',
+      '/var',
+      '/var/lib/kubelet',
+      '/var/lib//kubelet/./pods',
+      '/var/lib/../lib/kubelet/pods/',
+      '/run',
+    ].map((path): [string, Pod, RegExp] => [
+      path,
+      node(path),
+      /volumes\[0\]\.hostPath\.path: .* holds the files of other/,
+    ]),
+    ...['/var/run/', '/var/run/containerd/containerd.sock', '/run/docker.sock', '/proc/sys', 'proc'].map(
+      (path): [string, Pod, RegExp] => [
+        path,
+        node(path),
+        /volumes\[0\]\.hostPath\.path: .* grant «privileged»/,
+      ],
+    ),
     ['privileged', container({ securityContext: { privileged: true } }), /privileged: true/],
     ['a shared process namespace', pod({ shareProcessNamespace: true }), /shareProcessNamespace/],
     ["the node's processes", pod({ hostPID: true }), /hostPID/],
@@ -159,6 +188,17 @@ t.test('injection: a pod may ask for less than all only where its namespace gran
     /grants=audit/,
     'a label asks like an annotation',
   );
+  t.equal(problemsOf(node('/var/lib/kubelet'), 'privileged'), '');
+  for (const path of [
+    '/var/log',
+    '/data',
+    '/etc/localtime',
+    '/run/udev',
+    '/var/lib/kubelet-of-mine',
+    '/lib/modules',
+  ])
+    t.equal(problemsOf(node(path)), '', `${path}: holds no pods`);
+  t.equal(problemsOf(container({ name: 'constructor' })), '', 'a lawful name');
   const admin = container({ securityContext: { capabilities: { add: ['NET_ADMIN'] } } });
   t.equal(problemsOf(admin, 'privileged'), '');
   t.match(

@@ -39,7 +39,7 @@ t.test(
           });
           (one.env ??= []).push({ name: 'HTTP_PROXY', value: 'http://x' });
         }
-        proxy.startupProbe!.timeoutSeconds = 1;
+        proxy.startupProbe!.successThreshold = 1;
       }),
       '',
     );
@@ -86,6 +86,29 @@ t.test(
       ],
       ['two of them', (_, proxy, spec) => void spec.containers.push({ ...proxy }), /countersign-proxy: name/],
       [
+        'a hook in it',
+        (_, proxy) => void (proxy.lifecycle = { postStart: { exec: { command: ['sh'] } } }),
+        /countersign-proxy: lifecycle/,
+      ],
+      [
+        'other certificates of the authority',
+        (_, __, spec) => void (spec.volumes!.find(({ configMap }) => configMap)!.configMap!.name = 'mine'),
+        /volume countersign-ca is not as injected/,
+      ],
+      [
+        'a token for somebody else',
+        (_, __, spec) =>
+          void (spec.volumes!.find(
+            ({ projected }) => projected,
+          )!.projected!.sources![0]!.serviceAccountToken!.audience = 'vault'),
+        /volume countersign-token is not as injected/,
+      ],
+      [
+        'keys on a disk',
+        (_, __, spec) => void (spec.volumes!.find(({ emptyDir }) => emptyDir)!.emptyDir = {}),
+        /volume countersign-run is not as injected/,
+      ],
+      [
         'one before us',
         (_, __, spec) => void spec.initContainers!.unshift({ name: 'early', image: 'x' }),
         /early would run before/,
@@ -106,3 +129,19 @@ t.test(
     t.end();
   },
 );
+
+t.test('verification: a pod that asks for no sidecar brings none, so that no later label enrols it', (t) => {
+  const { spec } = injected();
+  for (const labels of [{}, { 'countersign.io/inject': 'false' }]) {
+    const forged = { metadata: { name: 'web-0', labels }, spec: spec! };
+    t.match(verify(forged), /initContainers\[0\]\.name: countersign-redirect is the injector's to add/);
+    t.match(verify(forged), /initContainers\[1\]\.name: countersign-proxy is the injector's to add/);
+    const beside = {
+      ...forged,
+      spec: { containers: [{ name: 'web' }, { name: 'countersign-proxy', image: 'x' }] },
+    };
+    t.match(verify(beside), /containers\[1\]\.name: countersign-proxy/);
+    t.equal(verify({ ...forged, spec: { containers: [{ name: 'web' }] } }), '');
+  }
+  t.end();
+});

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import t, { type Test } from 'tap';
 import { CA_ROTATION } from '../../src/certificates/authority-state.ts';
 import { ServingCertificates } from '../../src/certificates/serving-certificates.ts';
+import { askingPods } from '../../src/injector/asking-pods.ts';
 import { Injector } from '../../src/injector/injector.ts';
 import type { ApiClient } from '../../src/kube/api-client.ts';
 import { namespace, pod, SETTINGS } from '../inject/samples.ts';
@@ -45,8 +46,7 @@ class FakeCluster {
   }
 }
 
-async function started(t: Test, ago = 0) {
-  const cluster = new FakeCluster();
+async function started(t: Test, ago = 0, cluster = new FakeCluster()) {
   let seconds = Date.now() / 1000 - ago;
   const stored = new StoredObject();
   const certificates = new ServingCertificates({
@@ -55,6 +55,7 @@ async function started(t: Test, ago = 0) {
     now: () => seconds,
   });
   const prepared: string[] = [];
+  const kept: string[] = [];
   const injector = new Injector({
     client: cluster.client,
     certificates,
@@ -63,6 +64,7 @@ async function started(t: Test, ago = 0) {
     listen: { address: '127.0.0.1', port: 0 },
     webhookName: 'countersign',
     prepareNamespace: async (name) => void prepared.push(name),
+    keepNamespaces: async (names) => void kept.push(...names),
     log: { info: () => {}, warn: () => {}, error: () => {} },
   });
   const port = await injector.start();
@@ -80,7 +82,16 @@ async function started(t: Test, ago = 0) {
       await agent.close();
     }
   };
-  return { cluster, certificates, injector, prepared, post, port, advance: (by: number) => (seconds += by) };
+  return {
+    cluster,
+    certificates,
+    injector,
+    prepared,
+    kept,
+    post,
+    port,
+    advance: (by: number) => (seconds += by),
+  };
 }
 
 const review = (object: object): object => ({
@@ -173,7 +184,7 @@ t.test('injector: pods that ask for a sidecar and have none are counted', async 
       status: { phase: 'Running' },
     },
     {
-      metadata: { namespace: 'shop', name: 'dressed' },
+      metadata: { namespace: 'bar', name: 'dressed' },
       spec: { containers: [], initContainers: [{ name: 'countersign-proxy' }] },
     },
     {
@@ -182,8 +193,11 @@ t.test('injector: pods that ask for a sidecar and have none are counted', async 
       status: { phase: 'Succeeded' },
     },
   ];
-  const { uninjectedPods } = await import('../../src/injector/uninjected.ts');
-  t.strictSame(await uninjectedPods(cluster.client), ['shop/naked']);
+  const { uninjected, enrolled } = await askingPods(cluster.client);
+  t.strictSame(uninjected, ['shop/naked']);
+  t.strictSame([...enrolled], ['bar']);
+  const { kept } = await started(t, 0, cluster);
+  t.strictSame(kept, ['bar'], 'namespaces with sidecars are kept up, whoever put the sidecars there');
 });
 
 t.test('injector: a client that speaks no TLS, or says nothing, holds nothing up', async (t) => {

@@ -163,6 +163,15 @@ t.test('install: a label that is taken off keeps no debug container from being l
   const { webhooks } = named('ValidatingWebhookConfiguration', 'countersign') as unknown as {
     webhooks: { name: string; objectSelector?: object; matchConditions?: { expression: string }[] }[];
   };
+  const names = webhooks.find(({ name }) => name.startsWith('names'));
+  t.strictSame(names?.objectSelector, {
+    matchExpressions: [{ key: 'countersign.io/inject', operator: 'NotIn', values: ['true'] }],
+  });
+  t.match(
+    names?.matchConditions?.[0]?.expression,
+    /countersign-proxy/,
+    'of other pods only these are looked at',
+  );
   const ephemeral = webhooks.find(({ name }) => name.startsWith('ephemeral'));
   t.equal(ephemeral?.objectSelector, undefined);
   t.match(

@@ -1,4 +1,3 @@
-import { generateKeyPairSync } from 'node:crypto';
 import {
   appendFileSync,
   chmodSync,
@@ -13,7 +12,7 @@ import t from 'tap';
 import { flowId, type KeptFlow } from '../../src/nfqueue/flow-record-lines.ts';
 import { FlowStore } from '../../src/nfqueue/flow-store.ts';
 
-const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const publicKey = { verify: () => true };
 
 function flow(port: number): KeptFlow {
   return {
@@ -61,7 +60,7 @@ t.test(
     const { peer: was, ...expected } = flow(1);
     t.strictSame(rest, expected);
     t.strictSame({ ...peer, publicKey: '' }, { ...was, publicKey: '' });
-    t.ok(peer.publicKey.equals(publicKey));
+    t.notOk(peer.publicKey.verify(new Uint8Array(32), new Uint8Array(64)), 'its key is not kept');
     second.close();
     t.strictSame([...new FlowStore(file, never).kept.keys()], [], 'what nobody took back is forgotten');
     t.end();
@@ -104,7 +103,6 @@ t.test('flow state: lines that are broken, foreign or lie about themselves make 
   ];
   const peers = [
     who.replace('"labels":{"app":"web"}', '"labels":{"app":7}'),
-    who.replace(/"publicKey":"[^"]+"/, '"publicKey":"AAAA"'),
     who.replace('"podUid":"uid-web"', '"podUid":7'),
     who.replace('"expiresAt":1800000100', '"expiresAt":"late"'),
     '{"peer":0}',

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { generateEphemeral } from '../../src/handshake/ephemeral.ts';
+import { NODE_CURVES } from '../../src/lib/node-curves.ts';
 import { HelloKeys } from '../../src/nfqueue/hello-keys.ts';
 
 const NONCE = Buffer.alloc(32, 1);
@@ -8,7 +8,7 @@ function counted() {
   let made = 0;
   const keys = new HelloKeys(() => {
     made++;
-    return generateEphemeral();
+    return NODE_CURVES.generateEphemeral();
   });
   return { keys, made: () => made };
 }
@@ -44,7 +44,7 @@ t.test('Hello keys: none is used or kept when it is old, and they are bounded', 
   t.equal(keys.size, 1);
   keys.dropOld(60_000);
   t.equal(keys.size, 0);
-  const key = generateEphemeral();
+  const key = NODE_CURVES.generateEphemeral();
   const many = new HelloKeys(() => key);
   for (let address = 0; address < 5_000; address++) many.randomness(String(address), NONCE, address);
   t.equal(many.size, 4_096);

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect, createServer, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
+import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { UserError } from '../../src/errors.ts';
@@ -30,6 +30,28 @@ async function serve(t: Test, address = '127.0.0.1', onDefect?: (error: unknown)
   const { port } = await server.listen({ address, port: 0 });
   t.teardown(() => server.close());
   return { server, port };
+}
+
+t.test(
+  'admin server: on :: it answers both families, so that nobody else can have its port in one of them',
+  async (t) => {
+    const { port } = await serve(t, '::');
+    t.match(await ask({ host: '127.0.0.1', port }, 'GET', '/healthz'), { status: 200 });
+    if (hasLoopback6()) t.match(await ask({ host: '::1', port }, 'GET', '/healthz'), { status: 200 });
+    for (const [host, ipv6Only] of [
+      ['0.0.0.0', false],
+      ['::', true],
+    ] as const) {
+      const other = createServer();
+      const outcome = once(other.listen({ host, port, ipv6Only }), 'listening');
+      await t.rejects(outcome, { code: 'EADDRINUSE' }, host);
+      other.close();
+    }
+  },
+);
+
+function hasLoopback6(): boolean {
+  return Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === '::1'));
 }
 
 function ask(where: object, method: string, path: string, body?: string): Promise<Got> {

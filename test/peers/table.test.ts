@@ -116,6 +116,62 @@ t.test('directory: a namespace has its name as a label, whatever it says itself'
   t.end();
 });
 
+t.test('directory: a Service has no address that it claims and that is that of somebody else', (t) => {
+  const service = (name: string, more: object) => ({
+    ...{ namespace: name, name, ports: [{ name: 'http', port: 80, protocol: 'TCP' }] },
+    ...{ addresses: [], clusterAddresses: [], clientIpAffinity: false, localTraffic: false, ...more },
+  });
+  const claimed = [
+    '10.1.0.1',
+    '10.1.0.77',
+    '10.96.0.1',
+    '10.96.0.9',
+    '192.0.2.1',
+    '198.51.100.1',
+    '203.0.113.1',
+  ];
+  const given = ['198.51.100.1', '10.1.0.78', '10.1.0.1'];
+  const balanced = { addresses: given, balancerAddresses: given };
+  const services = [
+    service('attacker', { addresses: ['10.96.0.66', ...claimed], clusterAddresses: ['10.96.0.66'] }),
+    service('bank', { addresses: ['10.96.0.1'], clusterAddresses: ['10.96.0.1'] }),
+    service('shop', balanced),
+  ];
+  for (const order of [services, services.toReversed()]) {
+    const directory = buildDirectory({
+      ...EMPTY,
+      pods: [here(pod('web', '10.1.0.1'))],
+      nodes: [node('n1', '192.0.2.1', ['10.1.0.0/24'])],
+      serviceCidrs: [{ cidrs: ['10.96.0.0/16'] }],
+      services: order,
+      slices: services.map(({ namespace, name }) => ({
+        ...{ namespace, service: name, ports: [{ name: 'http', port: 8080, protocol: 'TCP' }] },
+        endpoints: [
+          { addresses: ['10.1.0.66'], ready: true, serving: true, terminating: false, nodeName: 'n1' },
+        ],
+      })),
+    });
+    for (const [address, whose] of [
+      ['10.1.0.1', undefined],
+      ['10.1.0.77', undefined],
+      ['10.96.0.9', undefined],
+      ['10.96.0.1', 'bank'],
+      ['198.51.100.1', 'shop'],
+      ['10.1.0.78', 'shop'],
+      ['192.0.2.1', 'attacker'],
+      ['203.0.113.1', 'attacker'],
+    ] as const)
+      t.equal(directory.service(address, 80)?.service, whose, address);
+    t.match(directory.owner('10.1.0.1'), { pod: { name: 'web' } });
+    const destinations = directory.destinationsOf('10.1.0.66', 8080).map(({ address }) => address);
+    t.strictSame(
+      destinations.filter((address) => address.startsWith('10.1.')),
+      ['10.1.0.78'],
+    );
+  }
+  t.end();
+});
+
 t.test('directory: services, their endpoints by family and port name, and the way back', (t) => {
   const endpoint = (address: string, ready = true, more: object = {}) => ({
     ...{ addresses: [address], ready, serving: ready, terminating: false, nodeName: 'n1' },

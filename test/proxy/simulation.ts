@@ -1,5 +1,6 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import type { TokenRefusal } from '../../src/handshake/credentials.ts';
+import { NODE_CURVES } from '../../src/lib/node-curves.ts';
 import type { Endpoint } from '../../src/lib/address.ts';
 import type { AddressOwner, Directory, Pod, ServicePort } from '../../src/peers/directory.ts';
 import type { ClusterPolicy } from '../../src/policy/cluster-model.ts';
@@ -10,6 +11,7 @@ import type { ProvenPeer } from '../../src/proxy/peer.ts';
 import { Proxy } from '../../src/proxy/proxy.ts';
 import type { IdentityAccess, NodeTraffic } from '../../src/proxy/surroundings.ts';
 import type { CandidatesOf } from '../../src/proxy/target.ts';
+import type { Resumption } from '../../src/relay/resumption.ts';
 import { SimulatedDataPath } from './simulated-data-path.ts';
 import { activity, End } from './simulated-socket.ts';
 import type { EnforcementMode, Snapshot, Source } from '../../src/sources/source.ts';
@@ -67,7 +69,7 @@ export class Simulation {
     const token = randomBytes(200);
     const expiresAt = Date.now() / 1000 + 3600;
     this.#tokens.set(token.toString('hex'), {
-      publicKey,
+      publicKey: NODE_CURVES.verifyingKeyOf(publicKey),
       expiresAt,
       podUid: pod.uid,
       namespace: pod.namespace,
@@ -203,6 +205,8 @@ export interface PodOptions {
   readonly namespace?: string;
   /** What its application says as soon as somebody connects. */
   readonly greeting?: string;
+  /** Gets the passes that this pod gives. */
+  readonly resumption?: Resumption;
 }
 
 export class SimulatedPod implements FlowSink {
@@ -250,7 +254,7 @@ export class SimulatedPod implements FlowSink {
         explainUnadmitted: () => ({ reason: 'token-untrusted', detail: 'not admitted' }),
       },
       createDataPath: (events) => {
-        dataPath = new SimulatedDataPath(simulation, this, events);
+        dataPath = new SimulatedDataPath(simulation, this, events, options.resumption);
         return dataPath;
       },
       sink: this,

@@ -9,13 +9,13 @@ t.test('TCP probe: tells whether the application accepts, and dials no other por
   const { port } = server.address() as AddressInfo;
   const routes = tcpProbeRoutes(String(port), () => '127.0.0.1');
   t.strictSame(Object.keys(routes), [`GET /tcp-probe/${port}`]);
-  const ask = async () => (await routes[`GET /tcp-probe/${port}`]!('')).status;
+  const ask = async () => (await routes[`GET /tcp-probe/${port}`]!('', '')).status;
   t.equal(await ask(), 200);
   server.close();
   await once(server, 'close');
   t.equal(await ask(), 503, 'nobody accepts any more');
   const unknown = tcpProbeRoutes(String(port), () => undefined);
-  t.equal((await unknown[`GET /tcp-probe/${port}`]!('')).status, 503, 'before the own address is known');
+  t.equal((await unknown[`GET /tcp-probe/${port}`]!('', '')).status, 503, 'before the own address is known');
 });
 
 t.test('TCP probe: ports that are none are refused', (t) => {

@@ -7,6 +7,7 @@ import { foreignMarks, foreignNftMarks, foreignQueues } from '../../src/redirect
 import { iptablesPlan, iptablesScratch, iptablesState } from '../../src/redirect/plan-iptables.ts';
 import { type NfqueueOptions, nfqueuePlan } from '../../src/redirect/plan-nfqueue.ts';
 import { printedPlan } from '../../src/redirect/plan-print.ts';
+import type { Match, Rule } from '../../src/redirect/plan-rules.ts';
 import { redirectPlan } from '../../src/redirect/plan.ts';
 
 const OPTIONS: NfqueueOptions = {
@@ -45,7 +46,7 @@ t.test('nfqueue plan: no queue is bypassed, and every chain that queues ends so'
       if (of !== undefined) continue;
       const last = rules.at(-1)!;
       if (table === 'mangle') t.match(last, { when: [], then: { queue: Number } });
-      if (table === 'raw') t.match(last, { when: [{ kind: 'opening' }], then: { queue: Number } });
+      if (table === 'raw') t.match(last, { when: [], then: { queue: Number } });
       if (table === 'filter') t.match(last, { when: [], then: 'refuse' });
     }
   }
@@ -62,7 +63,7 @@ t.test('nfqueue plan: no mark lets a SYN or a SYN-ACK pass but that of a verdict
         t.match(when[0], anyVerified);
         t.ok(kinds.includes('notSyn'), name);
       }
-      if (kinds.includes('marked')) t.ok(kinds.includes('notOpening'), name);
+      if (kinds.includes('marked')) t.ok(kinds.includes('notOpening') || kinds.includes('notSyn'), name);
       const packetMark = when.find(({ kind }) => kind === 'packetMark');
       if (packetMark !== undefined && 'value' in packetMark && packetMark.value === own.value) {
         t.ok(kinds.includes('user'), `${name}: only the proxy's own sockets`);
@@ -99,22 +100,107 @@ t.test('nfqueue plan: of ICMP nothing is dropped but errors about SYN-ACKs, over
   t.end();
 });
 
-t.test('nfqueue plan: a packet of a verified connection leaves each chain by its first rule', (t) => {
-  for (const options of [OPTIONS, EXCLUDING]) {
-    const { value, mask } = options.marks.anyVerified;
-    for (const { name, table, rules, of } of nfqueuePlan(options).chains) {
-      if (of !== undefined) continue;
-      // Of a connection that is there, nat asks no rule; before conntrack there is no mark.
-      if (table === 'nat') continue;
-      const when =
-        table === 'raw'
-          ? [{ kind: 'notOpening' }]
-          : [{ kind: 'connectionMark', value, mask }, { kind: 'notSyn' }];
-      t.strictSame({ when: rules[0]!.when, then: rules[0]!.then }, { when, then: 'pass' }, name);
+t.test(
+  'nfqueue plan: a packet of a verified connection meets one rule behind a jump, and that without a comment',
+  (t) => {
+    for (const options of [OPTIONS, EXCLUDING]) {
+      const { value, mask } = options.marks.anyVerified;
+      for (const { name, table, entry, rules, of } of nfqueuePlan(options).chains) {
+        // Of a connection that is there, nat asks no rule.
+        if (of !== undefined || table === 'nat') continue;
+        if (table === 'raw') t.strictSame(entry, [{ kind: 'opening' }], name);
+        else if (table === 'filter')
+          t.strictSame(entry, [{ kind: 'otherConnectionMark', value, mask }], name);
+        else {
+          t.equal(entry, undefined, name);
+          const { when, then, bare } = rules[0]!;
+          const expected = [{ kind: 'connectionMark', value, mask }, { kind: 'notSyn' }];
+          t.strictSame({ when, then, bare }, { when: expected, then: 'pass', bare: true }, name);
+        }
+      }
+      const text = iptablesPlan(4, nfqueuePlan(options), iptablesState(''));
+      t.notMatch(text, /^-I .*comment/m, 'no jump has one');
     }
+    t.end();
+  },
+);
+
+t.test(
+  'nfqueue plan: a packet without a connection, which no filter sees, is dropped or queued where it is judged',
+  (t) => {
+    const [queueIn, queueOut] = (['queue_in', 'queue_out'] as const).map(
+      (name) => nfqueuePlan(EXCLUDING).chains.find((chain) => chain.name === name)!.rules,
+    );
+    const syn = { opening: true } as const;
+    for (const [what, rules, packet, expected] of [
+      ['a SYN that came past its queue', queueIn, syn, 'drop'],
+      ['a SYN for the listener', queueIn, { ...syn, mark: EXCLUDING.marks.stream.value }, 'drop'],
+      ['an accepted SYN', queueIn, { ...syn, mark: EXCLUDING.marks.accepted.value }, 'pass'],
+      ['what is sent to the inbound listener', queueIn, { to: 14_006 }, 'drop'],
+      ['what is sent to the outbound listener', queueIn, { to: 14_001 }, 'drop'],
+      ['any other packet that comes', queueIn, {}, 'queue'],
+      ['what is sent to an excluded port', queueIn, { to: 9_100 }, 'pass'],
+      ['a SYN that nat would not redirect', queueOut, syn, 'drop'],
+      ['what the listener sends', queueOut, { from: 14_006 }, 'drop'],
+      ['what is sent as if to an excluded port', queueOut, { to: 53 }, 'drop'],
+      ['any other packet that goes', queueOut, {}, 'queue'],
+    ] as const) {
+      t.equal(fate(rules!, packet), expected, what);
+    }
+    t.end();
+  },
+);
+
+interface Packet {
+  readonly opening?: true;
+  readonly mark?: number;
+  readonly from?: number;
+  readonly to?: number;
+}
+
+/** What becomes of a packet of another user than the proxy, from afar or to there, of which conntrack knows nothing. */
+function fate(rules: readonly Rule[], packet: Packet): string {
+  for (const { when, then } of rules) {
+    if (!when.every((match) => holds(match, packet)) || then === 'mark' || then === 'unmark') continue;
+    return typeof then === 'string' ? then : Object.keys(then)[0]!;
   }
-  t.end();
-});
+  return 'pass';
+}
+
+function holds(match: Match, { opening, mark = 0, from = 40_000, to = 8_080 }: Packet): boolean {
+  switch (match.kind) {
+    case 'port':
+      return match.ports.includes(match.of === 'source' ? from : to);
+    case 'notPort':
+      return match.port !== (match.of === 'source' ? from : to);
+    case 'packetMark':
+      return (mark & match.mask) >>> 0 === match.value;
+    case 'loopback':
+      return !match.is;
+    case 'opening':
+      return opening === true;
+    case 'notSyn':
+    case 'notOpening':
+      return opening !== true;
+    case 'withoutConnection':
+    case 'invalid':
+    case 'otherUser':
+      return true;
+    case 'user':
+    case 'network':
+    case 'foreignDestination':
+    case 'foreignSource':
+    case 'direction':
+    case 'rewritten':
+    case 'marked':
+    case 'connectionMark':
+    case 'otherConnectionMark':
+    case 'reset':
+    case 'unreachable':
+    case 'aboutFirstAnswer':
+      return false;
+  }
+}
 
 t.test('nfqueue plan: strangers cannot fill the queue of the pod itself', (t) => {
   const queues = nfqueuePlan(EXCLUDING).chains.flatMap(({ name, rules }) =>

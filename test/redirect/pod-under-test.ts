@@ -1,5 +1,5 @@
 import { type ChildProcess, execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -169,14 +169,18 @@ export class PodUnderTest {
   }
 }
 
-/** A search path on which `iptables` is the wanted variant. */
+/** A search path on which `iptables` is the wanted variant, and the only one that works. */
 export function toolPath(t: Test, tool: string): string {
   const path = '/usr/sbin:/usr/bin:/sbin:/bin';
-  if (tool !== 'iptables-legacy') return path;
+  if (tool === 'nft') return path;
   const folder = mkdtempSync(join(tmpdir(), 'countersign-tools-'));
   t.teardown(() => rmSync(folder, { recursive: true }));
   for (const name of ['iptables', 'ip6tables']) {
     for (const part of ['', '-save', '-restore']) {
+      if (tool === 'iptables') {
+        writeFileSync(join(folder, `${name}-legacy${part}`), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+        continue;
+      }
       const target = execFileSync('sh', ['-c', `command -v ${name}-legacy${part}`], { encoding: 'utf8' });
       symlinkSync(target.trim(), join(folder, `${name}${part}`));
     }

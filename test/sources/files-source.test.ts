@@ -175,12 +175,18 @@ t.test(
   'files source: the mode is that of the pod, else of its namespace, else of the process; a misspelt one enforces',
   async (t) => {
     const mark = (word: string): string => `  annotations: {countersign.io/mode: ${word}}\n`;
-    const namespace = (word: string): string =>
-      `apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n${mark(word)}`;
+    const namespace = (word: string, grants = ''): string =>
+      `apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  annotations: {countersign.io/mode: ${word}, countersign.io/grants: '${grants}'}\n`;
+    const auditing = pod('web', {}, mark('audit'));
+    const granting = namespace('enforce', 'exclusions, audit');
     for (const [files, expected] of [
       [{ 'pod.yaml': WEB }, 'audit'],
       [{ 'pod.yaml': WEB, 'ns.yaml': namespace('enforce') }, 'enforce'],
-      [{ 'pod.yaml': pod('web', {}, mark('audit')), 'ns.yaml': namespace('enforce') }, 'audit'],
+      [{ 'pod.yaml': auditing, 'ns.yaml': granting }, 'audit'],
+      [{ 'pod.yaml': pod('web', { 'countersign.io/mode': 'audit' }), 'ns.yaml': granting }, 'audit'],
+      [{ 'pod.yaml': auditing, 'ns.yaml': namespace('enforce') }, 'enforce'],
+      [{ 'pod.yaml': auditing, 'ns.yaml': namespace('enforce', 'audits,exclusions') }, 'enforce'],
+      [{ 'pod.yaml': auditing, 'ns.yaml': namespace('audit') }, 'audit'],
       [
         { 'pod.yaml': pod('web', { 'countersign.io/mode': 'enforce' }), 'ns.yaml': namespace('audit') },
         'enforce',
@@ -198,6 +204,21 @@ t.test(
     }
   },
 );
+
+t.test('files source: who may change a pod alone cannot switch its enforcement off', async (t) => {
+  const auditing = pod('web', { app: 'web' }, '  annotations: {countersign.io/mode: audit}\n');
+  const namespace = (annotations: string): string =>
+    `apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  annotations: {${annotations}}\n`;
+  const { folder, source } = await startedIn(t, { 'pod.yaml': WEB, 'ns.yaml': namespace('') });
+  folder.replace('pod.yaml', auditing);
+  await until('it is told of', () => /does not grant by countersign.io\/grants=audit/.test(told(source)));
+  t.equal(source.snapshot!.mode, 'enforce');
+  folder.replace('ns.yaml', namespace('countersign.io/grants: audit'));
+  await until('a grant counts for a pod that lives', () => source.snapshot!.mode === 'audit');
+  t.strictSame(source.problems, []);
+  folder.replace('ns.yaml', namespace(''));
+  await until('and so does its end', () => source.snapshot!.mode === 'enforce');
+});
 
 t.test('files source: a burst of changes comes to rest in the last one', async (t) => {
   const { folder, source } = await startedIn(t, { 'pod.yaml': WEB, 'policy.yaml': DENY });

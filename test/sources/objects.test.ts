@@ -150,6 +150,7 @@ t.test('objects: nodes, services, slices, namespaces', (t) => {
       name: 'web',
       addresses: ['10.96.0.1', 'fd01::1', '198.51.100.1', '203.0.113.1'],
       clusterAddresses: ['10.96.0.1', 'fd01::1'],
+      balancerAddresses: ['203.0.113.1'],
       ports: [{ name: '', port: 80, protocol: 'TCP' }],
       clientIpAffinity: true,
       localTraffic: true,

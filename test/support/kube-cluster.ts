@@ -1,6 +1,6 @@
-import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { createWriteStream, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import type { ApiClient } from '../../src/kube/api-client.ts';
@@ -19,6 +19,8 @@ import {
 } from './kube-node.ts';
 import { makeOwnFolder } from './leftovers.ts';
 import { NodePlace } from './node-place.ts';
+import { NodePrograms } from './node-programs.ts';
+import { writtenLog } from './written-log.ts';
 import { until } from './until.ts';
 
 /** Node.js, curl and a shell of this machine. Pods need `imagePullPolicy: Never`: there is no registry. */
@@ -62,7 +64,8 @@ export class KubeCluster {
   readonly plane: KubeControlPlane;
   readonly admin: ApiClient;
   readonly #place: NodePlace;
-  readonly #children = new Map<Program, ChildProcess>();
+  /** Those that a test may kill and start again. */
+  readonly programs: NodePrograms<Program>;
   readonly #folder: string;
   #described = 0;
 
@@ -71,6 +74,7 @@ export class KubeCluster {
     this.admin = plane.client();
     this.#place = place;
     this.#folder = join(plane.folder, 'node');
+    this.programs = new NodePrograms(this.#folder, place.intoNode);
   }
 
   /**
@@ -174,16 +178,15 @@ export class KubeCluster {
     return run(program, args);
   }
 
-  /** The last lines of a program's log. */
-  log(name: Program, lines = 30): string {
-    const file = join(this.#folder, `${name}.log`);
-    return existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(-lines).join('\n') : '';
+  /** What a container has written so far, as kubelet has it on the node: the API server and kubelet may be away. */
+  written(namespace: string, pod: string, container: string): string {
+    return writtenLog(join(this.#folder, 'pod-logs'), namespace, pod, container);
   }
 
   /** To standard error, since tap shows of a test only what it asserted. What comes third is a consequence. */
   async #describe(why: string): Promise<void> {
     if (++this.#described > 2) return;
-    const kubelet = this.log('kubelet', 15);
+    const kubelet = this.programs.log('kubelet', 15);
     const cluster = await describeCluster((args) => this.kubectl(args));
     process.stderr.write(
       `\n==== ${why}; the cluster then:\n${cluster}\n\n$ tail kubelet.log\n${kubelet}\n====\n`,
@@ -210,8 +213,8 @@ export class KubeCluster {
     };
     write('cni/10-bridge.conflist', cniConfig(plan));
     const kcm = kubeconfig('kcm');
-    this.#start(bin, 'containerd', ['--config', write('containerd.toml', containerdConfig(plan))]);
-    this.#start(bin, 'kube-controller-manager', [
+    this.programs.start(bin, 'containerd', ['--config', write('containerd.toml', containerdConfig(plan))]);
+    this.programs.start(bin, 'kube-controller-manager', [
       `--kubeconfig=${kcm}`,
       `--authentication-kubeconfig=${kcm}`,
       `--authorization-kubeconfig=${kcm}`,
@@ -223,7 +226,10 @@ export class KubeCluster {
       '--cluster-cidr=10.244.0.0/16',
       '--node-cidr-mask-size=24',
     ]);
-    this.#start(bin, 'kube-scheduler', [`--kubeconfig=${kubeconfig('scheduler')}`, '--leader-elect=false']);
+    this.programs.start(bin, 'kube-scheduler', [
+      `--kubeconfig=${kubeconfig('scheduler')}`,
+      '--leader-elect=false',
+    ]);
     const ctr = join(bin, 'ctr');
     await this.#until('containerd answers', 'containerd', () =>
       run(ctr, ['-a', `${folder}/containerd.sock`, 'version']).then(
@@ -235,7 +241,7 @@ export class KubeCluster {
     writeTestImage(TEST_IMAGE, join(folder, 'app.tar'));
     await this.importImage(join(folder, 'pause.tar'));
     await this.importImage(join(folder, 'app.tar'));
-    this.#start(bin, 'kubelet', [
+    this.programs.start(bin, 'kubelet', [
       `--config=${write('kubelet.json', kubeletConfig(plan))}`,
       `--kubeconfig=${kubeconfig('kubelet')}`,
       `--hostname-override=${NODE}`,
@@ -244,8 +250,11 @@ export class KubeCluster {
       `--cert-dir=${folder}/kubelet-pki`,
     ]);
     await this.apply({ apiVersion: 'v1', kind: 'List', items: dnsObjects(NODE_ADDRESS) });
-    this.#start(bin, 'coredns', ['-conf', write('Corefile', corefile(NODE_ADDRESS, kubeconfig('dns')))]);
-    this.#start(bin, 'kube-proxy', [`--config=${write('kube-proxy.json', kubeProxyConfig(plan))}`]);
+    this.programs.start(bin, 'coredns', [
+      '-conf',
+      write('Corefile', corefile(NODE_ADDRESS, kubeconfig('dns'))),
+    ]);
+    this.programs.start(bin, 'kube-proxy', [`--config=${write('kube-proxy.json', kubeProxyConfig(plan))}`]);
     await this.#until('the node is Ready', 'kubelet', async () => {
       const ready = '{.status.conditions[?(@.type=="Ready")].status}';
       return (
@@ -271,29 +280,15 @@ export class KubeCluster {
       await until(
         what,
         () => {
-          const child = this.#children.get(program)!;
-          if (child.exitCode !== null) throw new Error(`${program} ended with ${child.exitCode}`);
+          const ended = this.programs.ended(program);
+          if (ended !== undefined) throw new Error(`${program} ended with ${ended}`);
           return holds();
         },
         PATIENCE_MS,
       );
     } catch (error) {
-      throw new Error(`${what}: ${String(error)}\n${this.log(program)}`, { cause: error });
+      throw new Error(`${what}: ${String(error)}\n${this.programs.log(program, 30)}`, { cause: error });
     }
-  }
-
-  #start(bin: string, name: Program, args: readonly string[]): void {
-    const command = [...this.#place.intoNode, join(bin, name), ...args];
-    const child = spawn('setpriv', ['--pdeathsig', 'SIGKILL', ...command], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      // containerd looks for its shim there.
-      env: { PATH: `${bin}:/usr/sbin:/usr/bin:/sbin:/bin`, HOME: '/root' },
-    });
-    const log = createWriteStream(join(this.#folder, `${name}.log`));
-    log.on('error', () => {});
-    child.stdout.pipe(log, { end: false });
-    child.stderr.pipe(log, { end: false });
-    this.#children.set(name, child);
   }
 }
 

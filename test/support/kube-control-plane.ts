@@ -83,7 +83,7 @@ export class KubeControlPlane {
     });
     await plane.#prepare();
     plane.#flags = options.flags?.(plane) ?? [];
-    plane.#startEtcd();
+    plane.startEtcd();
     await plane.startApiServer();
     return plane;
   }
@@ -152,9 +152,12 @@ export class KubeControlPlane {
     });
   }
 
-  /** Ends the API server, or stops and continues it (`SIGSTOP`, `SIGCONT`): a server that hangs. */
-  async signal(signal: 'SIGKILL' | 'SIGTERM' | 'SIGSTOP' | 'SIGCONT'): Promise<void> {
-    const child = this.#api!;
+  /** Ends the API server or etcd, or stops and continues it (`SIGSTOP`, `SIGCONT`): a server that hangs. */
+  async signal(
+    signal: 'SIGKILL' | 'SIGTERM' | 'SIGSTOP' | 'SIGCONT',
+    which: 'kube-apiserver' | 'etcd' = 'kube-apiserver',
+  ): Promise<void> {
+    const child = which === 'etcd' ? this.#etcd! : this.#api!;
     const ends = signal === 'SIGKILL' || signal === 'SIGTERM';
     const ended = once(child, 'exit');
     child.kill(signal);
@@ -258,7 +261,8 @@ export class KubeControlPlane {
     write('audit-policy.json', JSON.stringify({ ...policy, rules: [{ level: 'Metadata' }] }));
   }
 
-  #startEtcd(): void {
+  /** For the first time, or anew with the data that it had. */
+  startEtcd(): void {
     const { etcd, peer } = this.#ports;
     this.#etcd = this.#start('etcd', [
       `--data-dir=${join(this.folder, 'etcd')}`,

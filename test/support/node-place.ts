@@ -109,8 +109,8 @@ export class NodePlace {
   }
 }
 
-/** The one child of a process. */
-function childOf(parent: number): number {
+/** The one child of a process. @throws Error when it has none */
+export function childOf(parent: number): number {
   for (const id of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
       const fields = readFileSync(`/proc/${id}/stat`, 'utf8')

@@ -1,10 +1,21 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { cannotNetns } from '../support/netns.ts';
 import { Cluster, HTTP_APP } from '../support/sidecars.ts';
+import { until } from '../support/until.ts';
 
 const skip = cannotNetns();
 t.setTimeout(60_000);
+
+const AS_PROXY = [
+  '--reuid=14014',
+  '--regid=14014',
+  '--clear-groups',
+  '--inh-caps=-all',
+  '--bounding-set=-all',
+];
 
 /** Opens so many connections at once, sends a byte on each and tells how many were echoed. */
 const burst = (host: string, count: number): string => `
@@ -40,6 +51,19 @@ t.test('honest clients that look like attackers', { skip }, async (t) => {
     const { out } = await cluster.curl('friend', `http://${server.four}:14020/healthz`);
     t.equal(out, 'ok\n');
   });
+
+  t.test(
+    'a program that runs as the same user does not see into a sidecar, nor does a core dump',
+    async (t) => {
+      const other = spawn('setpriv', [...AS_PROXY, 'sleep', '60'], { stdio: 'ignore' });
+      t.teardown(() => other.kill());
+      // Who may read this may read the memory too (ptrace(2), PTRACE_MODE_READ), and what is not dumpable (prctl(2)) is in no core dump.
+      const look = (pid: number) => spawnSync('setpriv', [...AS_PROXY, 'cat', `/proc/${pid}/environ`]).status;
+      t.equal(readFileSync(`/proc/${cluster.sidecarPid('server')}/cmdline`, 'utf8').includes('proxy'), true);
+      await until('it sees into another program', () => look(other.pid!) === 0);
+      t.not(look(cluster.sidecarPid('server')), 0);
+    },
+  );
 
   t.test('a file that breaks is told by readiness, which stays', async (t) => {
     cluster.write('policy.yaml', 'kind: [');

@@ -1,12 +1,11 @@
 /** Fills the file of verified flows in a folder whose file system is small, and says what a next run would read; run by flow-store-full.test.ts in a mount namespace. */
-import { generateKeyPairSync } from 'node:crypto';
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { flowId, type KeptFlow } from '../../src/nfqueue/flow-record-lines.ts';
 import { FlowStore } from '../../src/nfqueue/flow-store.ts';
 
 const file = join(process.argv[2]!, 'flows');
-const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const publicKey = { verify: () => true };
 const problems: string[] = [];
 const store = new FlowStore(file, (problem) => problems.push(problem));
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { generateEphemeral } from '../../src/handshake/ephemeral.ts';
+import { NODE_CURVES } from '../../src/lib/node-curves.ts';
 import { decodeFrame } from '../../src/handshake/frames.ts';
 import { buildHello } from '../../src/handshake/hello.ts';
 import { admissionKey, parseTrust } from '../../src/identity/trust.ts';
@@ -58,7 +58,7 @@ t.test('a flood of well-formed Hellos', { skip, timeout: 500_000 }, async (t) =>
       wishes: { encryption: 'none' },
       carrier: 'syn',
       nonce: randomBytes(32),
-      ephemeral: generateEphemeral().publicKey,
+      ephemeral: NODE_CURVES.generateEphemeral().publicKey,
       destination: { address: server.four, port: 8080 },
       cookie: new Uint8Array(0),
       token,

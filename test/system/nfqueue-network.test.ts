@@ -139,6 +139,30 @@ t.test('nfqueue mode in networks as they are', { skip, timeout: 800_000 }, async
     },
   );
 
+  t.test("a call that the pod's own nat gives another port arrives proven, first and resumed", async (t) => {
+    // As nat does by itself where answers to the call's own port would be taken for those of another connection.
+    const nat = (how: string): string[] =>
+      `iptables -w -t nat ${how} POSTROUTING -p tcp --dport 9200 -j SNAT --to-source ${other.four}:20000-20999`.split(
+        ' ',
+      );
+    t.equal((await network.run('other', nat('-A'))).status, 0);
+    cluster.describe('other', { drinks: 'beer' });
+    await until('who may call now does', async () => (await calls('other', 1, AT_ONCE))['right'] === 1);
+    t.strictSame(await calls('other', 20, AT_ONCE), { right: 20 });
+    const { peer, source } = await cluster.flow(
+      'server',
+      (one) => one.verdict === 'allow' && one.source.pod === 'other',
+    );
+    t.equal(peer, 'proven');
+    t.ok(source.port >= 20_000 && source.port < 21_000, `the server has seen port ${source.port}`);
+    cluster.describe('other', {});
+    await until(
+      'and no more without its label',
+      async () => !('right' in (await calls('other', 1, AT_ONCE))),
+    );
+    t.equal((await network.run('other', nat('-D'))).status, 0);
+  });
+
   t.test('a Service by DNAT leads to its pod, for first and resumed calls, and back to itself', async (t) => {
     await route(cluster, server.four, [approved.four, other.four]);
     const before = await cluster.counts('server');

@@ -253,6 +253,26 @@ except Exception: print('kept out')`;
       t.ok(queues.lines.filter((line) => line.startsWith('syn out')).length >= 4);
     });
 
+    t.test(
+      'a packet that conntrack is told to pass over leaves no queue without a verdict, nor past nat',
+      async (t) => {
+        await queues.now('stream');
+        const each = (how: string): string =>
+          `for t in iptables ip6tables; do for c in PREROUTING OUTPUT; do $t -t raw ${how} $c -p tcp -j CT --notrack; done; done`;
+        await under.shell(each('-I'));
+        const untracked = await Promise.all(
+          FAMILIES.flatMap((family) => [
+            under.hear({ from: 'pod', to: under.far[family], port: 8080, timeoutMs: 1_500 }),
+            under.hear({ from: 'far', to: under.pod[family], port: 8080, timeoutMs: 1_500 }),
+            under.hear({ from: 'far', to: under.pod[family], port: 14_006, timeoutMs: 1_500 }),
+          ]),
+        );
+        t.strictSame(new Set(untracked), new Set(['silence']));
+        await under.shell(each('-D'));
+        for (const family of FAMILIES) t.equal(await outward(family), 'at 14001', `tracked again, ${family}`);
+      },
+    );
+
     t.test('rules that somebody deleted leave the filters, which refuse', async (t) => {
       await queues.now('accept');
       await under.shell(

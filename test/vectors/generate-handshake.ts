@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { ClientEnd, converse, ServerEnd, World } from '../handshake/parties.ts';
 import { decodeFrame } from '../../src/handshake/frames.ts';
 import { deriveKeys } from '../../src/handshake/key-schedule.ts';
-import { importEphemeral } from '../../src/handshake/ephemeral.ts';
+import { agreementKeyOf } from '../../src/lib/node-curves.ts';
 import type { KeyObject } from 'node:crypto';
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
@@ -15,7 +15,7 @@ function ephemeral() {
   const jwk = pair.privateKey.export({ format: 'jwk' });
   return {
     nonce: randomBytes(32),
-    privateKey: pair.privateKey,
+    privateKey: agreementKeyOf(pair.privateKey),
     publicKey: Buffer.from(jwk.x!, 'base64url'),
     secret: Buffer.from(jwk.d!, 'base64url'),
   };
@@ -39,7 +39,7 @@ const resumed = converse(
 const [hello, reply] = full.frames;
 const decoded = decodeFrame(reply!);
 if (decoded.type !== 'reply' || decoded.mode !== 'full') throw new Error('no full reply');
-const keys = deriveKeys(drawn.client.privateKey, importEphemeral(decoded.ephemeral), [
+const keys = deriveKeys(drawn.client.privateKey, decoded.ephemeral, [
   hello!,
   reply!.subarray(0, reply!.length - 64),
 ])!;

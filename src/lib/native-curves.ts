@@ -1,0 +1,109 @@
+import type { KeyObject } from 'node:crypto';
+import type { NativeAddon, NativeX25519 } from '../native.ts';
+import type { AgreementKey, Curves, VerifyingKey } from './curves.ts';
+import { ES256_BYTES } from './es256.ts';
+
+const COORDINATE_BYTES = 32;
+const X25519_BYTES = 32;
+
+/** The functions of the addon that are called here. */
+export type CurvesAddon = Pick<
+  NativeAddon,
+  'hasCurves' | 'p256IsPoint' | 'es256Verify' | 'x25519Generate' | 'x25519Derive'
+>;
+
+/**
+ * The curves by the OpenSSL of the running Node.js, without the objects that `node:crypto` makes for each key, each job and each result: those cost as much as
+ * a third of the cryptography of a first contact. @returns undefined where Node.js does not offer its OpenSSL, or another one than is expected
+ */
+export function nativeCurves(addon: CurvesAddon): Curves | undefined {
+  return addon.hasCurves() && worksAsExpected(addon) ? curvesOf(addon) : undefined;
+}
+
+function curvesOf(addon: CurvesAddon): Curves {
+  const verifyingKey = (x: string, y: string): VerifyingKey => {
+    const point = pointOf(x, y);
+    if (!addon.p256IsPoint(point)) throw new TypeError('no point of P-256');
+    return new NativeVerifyingKey(addon, point);
+  };
+  return {
+    verifyingKey,
+    verifyingKeyOf(key: KeyObject) {
+      const { x, y } = key.export({ format: 'jwk' });
+      return verifyingKey(x!, y!);
+    },
+    generateEphemeral() {
+      const publicKey = new Uint8Array(X25519_BYTES);
+      return { privateKey: new NativeAgreementKey(addon, addon.x25519Generate(publicKey)), publicKey };
+    },
+  };
+}
+
+class NativeVerifyingKey implements VerifyingKey {
+  readonly #addon: CurvesAddon;
+  readonly #point: Uint8Array;
+
+  constructor(addon: CurvesAddon, point: Uint8Array) {
+    this.#addon = addon;
+    this.#point = point;
+  }
+
+  verify(data: Uint8Array, signature: Uint8Array): boolean {
+    return signature.length === ES256_BYTES && this.#addon.es256Verify(this.#point, data, signature);
+  }
+}
+
+class NativeAgreementKey implements AgreementKey {
+  readonly #addon: CurvesAddon;
+  readonly #key: NativeX25519;
+
+  constructor(addon: CurvesAddon, key: NativeX25519) {
+    this.#addon = addon;
+    this.#key = key;
+  }
+
+  derive(peer: Uint8Array, salt: Uint8Array, info: Uint8Array, bytes: number): Uint8Array | undefined {
+    const out = new Uint8Array(bytes);
+    return this.#addon.x25519Derive(this.#key, peer, salt, info, out) ? out : undefined;
+  }
+}
+
+/** x ‖ y. Throws for coordinates of another length. */
+function pointOf(x: string, y: string): Uint8Array {
+  const point = new Uint8Array(2 * COORDINATE_BYTES);
+  for (const [index, text] of [x, y].entries()) {
+    const bytes = Buffer.from(text, 'base64url');
+    if (bytes.length !== COORDINATE_BYTES) throw new TypeError('coordinates of P-256 have 32 bytes');
+    point.set(bytes, index * COORDINATE_BYTES);
+  }
+  return point;
+}
+
+/** RFC 6979 section A.2.5: a key, and its signature with SHA-256 over the text "sample". */
+const KNOWN = {
+  point:
+    '60fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb67903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299',
+  text: 'sample',
+  signature:
+    'efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8',
+};
+
+/** Another library under the same names would be found out here: one right signature, two wrong ones, and two keys that agree. */
+function worksAsExpected(addon: CurvesAddon): boolean {
+  const [point, text, signature] = [hex(KNOWN.point), Buffer.from(KNOWN.text), hex(KNOWN.signature)];
+  const isSigned = (what: Uint8Array, by: Uint8Array): boolean => addon.es256Verify(point, what, by);
+  const other = Uint8Array.from(signature);
+  other[ES256_BYTES - 1]! ^= 1;
+  if (!isSigned(text, signature) || isSigned(Buffer.from('simple'), signature) || isSigned(text, other))
+    return false;
+  const { generateEphemeral } = curvesOf(addon);
+  const [one, two] = [generateEphemeral(), generateEphemeral()];
+  const [salt, info] = [new Uint8Array(0), new Uint8Array(0)];
+  const derived = one.privateKey.derive(two.publicKey, salt, info, X25519_BYTES);
+  const alike = two.privateKey.derive(one.publicKey, salt, info, X25519_BYTES);
+  return derived !== undefined && alike !== undefined && Buffer.compare(derived, alike) === 0;
+}
+
+function hex(text: string): Uint8Array {
+  return Uint8Array.from(Buffer.from(text, 'hex'));
+}
