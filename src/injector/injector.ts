@@ -12,6 +12,7 @@ import {
   answerReview,
   answerVerification,
   decodeReview,
+  refuseBundle,
   type Review,
 } from './review.ts';
 import { askingPods } from './asking-pods.ts';
@@ -76,6 +77,7 @@ export class Injector {
       routes: {
         '/inject': (body) => this.#review(body, answerReview),
         '/ephemeral': (body) => this.#review(body, answerReview),
+        '/bundle': async (body) => this.#refuseBundle(body),
         '/verify': (body) => this.#review(body, answerVerification),
       },
       onDefect: (error) => {
@@ -122,6 +124,14 @@ export class Injector {
     );
     void this.#tell(request, review);
     return review.answer;
+  }
+
+  #refuseBundle(body: unknown): object {
+    const answer = refuseBundle(body);
+    if (answer === undefined) throw new Error('the body is no AdmissionReview');
+    this.metrics.reviewed('refused', 0);
+    this.#options.log.warn({}, "somebody was refused to write the authority's certificates in a namespace");
+    return answer;
   }
 
   /** Read each time: a grant or a label that was set a moment ago counts, and one that was taken away does not. */

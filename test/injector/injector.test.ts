@@ -126,6 +126,25 @@ t.test('injector: a grant counts from the next pod on', async (t) => {
 });
 
 t.test(
+  "injector: whoever writes the authority's certificates in his namespace is refused, with a sentence",
+  async (t) => {
+    const { post } = await started(t);
+    const map = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'countersign-ca' } };
+    const asked = { uid: 'u-7', resource: { group: '', version: 'v1', resource: 'configmaps' }, object: map };
+    const { status, text } = await post('/bundle', { ...review(pod()), request: asked });
+    t.equal(status, 200);
+    t.match(JSON.parse(text), {
+      response: {
+        uid: 'u-7',
+        allowed: false,
+        status: { code: 403, message: /believe the authority.*leave it alone/ },
+      },
+    });
+    t.equal((await post('/bundle', {})).status, 500, 'and what is no review is not admitted either');
+  },
+);
+
+t.test(
   'injector: an API server that is away, a wrong path, method or body: no pod is let through',
   async (t) => {
     const { cluster, post, injector } = await started(t);
