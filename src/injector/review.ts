@@ -75,6 +75,20 @@ export function answerVerification(
     : refused(request.uid, problems);
 }
 
+/**
+ * The refusal of a ConfigMap that somebody else than the injector writes under the name of the authority's certificates. The webhook configuration
+ * says which requests come here.
+ * @returns undefined for what is no AdmissionReview
+ */
+export function refuseBundle(body: unknown): object | undefined {
+  const request = isObject(body) ? body['request'] : undefined;
+  if (!isObject(request) || typeof request['uid'] !== 'string' || request['uid'].length > 128)
+    return undefined;
+  return refused(request['uid'], [
+    "the certificates in this ConfigMap are those by which sidecars believe the authority, and the injector's to write; leave it alone, or give yours another name",
+  ]).answer;
+}
+
 /** What to answer: a patch, a refusal with every reason, or nothing to object. */
 export function answerReview(
   request: AdmissionRequest,
