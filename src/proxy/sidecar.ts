@@ -208,7 +208,10 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       log.level = level;
       return text(200, `${level}\n`);
     },
-    'GET /flows': () => json(200, reporter.recent.list()),
+    'GET /flows': () => {
+      proxy.tell();
+      return json(200, reporter.recent.list());
+    },
   };
   const admin = new AdminServer(adminRoutes, brokenRoute);
   if (flags.adminSocket !== undefined) await admin.listenUnix(flags.adminSocket);
