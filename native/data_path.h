@@ -116,8 +116,8 @@ void data_path_wake(struct data_path *path);
 struct event *data_path_take_events(struct data_path *path);
 void data_path_free_event(struct event *event);
 
-/* All reports so far, oldest first, in memory that the caller frees. @returns how many */
-size_t data_path_take_reports(struct data_path *path, struct report **reports);
+/* Reports, in memory that the caller frees; a connection's own in their order. @param all those of connections that are just open, too @returns how many */
+size_t data_path_take_reports(struct data_path *path, bool all, struct report **reports);
 
 struct passes;
 struct passes *data_path_passes(struct data_path *path);

@@ -19,7 +19,7 @@ struct js_exports {
   { .functions = (list), .count = sizeof(list) / sizeof(list)[0] }
 
 extern const struct js_exports js_start_exports, js_listen_exports, js_commands_exports, js_resumption_exports,
-    js_memory_exports, js_netlink_exports, js_capabilities_exports, js_curves_exports;
+    js_memory_exports, js_netlink_exports, js_queue_passes_exports, js_capabilities_exports, js_curves_exports;
 
 /* A data path as JavaScript holds it. */
 struct handle {
@@ -39,6 +39,8 @@ napi_value throw_errno(napi_env env, int error);
 bool arguments(napi_env env, napi_callback_info info, size_t wanted, napi_value *values);
 /* NULL, and an exception is pending, unless the value is a data path that is open. */
 struct handle *handle_of(napi_env env, napi_value value);
+/* What an external with this tag holds; NULL, and an exception is pending, when it is no such thing. */
+void *tagged(napi_env env, napi_value value, const napi_type_tag *tag);
 /* 0 for what is no number, or less than 0; at most 2^53 - 1. */
 uint64_t number(napi_env env, napi_value value);
 bool truth(napi_env env, napi_value value);
@@ -49,6 +51,8 @@ bool endpoint(napi_env env, napi_value address, napi_value port, struct sockaddr
 
 /* --- js_values.c: to JavaScript --- */
 
+/* An external of that kind; an exception is pending when it is NULL. */
+napi_value tagged_external(napi_env env, void *data, napi_finalize finalize, const napi_type_tag *tag);
 napi_value js_number(napi_env env, double value);
 /* A Uint8Array with a copy of the bytes. */
 napi_value js_bytes(napi_env env, const uint8_t *bytes, size_t length);

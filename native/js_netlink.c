@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "event_loop.h"
 #include "js.h"
+#include "js_queue_passes.h"
 #include "netlink.h"
 
 #include <errno.h>
@@ -24,22 +25,13 @@ struct netlink_handle {
   uv_poll_t *poll;         /* NULL before it listens, and when it is closed */
   napi_ref callback, self; /* NULL likewise; who listens is kept, whether or not JavaScript has the handle */
   unsigned most;           /* datagrams that are received at once */
+  struct passing *passing; /* decides packets before JavaScript does; NULL: nobody */
+  napi_ref passing_kept;
 };
 
 struct raw_handle {
   struct raw_sockets sockets;
 };
-
-static void *tagged(napi_env env, napi_value value, const napi_type_tag *tag) {
-  bool fits = false;
-  void *data = NULL;
-  if (napi_check_object_type_tag(env, value, tag, &fits) == napi_ok && fits &&
-      napi_get_value_external(env, value, &data) == napi_ok && data != NULL) {
-    return data;
-  }
-  napi_throw_type_error(env, NULL, "not a handle of this kind");
-  return NULL;
-}
 
 static struct netlink_handle *netlink_handle_of(napi_env env, napi_value value) {
   struct netlink_handle *handle = tagged(env, value, &NETLINK_TAG);
@@ -57,15 +49,6 @@ static bool bytes_of(napi_env env, napi_value value, uint8_t **bytes, size_t *le
   }
   napi_throw_type_error(env, NULL, "not a Uint8Array");
   return false;
-}
-
-static napi_value tagged_external(napi_env env, void *data, napi_finalize finalize, const napi_type_tag *tag) {
-  napi_value external;
-  if (napi_create_external(env, data, finalize, NULL, &external) == napi_ok &&
-      napi_type_tag_object(env, external, tag) == napi_ok) {
-    return external;
-  }
-  return throw_errno(env, ENOMEM);
 }
 
 static void free_poll(uv_poll_t *poll) { free(poll); }
@@ -177,31 +160,46 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
     unsigned count;
     size_t length = netlink_gather(handle->netlink, handle->most, &count, &lost, &error);
     if (length == 0 && lost == 0 && error == 0) break;
+    bool all = count < handle->most;
+    int failed = error;
+    if (handle->passing != NULL) {
+      bool news = false;
+      length = passing_sift(handle->passing, handle->netlink, &news, &failed);
+      if (length == 0 && lost == 0 && failed == 0 && !news) {
+        if (all) break;
+        at = now_us();
+        continue;
+      }
+    }
     napi_handle_scope scope;
     napi_open_handle_scope(handle->env, &scope);
-    deliver(handle, length, lost, error);
+    deliver(handle, length, lost, failed);
     napi_close_handle_scope(handle->env, scope);
     if (handle->poll == NULL) return; /* the callback has closed it */
     int64_t before = at;
     at = now_us();
     if (count > 0) handle->most = next_batch(count, at - before);
+    if (all) break; /* what comes now is told by the event loop */
   }
   if (error != 0) uv_poll_stop(poll);
   else if (status < 0) uv_poll_start(poll, UV_READABLE, on_readable);
 }
 
-/* netlinkListen(handle, callback) */
+/* netlinkListen(handle, callback, passes of the queues | undefined) */
 static napi_value do_listen(napi_env env, napi_callback_info info) {
-  napi_value values[2];
+  napi_value values[3];
   struct netlink_handle *handle;
   struct uv_loop_s *loop;
-  if (!arguments(env, info, 2, values) || (handle = netlink_handle_of(env, values[0])) == NULL) return NULL;
+  struct passing *passing = NULL;
+  if (!arguments(env, info, 3, values) || (handle = netlink_handle_of(env, values[0])) == NULL) return NULL;
   if (handle->callback != NULL) return throw_errno(env, EALREADY);
-  napi_valuetype type;
+  napi_valuetype type, of_passing;
   if (napi_typeof(env, values[1], &type) != napi_ok || type != napi_function) {
     napi_throw_type_error(env, NULL, "not a function");
     return NULL;
   }
+  napi_typeof(env, values[2], &of_passing);
+  if (of_passing != napi_undefined && (passing = passing_of(env, values[2])) == NULL) return NULL;
   uv_poll_t *poll = malloc(uv_handle_size(UV_POLL));
   if (poll == NULL || napi_get_uv_event_loop(env, &loop) != napi_ok) {
     free(poll);
@@ -216,6 +214,8 @@ static napi_value do_listen(napi_env env, napi_callback_info info) {
   uv_handle_set_data(poll, handle);
   napi_create_reference(env, values[0], 1, &handle->self);
   napi_create_reference(env, values[1], 1, &handle->callback);
+  if (passing != NULL) napi_create_reference(env, values[2], 1, &handle->passing_kept);
+  handle->passing = passing;
   uv_poll_start(poll, UV_READABLE, on_readable);
   return NULL;
 }
@@ -228,7 +228,9 @@ static napi_value do_close(napi_env env, napi_callback_info info) {
   close_netlink(handle);
   if (handle->callback != NULL) napi_delete_reference(env, handle->callback);
   if (handle->self != NULL) napi_delete_reference(env, handle->self);
-  handle->callback = handle->self = NULL;
+  if (handle->passing_kept != NULL) napi_delete_reference(env, handle->passing_kept);
+  handle->callback = handle->self = handle->passing_kept = NULL;
+  handle->passing = NULL;
   return NULL;
 }
 

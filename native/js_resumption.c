@@ -106,12 +106,18 @@ static napi_value give(napi_env env, struct passes *passes, struct pass *pass) {
   return given;
 }
 
+/* Behind the place. */
+static void set_carrier(napi_env env, napi_value value, struct pass *pass) {
+  pass->carrier = number(env, value) == CARRIER_SYN ? CARRIER_SYN : CARRIER_STREAM;
+  place_of_carrier(pass->carrier, pass->place);
+}
+
 /* passOutbound(handle, number, lifetime, session id, client key, server key, admission key,
- *   dialled address, port, target address, port, hello, first counter, counters, fast open, syn data, of several) -> whether there was room */
+ *   dialled address, port, target address, port, hello, first counter, counters, fast open, syn data, of several, carrier) -> whether there was room */
 static napi_value do_pass_outbound(napi_env env, napi_callback_info info) {
-  napi_value values[17];
+  napi_value values[18];
   struct handle *handle;
-  if (!arguments(env, info, 17, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  if (!arguments(env, info, 18, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
   struct pass *pass = calloc(1, sizeof *pass);
   if (pass == NULL) return throw_errno(env, ENOMEM);
   struct sockaddr_storage dialled;
@@ -121,6 +127,7 @@ static napi_value do_pass_outbound(napi_env env, napi_callback_info info) {
     return refuse(env, pass);
   if (truth(env, values[16])) candidate_place(&dialled, &pass->target, pass->place);
   else outbound_place(&dialled, pass->place);
+  set_carrier(env, values[17], pass);
   pass_set_counters(pass, number(env, values[12]), number(env, values[13]));
   pass->fast_open = truth(env, values[14]);
   pass->syn_data = truth(env, values[15]);
@@ -157,11 +164,11 @@ static napi_value do_choice_outbound(napi_env env, napi_callback_info info) {
 }
 
 /* passInbound(handle, number, lifetime, session id, client key, server key, admission keys,
- *   session, peer address, reached address, port, target address, port, meant address, port, token, keep source) -> whether there was room */
+ *   session, peer address, reached address, port, target address, port, meant address, port, token, keep source, carrier) -> whether there was room */
 static napi_value do_pass_inbound(napi_env env, napi_callback_info info) {
-  napi_value values[17];
+  napi_value values[18];
   struct handle *handle;
-  if (!arguments(env, info, 17, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  if (!arguments(env, info, 18, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
   struct pass *pass = calloc(1, sizeof *pass);
   if (pass == NULL) return throw_errno(env, ENOMEM);
   struct sockaddr_storage peer, reached, meant;
@@ -173,6 +180,7 @@ static napi_value do_pass_inbound(napi_env env, napi_callback_info info) {
       !copy_bytes(env, values[15], 1, 4096, &pass->token, &pass->token_length))
     return refuse(env, pass);
   inbound_place(&peer, &reached, pass->place);
+  set_carrier(env, values[17], pass);
   pass->keep_source = truth(env, values[16]);
   pass->meant_length = write_place(&meant, pass->meant);
   struct passes *passes = data_path_passes(handle->path);
@@ -206,7 +214,7 @@ static napi_value do_take_reports(napi_env env, napi_callback_info info) {
   struct handle *handle;
   if (!arguments(env, info, 1, &value) || (handle = handle_of(env, value)) == NULL) return NULL;
   struct report *reports = NULL;
-  size_t count = data_path_take_reports(handle->path, &reports);
+  size_t count = data_path_take_reports(handle->path, true, &reports);
   napi_value taken = count == 0 ? NULL : js_reports(env, reports, count);
   free(reports);
   return taken;

@@ -3,6 +3,7 @@
 #include "js.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <string.h>
 
 /* Beyond it a double is no exact integer, and far beyond it none that a uint64_t holds. */
@@ -37,6 +38,26 @@ struct handle *handle_of(napi_env env, napi_value value) {
     return NULL;
   }
   return handle;
+}
+
+void *tagged(napi_env env, napi_value value, const napi_type_tag *tag) {
+  bool fits = false;
+  void *data = NULL;
+  if (napi_check_object_type_tag(env, value, tag, &fits) == napi_ok && fits &&
+      napi_get_value_external(env, value, &data) == napi_ok && data != NULL) {
+    return data;
+  }
+  napi_throw_type_error(env, NULL, "not a handle of this kind");
+  return NULL;
+}
+
+napi_value tagged_external(napi_env env, void *data, napi_finalize finalize, const napi_type_tag *tag) {
+  napi_value external;
+  if (napi_create_external(env, data, finalize, NULL, &external) == napi_ok &&
+      napi_type_tag_object(env, external, tag) == napi_ok) {
+    return external;
+  }
+  return throw_errno(env, ENOMEM);
 }
 
 uint64_t number(napi_env env, napi_value value) {

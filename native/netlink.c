@@ -111,6 +111,18 @@ size_t netlink_gather(struct netlink *netlink, unsigned most, unsigned *gathered
   return total;
 }
 
+size_t netlink_sift(struct netlink *netlink, bool (*take)(void *context, const uint8_t *bytes, size_t length),
+                    void *context) {
+  size_t total = 0;
+  for (int i = 0; i < BATCH; i++) {
+    size_t length = netlink->lengths[i];
+    if (length == 0) continue;
+    if (take != NULL && take(context, netlink->scratch + (size_t)i * DATAGRAM_BYTES, length)) netlink->lengths[i] = 0;
+    else total += align4(length);
+  }
+  return total;
+}
+
 void netlink_gathered(const struct netlink *netlink, uint8_t *into) {
   for (int i = 0; i < BATCH; i++) {
     size_t length = netlink->lengths[i];

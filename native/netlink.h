@@ -18,6 +18,9 @@ enum { NETLINK_BATCH = 32 };
 /* Receives what is there, `most` datagrams and no more than a batch. @returns how much room it takes: datagrams one behind the other, each filled up
    to four bytes; 0 when there is nothing. *gathered: how many. *lost: overruns and cut datagrams. *error: why nothing will ever come again, or 0. */
 size_t netlink_gather(struct netlink *netlink, unsigned most, unsigned *count, uint64_t *lost, int *error);
+/* Leaves out of what was gathered last every datagram that `take` has dealt with. @returns as netlink_gather() */
+size_t netlink_sift(struct netlink *netlink, bool (*take)(void *context, const uint8_t *bytes, size_t length),
+                    void *context);
 /* Copies what the last netlink_gather() has received. */
 void netlink_gathered(const struct netlink *netlink, uint8_t *into);
 void netlink_close(struct netlink *netlink);

@@ -42,6 +42,10 @@ void inbound_place(const struct sockaddr_storage *peer, const struct sockaddr_st
   write_place(reached, out + PLACE_BYTES);
 }
 
+void place_of_carrier(enum carrier carrier, uint8_t place[2 * PLACE_BYTES]) {
+  if (carrier == CARRIER_SYN) place[0] |= 0x40; /* no family */
+}
+
 static struct pass **bucket_of(struct passes *passes, const uint8_t place[2 * PLACE_BYTES]) {
   uint32_t hash = 0x811c9dc5; /* FNV-1a: places come from TypeScript, nobody chooses collisions */
   for (int i = 0; i < 2 * PLACE_BYTES; i++) hash = (hash ^ place[i]) * 0x01000193;
@@ -170,6 +174,7 @@ bool passes_give(struct passes *passes, struct pass *pass, int64_t now) {
 
 void passes_revoke(struct passes *passes) {
   pthread_mutex_lock(&passes->lock);
+  passes->revocations++;
   for (int i = 0; i < PASS_BUCKETS; i++) {
     for (struct pass *pass = passes->buckets[i]; pass != NULL; pass = pass->next) {
       pass->revoked = true;

@@ -26,9 +26,13 @@ enum {
   FEW_COUNTERS = 64, /* of these none are kept back */
 };
 
+/* As a Hello names them (docs/protocol.md section 1). */
+enum carrier { CARRIER_STREAM = 1, CARRIER_SYN = 2 };
+
 struct pass {
   uint64_t number; /* TypeScript's name for it */
   bool inbound;
+  uint8_t carrier; /* of enum carrier */
   bool linked;  /* in the table; else no new connection goes by it */
   bool revoked; /* its keys are gone */
   uint32_t under_way, references;
@@ -63,6 +67,7 @@ struct passes {
   struct pass *buckets[PASS_BUCKETS];
   struct pass *leaving; /* no longer in the table, and still in use */
   uint32_t count;
+  uint64_t revocations; /* how often all were taken back */
   struct sessions sessions;
 };
 
@@ -74,6 +79,9 @@ void candidate_place(const struct sockaddr_storage *original, const struct socka
                      uint8_t out[2 * PLACE_BYTES]);
 void inbound_place(const struct sockaddr_storage *peer, const struct sockaddr_storage *reached,
                    uint8_t out[2 * PLACE_BYTES]);
+
+/* Where passes of a carrier lie: none of them is found as one of the other carrier. */
+void place_of_carrier(enum carrier carrier, uint8_t place[2 * PLACE_BYTES]);
 
 void passes_init(struct passes *passes);
 /* Takes the pass over; one that says the same thing is replaced, and so is the oldest of many at one place. False, and it is freed, when there are too many. */

@@ -239,7 +239,7 @@ static bool call(struct data_path *path, struct connection *connection, struct r
 static void receive_reply(struct data_path *path, struct connection *connection) {
   struct resuming *resuming = connection->resuming;
   struct end *upstream = &connection->end[UPSTREAM];
-  if (upstream->connecting) return;
+  if (upstream->connecting || !upstream->readable) return; /* epoll tells when there is something to look at */
   size_t length = 0;
   enum look look = look_for_frame(path, upstream, &length);
   if (look == LOOK_WAIT) return;
@@ -249,8 +249,8 @@ static void receive_reply(struct data_path *path, struct connection *connection)
   }
   pthread_mutex_lock(&path->passes.lock);
   bool stands = !resuming->pass->revoked;
-  bool matches =
-      stands && reply_matches(resuming->pass, resuming->hello, resuming->hello_length, path->scratch, length);
+  bool matches = stands && reply_matches(resuming->pass->session_id, &resuming->pass->server_key, resuming->hello,
+                                         resuming->hello_length, path->scratch, length);
   pthread_mutex_unlock(&path->passes.lock);
   if (!stands || !take(path, upstream, length)) hand_over(path, connection, NULL, 0);
   else if (!matches) hand_over(path, connection, path->scratch, length);

@@ -54,7 +54,7 @@ bool hello_matches(const struct pass *pass, const uint8_t *hello, size_t length,
   size_t count_at = token_at + pass->token_length, id_at = count_at + 1;
   if (length != id_at + OFFER + 2 * MAC_BYTES || !has_header(hello, 1, length)) return false;
   if (memcmp(hello + id_at, pass->session_id, SESSION_ID_BYTES) != 0) return false;
-  if (hello[WISHES_AT] != 0 || hello[CARRIER_AT] != 1) return false;
+  if (hello[WISHES_AT] != 0 || hello[CARRIER_AT] != (uint8_t)pass->carrier) return false;
   if (memcmp(hello + DESTINATION_AT, pass->meant, pass->meant_length) != 0) return false;
   if (hello[cookie_at] != 0 || hello[cookie_at + 1] != (uint8_t)(pass->token_length >> 8) ||
       hello[cookie_at + 2] != (uint8_t)pass->token_length)
@@ -74,10 +74,10 @@ bool hello_matches(const struct pass *pass, const uint8_t *hello, size_t length,
   return admitted;
 }
 
-static void mac_of_reply(const struct pass *pass, const uint8_t *hello, size_t hello_length, const uint8_t *reply,
-                         uint8_t out[MAC_BYTES]) {
+static void mac_of_reply(const struct mac_key *server_key, const uint8_t *hello, size_t hello_length,
+                         const uint8_t *reply, uint8_t out[MAC_BYTES]) {
   struct mac_part parts[2] = {{hello, hello_length}, {reply, REPLY_MAC_AT}};
-  mac(&pass->server_key, "countersign/1 resumed reply", parts, 2, out);
+  mac(server_key, "countersign/1 resumed reply", parts, 2, out);
 }
 
 void write_reply(const struct pass *pass, const uint8_t *hello, size_t hello_length, const uint8_t nonce[NONCE_BYTES],
@@ -87,15 +87,15 @@ void write_reply(const struct pass *pass, const uint8_t *hello, size_t hello_len
   reply[HEADER + 1] = 0; /* wishes: no encryption */
   memcpy(reply + HEADER + 2, nonce, NONCE_BYTES);
   memcpy(reply + REPLY_ID_AT, pass->session_id, SESSION_ID_BYTES);
-  mac_of_reply(pass, hello, hello_length, reply, reply + REPLY_MAC_AT);
+  mac_of_reply(&pass->server_key, hello, hello_length, reply, reply + REPLY_MAC_AT);
 }
 
-bool reply_matches(const struct pass *pass, const uint8_t *hello, size_t hello_length, const uint8_t *reply,
-                   size_t length) {
+bool reply_matches(const uint8_t session_id[SESSION_ID_BYTES], const struct mac_key *server_key, const uint8_t *hello,
+                   size_t hello_length, const uint8_t *reply, size_t length) {
   uint8_t expected[MAC_BYTES];
   if (length != REPLY_BYTES || !has_header(reply, 2, REPLY_BYTES)) return false;
   if (reply[HEADER] != 2 || reply[HEADER + 1] != 0) return false;
-  if (memcmp(reply + REPLY_ID_AT, pass->session_id, SESSION_ID_BYTES) != 0) return false;
-  mac_of_reply(pass, hello, hello_length, reply, expected);
+  if (memcmp(reply + REPLY_ID_AT, session_id, SESSION_ID_BYTES) != 0) return false;
+  mac_of_reply(server_key, hello, hello_length, reply, expected);
   return mac_equals(expected, reply + REPLY_MAC_AT);
 }

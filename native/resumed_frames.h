@@ -16,8 +16,8 @@ bool hello_matches(const struct pass *pass, const uint8_t *hello, size_t length,
 void write_reply(const struct pass *pass, const uint8_t *hello, size_t hello_length, const uint8_t nonce[NONCE_BYTES],
                  uint8_t reply[REPLY_BYTES]);
 
-/* Whether a whole frame is the Reply that resumes an outbound pass's session after this Hello. */
-bool reply_matches(const struct pass *pass, const uint8_t *hello, size_t hello_length, const uint8_t *reply,
-                   size_t length);
+/* Whether a whole frame is the Reply that resumes this session after this Hello. */
+bool reply_matches(const uint8_t session_id[SESSION_ID_BYTES], const struct mac_key *server_key, const uint8_t *hello,
+                   size_t hello_length, const uint8_t *reply, size_t length);
 
 #endif

@@ -165,7 +165,7 @@ void sha256_final(struct sha256 *hash, uint8_t digest[SHA256_BYTES]) {
 
 void mac_key_init(struct mac_key *key, const uint8_t *bytes, size_t length) {
   uint8_t block[SHA256_BLOCK] = {0};
-  memcpy(block, bytes, length < SHA256_BLOCK ? length : SHA256_BLOCK);
+  if (length > 0) memcpy(block, bytes, length < SHA256_BLOCK ? length : SHA256_BLOCK); /* of no bytes there may be no place */
   for (int i = 0; i < SHA256_BLOCK; i++) block[i] ^= 0x36;
   memcpy(key->inner, INITIAL, sizeof INITIAL);
   compress(key->inner, block, 1);

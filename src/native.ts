@@ -16,6 +16,11 @@ export interface NativeNetlink {
   readonly netlink: unique symbol;
 }
 
+/** Handle of the passes of queues. */
+export interface NativeQueuePasses {
+  readonly queuePasses: unique symbol;
+}
+
 /** Handle of the sockets that send whole IP packets. */
 export interface NativeRaw {
   readonly raw: unique symbol;
@@ -164,6 +169,7 @@ export interface NativeAddon {
     fastOpen: boolean,
     synData: boolean,
     ofSeveral: boolean,
+    carrier: number,
   ): boolean;
   /** @param candidates address, port, address, port and so on; at most {@link MOST_CANDIDATES} of both */
   choiceOutbound(
@@ -191,6 +197,7 @@ export interface NativeAddon {
     meantPort: number,
     token: Uint8Array,
     keepSource: boolean,
+    carrier: number,
   ): boolean;
   revokePasses(path: NativeDataPath): void;
   /** The reports that would be delivered soon. */
@@ -204,13 +211,55 @@ export interface NativeAddon {
   netlinkSend(netlink: NativeNetlink, messages: Uint8Array): void;
   /** One datagram, if one is there; not after {@link netlinkListen}. */
   netlinkReceive(netlink: NativeNetlink): Uint8Array | undefined;
-  /** Receives on the event loop: whole datagrams one behind the other, how often the kernel had to drop some, and why nothing will come any more. */
+  /**
+   * Receives on the event loop: whole datagrams one behind the other, how often the kernel had to drop some, and why nothing will come any more. Packets
+   * that `passes` foresee do not come; that there are records of them is told by no bytes at all.
+   */
   netlinkListen(
     netlink: NativeNetlink,
     onReceived: (bytes: Uint8Array, lost: number, error: string | undefined) => void,
+    passes: NativeQueuePasses | undefined,
   ): void;
   /** {@link netlinkListen}'s function is not called any more. */
   netlinkClose(netlink: NativeNetlink): void;
+
+  /**
+   * Lets passes of a data path decide packets of queues. The numbers are bits of packets' marks; then, for IPv4 and IPv6, an order that marks a
+   * connection, and the places in it of source, destination, and their ports.
+   */
+  queuePassesOpen(
+    path: NativeDataPath,
+    mask: number,
+    accepted: number,
+    stream: number,
+    streamMask: number,
+    order4: Uint8Array,
+    source4: number,
+    destination4: number,
+    sourcePort4: number,
+    destinationPort4: number,
+    order6: Uint8Array,
+    source6: number,
+    destination6: number,
+    sourcePort6: number,
+    destinationPort6: number,
+  ): NativeQueuePasses;
+  /** The orders for the kernel about one datagram; undefined: no pass foresees its packet. */
+  queuePassesTry(passes: NativeQueuePasses, datagram: Uint8Array): Uint8Array | undefined;
+  /** Records of what passes did (`src/nfqueue/pass-records.ts`); what they have begun so many milliseconds ago is handed over with them. */
+  queuePassesTake(passes: NativeQueuePasses, handOverMs: number): Uint8Array | undefined;
+  /** Packets that the kernel dropped since the last time. */
+  queuePassesMissing(passes: NativeQueuePasses): number;
+  /** TypeScript has a connection with this key and the sequence number of its SYN; `waiting`: every SYN there is its own business. */
+  queueClaim(
+    passes: NativeQueuePasses,
+    key: string,
+    initial: number,
+    outgoing: boolean,
+    waiting: boolean,
+  ): void;
+  queueRelease(passes: NativeQueuePasses, key: string, initial: number): void;
+  queuePassesClose(passes: NativeQueuePasses): void;
 
   /** `mark`: for every packet. */
   rawOpen(mark: number): NativeRaw;

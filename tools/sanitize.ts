@@ -18,6 +18,8 @@ const TESTS = [
   'test/relay/native-sessions.test.ts',
   'test/relay/native-resumption-inbound.test.ts',
   'test/relay/native-resumption-outbound.test.ts',
+  'test/nfqueue/passes.test.ts',
+  'test/nfqueue/passes-fuzz.test.ts',
   'test/lib/curves.test.ts',
 ];
 interface Sanitizer {

@@ -10,6 +10,8 @@ import { TrustInForce } from './trust-in-force.ts';
 /** How often the files are looked at. They are read whole each time: a symbolic link may have been swapped without a trace. */
 const POLL_MS = 1_000;
 const MAX_FILE_BYTES = 1 << 20;
+/** Room for a token or a key. Room for the largest file, three times a second, would have the collector at work in a sidecar that does nothing. */
+const MOST_USUAL_BYTES = 16_384;
 
 export interface IdentityFiles {
   readonly token: string;
@@ -89,7 +91,9 @@ export class FileIdentity extends IdentityKeeper {
 export async function readSmallFile(file: string): Promise<string> {
   try {
     await using handle = await open(file);
-    const { bytesRead, buffer } = await handle.read(Buffer.alloc(MAX_FILE_BYTES + 1));
+    const small = await handle.read(Buffer.alloc(MOST_USUAL_BYTES));
+    if (small.bytesRead < MOST_USUAL_BYTES) return small.buffer.toString('utf8', 0, small.bytesRead);
+    const { bytesRead, buffer } = await handle.read(Buffer.alloc(MAX_FILE_BYTES + 1), 0, undefined, 0);
     if (bytesRead > MAX_FILE_BYTES) throw new UserError(`larger than ${MAX_FILE_BYTES} bytes`);
     return buffer.toString('utf8', 0, bytesRead);
   } catch (error) {

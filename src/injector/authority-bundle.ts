@@ -1,7 +1,10 @@
 import type { ApiClient } from '../kube/api-client.ts';
 
 interface ConfigMap {
-  readonly metadata?: { readonly namespace?: string; readonly resourceVersion?: string };
+  readonly metadata?: {
+    readonly namespace?: string;
+    readonly ownerReferences?: readonly { readonly uid?: string }[];
+  };
   readonly data?: Readonly<Record<string, string>>;
 }
 
@@ -9,12 +12,13 @@ const KEY = 'ca.pem';
 
 export interface AuthorityBundleOptions {
   readonly client: ApiClient;
-  /** Where the authority publishes its certificates. */
+  /**
+   * Where the authority publishes its certificates. The copies belong to this namespace and end with it (garbage collection), so that uninstalling leaves
+   * nothing; not to the webhook configurations, which somebody takes away to have pods made without the injector.
+   */
   readonly namespace: string;
   /** Name of the ConfigMap, there and in every namespace with injected pods. */
   readonly name: string;
-  /** The mutating webhook configuration: the copies end with it (garbage collection), so that uninstalling leaves nothing. */
-  readonly webhookName: string;
 }
 
 /**
@@ -34,26 +38,52 @@ export class AuthorityBundle {
     if (namespace === this.#options.namespace) return;
     const bundle = await this.#published();
     if (this.#written.get(namespace) === bundle) return;
-    await this.#write(namespace, bundle);
+    await this.#write(namespace, bundle, await this.#owner());
     this.#written.set(namespace, bundle);
   }
 
-  /** Renews every copy there is, after the authority's certificates rotated. */
-  async renewAll(): Promise<void> {
+  /**
+   * Renews every copy there is, after the authority's certificates rotated, and makes those that are missing: of pods that were injected beforehand
+   * (`countersign inject`) nobody asks at admission, and a copy may have been deleted.
+   *
+   * @param namespaces with sidecars
+   * @throws Error of the first copy that could not be written, after all were tried: a namespace that ends takes none
+   */
+  async renewAll(namespaces: Iterable<string>): Promise<void> {
     const { client, name, namespace } = this.#options;
     const bundle = await this.#published();
     const list = (await client.get('/api/v1/configmaps', { fieldSelector: `metadata.name=${name}` })) as {
       items?: readonly ConfigMap[];
     };
-    const there = new Set((list.items ?? []).map(({ metadata }) => metadata?.namespace));
-    // A copy that somebody deleted is made again for the next pod.
-    for (const known of this.#written.keys()) if (!there.has(known)) this.#written.delete(known);
+    const owner = await this.#owner();
+    const stale = new Set(namespaces);
+    this.#written.clear();
     for (const { metadata, data } of list.items ?? []) {
       const place = metadata?.namespace;
-      if (place === undefined || place === namespace) continue;
-      if (data?.[KEY] !== bundle) await this.#write(place, bundle);
-      this.#written.set(place, bundle);
+      if (place === undefined) continue;
+      const sound = data?.[KEY] === bundle && metadata?.ownerReferences?.[0]?.uid === owner;
+      if (!sound) stale.add(place);
+      else {
+        stale.delete(place);
+        this.#written.set(place, bundle);
+      }
     }
+    stale.delete(namespace);
+    let problem: unknown;
+    for (const place of stale) {
+      try {
+        await this.#write(place, bundle, owner);
+        this.#written.set(place, bundle);
+      } catch (error) {
+        problem ??= error;
+      }
+    }
+    if (problem !== undefined) throw problem;
+  }
+
+  async #owner(): Promise<string | undefined> {
+    const path = `/api/v1/namespaces/${this.#options.namespace}`;
+    return ((await this.#options.client.get(path)) as { metadata?: { uid?: string } }).metadata?.uid;
   }
 
   async #published(): Promise<string> {
@@ -67,12 +97,8 @@ export class AuthorityBundle {
     return bundle;
   }
 
-  async #write(namespace: string, bundle: string): Promise<void> {
-    const { client, name, webhookName } = this.#options;
-    const configurations = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations';
-    const owner = (await client.get(`${configurations}/${webhookName}`)) as ConfigMap & {
-      metadata: { uid?: string };
-    };
+  async #write(namespace: string, bundle: string, owner: string | undefined): Promise<void> {
+    const { client, name, namespace: own } = this.#options;
     const list = `/api/v1/namespaces/${namespace}/configmaps`;
     const object = {
       apiVersion: 'v1',
@@ -81,14 +107,7 @@ export class AuthorityBundle {
         name,
         namespace,
         labels: { 'app.kubernetes.io/managed-by': 'countersign' },
-        ownerReferences: [
-          {
-            apiVersion: 'admissionregistration.k8s.io/v1',
-            kind: 'MutatingWebhookConfiguration',
-            name: webhookName,
-            uid: owner.metadata.uid,
-          },
-        ],
+        ownerReferences: [{ apiVersion: 'v1', kind: 'Namespace', name: own, uid: owner }],
       },
       data: { [KEY]: bundle },
     };

@@ -12,9 +12,10 @@ import {
   answerReview,
   answerVerification,
   decodeReview,
+  refuseBundle,
   type Review,
 } from './review.ts';
-import { uninjectedPods } from './uninjected.ts';
+import { askingPods } from './asking-pods.ts';
 import { patchWebhookBundle } from './webhook-bundle.ts';
 import { WebhookServer } from './webhook-server.ts';
 
@@ -34,6 +35,8 @@ export interface InjectorOptions {
   readonly webhookName: string;
   /** Puts what sidecars need into a namespace before its first pod starts. */
   readonly prepareNamespace: (namespace: string) => Promise<void>;
+  /** The same again, every minute, for namespaces with sidecars. */
+  readonly keepNamespaces: (namespaces: ReadonlySet<string>) => Promise<void>;
   readonly log: InjectorLog;
 }
 
@@ -74,6 +77,7 @@ export class Injector {
       routes: {
         '/inject': (body) => this.#review(body, answerReview),
         '/ephemeral': (body) => this.#review(body, answerReview),
+        '/bundle': async (body) => this.#refuseBundle(body),
         '/verify': (body) => this.#review(body, answerVerification),
       },
       onDefect: (error) => {
@@ -122,6 +126,14 @@ export class Injector {
     return review.answer;
   }
 
+  #refuseBundle(body: unknown): object {
+    const answer = refuseBundle(body);
+    if (answer === undefined) throw new Error('the body is no AdmissionReview');
+    this.metrics.reviewed('refused', 0);
+    this.#options.log.warn({}, "somebody was refused to write the authority's certificates in a namespace");
+    return answer;
+  }
+
   /** Read each time: a grant or a label that was set a moment ago counts, and one that was taken away does not. */
   async #namespace(name: string): Promise<InjectNamespace> {
     const object = await this.#options.client.get(`/api/v1/namespaces/${encodeURIComponent(name)}`);
@@ -132,12 +144,21 @@ export class Injector {
   }
 
   async #tell(request: AdmissionRequest, review: Review): Promise<void> {
-    const event = eventOf(request, review, Date.now());
-    if (event === undefined || !this.#events.allows(request, review, Date.now())) return;
     try {
+      const event = eventOf(request, review, Date.now());
+      if (event === undefined || !this.#events.allows(request, review, Date.now())) return;
       await this.#options.client.create(`/api/v1/namespaces/${request.namespace}/events`, event);
     } catch (error) {
       this.#options.log.warn({ problem: messageOf(error) }, 'an Event could not be recorded');
+    }
+  }
+
+  async #keep(enrolled: ReadonlySet<string>): Promise<void> {
+    const { keepNamespaces, log } = this.#options;
+    try {
+      await keepNamespaces(enrolled);
+    } catch (error) {
+      log.warn({ problem: messageOf(error) }, 'the copies of the certificates cannot be kept up');
     }
   }
 
@@ -154,13 +175,14 @@ export class Injector {
       log.warn({ problem: messageOf(error) }, 'the webhook configurations cannot be kept up');
     }
     try {
-      const pods = await uninjectedPods(client);
+      const { uninjected: pods, enrolled } = await askingPods(client);
       if (pods.length > 0 && this.#uninjected !== pods.length)
         log.warn(
           { pods: pods.slice(0, 20), count: pods.length },
           'pods ask for a sidecar and have none: recreate them',
         );
       this.#uninjected = pods.length;
+      if (enrolled.size > 0) await this.#keep(enrolled);
     } catch (error) {
       this.#uninjected = undefined;
       log.warn({ problem: messageOf(error) }, 'pods without a sidecar cannot be counted');

@@ -1,6 +1,5 @@
 import { kubeObject } from '../authority/kube-access.ts';
 import { ServingCertificates } from '../certificates/serving-certificates.ts';
-import { messageOf } from '../errors.ts';
 import type { InjectSettings } from '../inject/settings.ts';
 import { listenEndpoint } from '../lib/listen-endpoint.ts';
 import { type ReplicaFlags, runReplica } from '../run-replica.ts';
@@ -14,8 +13,6 @@ export interface InjectorFlags extends ReplicaFlags {
   readonly webhookName: string;
 }
 
-const RENEW_MS = 60_000;
-
 /** Runs a replica until a signal ends it ({@link runReplica}). Throws a `UserError` for what is wrong with the flags. */
 export async function runInjector(flags: InjectorFlags, settings: InjectSettings): Promise<void> {
   const { namespace, webhookName } = flags;
@@ -24,7 +21,7 @@ export async function runInjector(flags: InjectorFlags, settings: InjectSettings
     .split(',')
     .filter((name) => name !== '');
   return runReplica(flags, ({ client, log }) => {
-    const bundle = new AuthorityBundle({ client, namespace, name: settings.caConfigMap, webhookName });
+    const bundle = new AuthorityBundle({ client, namespace, name: settings.caConfigMap });
     const secret = { kind: 'Secret', namespace, name: 'countersign-injector-ca' } as const;
     const onProblem = (problem: string): void =>
       log.warn({ problem }, 'the own certificates cannot be kept up');
@@ -36,26 +33,13 @@ export async function runInjector(flags: InjectorFlags, settings: InjectSettings
       listen,
       webhookName,
       prepareNamespace: (one) => bundle.bringTo(one),
+      keepNamespaces: (all) => bundle.renewAll(all),
       log,
     });
-    const renew = (): void => {
-      bundle
-        .renewAll()
-        .catch((error: unknown) =>
-          log.warn({ problem: messageOf(error) }, 'the copies of the certificates cannot be kept up'),
-        );
-    };
-    let timer: NodeJS.Timeout | undefined;
     return {
       replica: injector,
-      serving: () => {
-        timer = setInterval(renew, RENEW_MS);
-        return { listen: flags.listen };
-      },
-      ending: (signal) => {
-        log.info(`${signal}: ending`);
-        clearInterval(timer);
-      },
+      serving: () => ({ listen: flags.listen }),
+      ending: (signal) => log.info(`${signal}: ending`),
     };
   });
 }

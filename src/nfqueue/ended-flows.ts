@@ -25,17 +25,18 @@ export async function endGoneFlows(proxy: QueueProxy, marks: Marks): Promise<voi
   const { value, mask } = marks.anyVerified;
   const entries = await proxy.path.dumpConnections(value, mask);
   const open = new Set<QueuedFlow>();
+  const { flows } = proxy;
   let looked = 0;
   for (const { tuple, tcpState, bytes } of entries) {
     if (++looked % AT_ONCE === 0) await nextTurn();
-    const one = proxy.flows.get(tupleKey(tuple, true)) ?? proxy.flows.get(tupleKey(tuple, false));
+    const one = flows.get(tupleKey(tuple, true)) ?? flows.get(tupleKey(tuple, false));
     // On the ports of a closed entry a new connection may have come while the table was read.
     if (one === undefined || one.startedAt >= asked) continue;
     if (bytes !== undefined) one.counted = { bytesIn: bytes.original, bytesOut: bytes.reply };
     if (!isClosing(tcpState) || hasSocket(proxy, one)) open.add(one);
     else if (one.established) proxy.end(one);
   }
-  for (const one of proxy.flows.values()) {
+  for (const one of flows.values()) {
     if (++looked % AT_ONCE === 0) await nextTurn();
     if (!one.established) continue;
     if (!open.has(one) && asked - one.startedAt > YOUNG_MS && !hasSocket(proxy, one)) proxy.end(one);

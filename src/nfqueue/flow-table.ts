@@ -1,9 +1,16 @@
+import type { PacketPassing } from './packet-path.ts';
 import type { QueuedFlow } from './queued-flow.ts';
 
 /** The flows by their connection, those among them that wait for something, and the older connection on a flow's ports. */
 export class FlowTable {
   readonly byKey = new Map<string, QueuedFlow>();
   readonly #waiting = new Set<QueuedFlow>();
+  readonly #passing: () => PacketPassing | undefined;
+
+  /** @param passing who has to know which connections there are, once there is one */
+  constructor(passing: () => PacketPassing | undefined = () => undefined) {
+    this.#passing = passing;
+  }
 
   /** Flows whose handshake is under way. */
   get waiting(): Iterable<QueuedFlow> {
@@ -18,16 +25,24 @@ export class FlowTable {
   enter(one: QueuedFlow): void {
     this.byKey.set(one.key, one);
     this.#waiting.add(one);
+    this.#claim(one, true);
   }
 
   /** Enters a flow that waits for nothing. */
   restore(one: QueuedFlow): void {
+    this.byKey.set(one.key, one);
+    this.#claim(one, false);
+  }
+
+  /** Enters a flow that a pass has begun and that waits for nothing: who has passes knows it. */
+  told(one: QueuedFlow): void {
     this.byKey.set(one.key, one);
   }
 
   /** A flow waits for nothing more. */
   settle(one: QueuedFlow): void {
     this.#waiting.delete(one);
+    this.#claim(one, false);
   }
 
   /**
@@ -38,8 +53,13 @@ export class FlowTable {
     this.#waiting.delete(one);
     if (this.byKey.get(one.key) !== one) return undefined;
     this.byKey.delete(one.key);
+    if (one.initial !== undefined) this.#passing()?.release(one.key, one.initial);
     const { previous } = one;
-    if (previous !== undefined) this.byKey.set(one.key, previous);
+    if (previous !== undefined) this.restore(previous);
     return previous;
+  }
+
+  #claim(one: QueuedFlow, waiting: boolean): void {
+    if (one.initial !== undefined) this.#passing()?.claim(one.key, one.initial, one.outgoing, waiting);
   }
 }

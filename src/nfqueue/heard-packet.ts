@@ -22,6 +22,11 @@ export function heardPacket(queued: QueuedPacket): TcpPacket | undefined {
   return packet;
 }
 
+/** Number of the interface that a packet came or goes by. */
+export function deviceOf({ inInterface, outInterface }: QueuedPacket): number {
+  return inInterface === 0 ? outInterface : inInterface;
+}
+
 /** Whether a packet's payload begins as a preamble does. */
 export function startsWithMagic(packet: TcpPacket): boolean {
   const { bytes, payloadAt } = packet;

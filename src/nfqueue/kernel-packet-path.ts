@@ -40,6 +40,7 @@ import type {
   VerdictOptions,
 } from './packet-path.ts';
 import { QueueGaps } from './queue-gaps.ts';
+import type { QueuePasses } from './queue-passes.ts';
 import { queueStatistics } from './queue-statistics.ts';
 
 /** Orders are handed over at the latest when there are so many bytes of them. */
@@ -56,6 +57,7 @@ const STATISTICS_FILE = '/proc/self/net/netfilter/nfnetlink_queue';
  * whatever was before it.
  */
 export class KernelPacketPath implements PacketPath {
+  readonly passing?: QueuePasses;
   readonly #addon: NativeAddon;
   readonly #marks: Marks;
   readonly #events: PacketPathEvents;
@@ -73,7 +75,9 @@ export class KernelPacketPath implements PacketPath {
   #orderedBy: NativeNetlink | undefined;
   readonly #gaps = new QueueGaps();
 
-  constructor(addon: NativeAddon, marks: Marks, events: PacketPathEvents) {
+  /** @param passing decides packets before they come here */
+  constructor(addon: NativeAddon, marks: Marks, events: PacketPathEvents, passing?: QueuePasses) {
+    if (passing !== undefined) this.passing = passing;
     this.#addon = addon;
     this.#marks = marks;
     this.#events = events;
@@ -105,12 +109,16 @@ export class KernelPacketPath implements PacketPath {
       this.#opened = { queues, raw, conntrack, sockets: diagnosis };
       for (const [netlink, early] of sockets) {
         const listen = (): void =>
-          this.#addon.netlinkListen(netlink, (bytes, _lost, error) => this.#hear(bytes, error));
+          this.#addon.netlinkListen(
+            netlink,
+            (bytes, _lost, error) => this.#hear(bytes, error),
+            this.passing?.handle,
+          );
         if (early.length === 0) listen();
         else {
           setImmediate(() => {
             if (this.#opened === undefined) return;
-            for (const bytes of early) this.#hear(bytes, undefined);
+            for (const bytes of early) this.#hearEarly(netlink, bytes);
             listen();
           });
         }
@@ -210,6 +218,7 @@ export class KernelPacketPath implements PacketPath {
     this.#addon.rawClose(opened.raw);
     opened.conntrack.close();
     opened.sockets.close();
+    this.passing?.close();
   }
 
   /** @returns what came besides the kernel's answers: the queue may have packets at once */
@@ -234,17 +243,25 @@ export class KernelPacketPath implements PacketPath {
     return early;
   }
 
+  /** What came before the socket was listened to goes the same way as what comes afterwards. */
+  #hearEarly(netlink: NativeNetlink, datagram: Uint8Array): void {
+    const orders = this.passing?.decide(datagram);
+    if (orders === undefined) this.#hear(datagram, undefined);
+    else this.#addon.netlinkSend(netlink, orders);
+  }
+
   #hear(received: Uint8Array, error: string | undefined): void {
     if (this.#opened === undefined) return;
+    if (received.length === 0 && error === undefined) this.#events.passed?.();
     const packets: QueuedPacket[] = [];
-    let missing = 0;
+    let missing = this.passing?.missing() ?? 0;
     for (const one of decodeMessages(received).received) {
       // Answers are those to verdicts for packets, and marks for connections, that are gone.
       if (one.kind !== 'message' || !isPacket(one)) continue;
       const packet = decodePacket(one);
       if (packet === undefined) continue;
       const { queue, id, hook, mark, inDevice, outDevice, bytes, wholeLength } = packet;
-      missing += this.#gaps.missingBefore(queue, id);
+      if (this.passing === undefined) missing += this.#gaps.missingBefore(queue, id);
       packets.push({
         queue,
         id,

@@ -1,16 +1,16 @@
 import type { Clock } from '../handshake/outcome.ts';
-import { denied, allowed, type Judgement } from '../proxy/judgement.ts';
-import { clientContext, judgeServer } from '../proxy/outbound.ts';
+import { clientContext } from '../proxy/outbound.ts';
 import type { ProvenPeer } from '../proxy/peer.ts';
 import type { Surroundings } from '../proxy/surroundings.ts';
-import { endOf, notReady, ownEnd, provenEnd } from '../proxy/view.ts';
-import type { Endpoint } from '../lib/address.ts';
-import { chooseCarrier, endpointOfServer } from './carrier-choice.ts';
+import { endOf, ownEnd } from '../proxy/view.ts';
+import { chooseCarrier } from './carrier-choice.ts';
 import type { FallbackMemory } from './fallback-memory.ts';
 import { openClientFlow } from './flow-client.ts';
 import { endpointsOf } from './flow-endpoints.ts';
 import type { FlowEffect } from './flow-step.ts';
+import { passForCalls } from './give-pass.ts';
 import type { HelloKeys } from './hello-keys.ts';
+import { answererJudge } from './judge-answerer.ts';
 import { readSynOptions, roomOf } from './packets-options.ts';
 import { type TcpPacket, tupleOf } from './packets.ts';
 import { QueuedFlow, type RefusedOpening } from './queued-flow.ts';
@@ -62,7 +62,6 @@ export function openClient(
   if (options === undefined) return stream;
   const handshake = clientContext(destination, around, 'syn');
   if (handshake === undefined) return stream;
-  const judge = (peer: ProvenPeer): Judgement => judgeAnswerer(peer, destination, around);
   const { nonce } = handshake.randomness;
   const offers = handshake.offers.slice(
     0,
@@ -75,12 +74,7 @@ export function openClient(
   const context = {
     tuple,
     handshake: { ...handshake, toSelf: choice.toSelf, offers, randomness },
-    judge: (peer: ProvenPeer, kind: 'full' | 'resumed') => {
-      one.flow.learn({ destination: provenEnd(destination, peer) });
-      one.flow.rejudge = () => judge(peer);
-      one.peer = peer;
-      return one.judge(judge(peer), kind);
-    },
+    judge: answererJudge(one, destination, around),
   };
   const opened = openClientFlow(packet, options, context, now);
   if ('noRoom' in opened) return { ...stream, problem: opened.noRoom };
@@ -90,6 +84,8 @@ export function openClient(
     around.pendingHellos.add(pending);
     one.leave = () => around.pendingHellos.delete(pending);
   }
+  one.initial = packet.sequence;
+  one.givePass = () => passForCalls(one, destination, around);
   one.machine = { role: 'client', state: opened.state, context };
   return { kind: 'opened', one, effects: opened.effects };
 }
@@ -103,17 +99,4 @@ const OFFER = 16 + 8 + 16;
 function offersThatFit(tokenLength: number, family: 4 | 6, room: number): number {
   const left = room - HELLO_FIXED - (family === 4 ? 4 : 16) - tokenLength;
   return Math.max(0, Math.floor(left / OFFER));
-}
-
-/** Behind a Service any endpoint may answer; the proven one's own address and target port are what policy is about. */
-export function judgeAnswerer(peer: ProvenPeer, original: Endpoint, around: Surroundings): Judgement {
-  const view = around.view();
-  if (view === undefined) return notReady();
-  const endpoint = endpointOfServer(view, original, peer.podUid);
-  if (endpoint === undefined) {
-    const detail = `${peer.namespace}/${peer.podName} is no endpoint of ${original.address} port ${original.port}`;
-    return denied('wrong-peer', 'enforce', { detail });
-  }
-  if (view.isSelf(endpoint.address)) return allowed('self');
-  return judgeServer(peer, endpoint, around);
 }

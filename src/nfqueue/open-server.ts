@@ -6,6 +6,7 @@ import type { Surroundings } from '../proxy/surroundings.ts';
 import { endOf, notReady, provenEnd, unprovenKind } from '../proxy/view.ts';
 import { endpointsOf } from './flow-endpoints.ts';
 import { openServerFlow } from './flow-server.ts';
+import { passForAnswers } from './give-pass.ts';
 import type { FlowEffect } from './flow-step.ts';
 import { readSynOptions } from './packets-options.ts';
 import { payloadOf, type TcpPacket, tupleOf } from './packets.ts';
@@ -80,6 +81,10 @@ export function openServer(
   const begun = performance.now();
   const opened = openServerFlow(packet, options, hello, context, now);
   if (admission !== 'hear-known') strangers.spent(performance.now() - begun);
+  one.initial = packet.sequence;
+  // The session of a full handshake is known by the connection that resumes it.
+  if (opened.state.at === 'open')
+    one.givePass = () => passForAnswers(one, hello, source, destination, around);
   one.machine = { role: 'server', state: opened.state, context };
   if (opened.state.at === 'greeted') {
     const evict = (): void => {

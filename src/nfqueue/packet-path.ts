@@ -13,6 +13,8 @@
  * A queue without a listener, or a full one, drops.
  */
 
+import type { PassRecord } from './pass-records.ts';
+
 /** Where a packet was queued: the numbers of NF_INET_* in linux/netfilter.h. PREROUTING and INPUT are inbound, the others outbound. */
 export const HOOK = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const;
 
@@ -42,12 +44,27 @@ export interface PacketPathEvents {
   packets(batch: readonly QueuedPacket[]): void;
   /** The kernel could not hand over packets (ENOBUFS): they were dropped. `count` as far as it is known, at least 1. */
   lost(count: number): void;
+  /** A pass has decided packets: what became of them is to be taken soon. */
+  passed?(): void;
   /** The path is unusable from here on: packets are dropped by the kernel. */
   failed(error: Error): void;
 }
 
 /** `repeat` runs the packet through its table again (NF_REPEAT). */
 export type PacketVerdict = 'accept' | 'drop' | 'repeat';
+
+/**
+ * What a path may offer besides: packets that a pass foresees get their verdict below it, and what became of them is told afterwards. Whoever takes
+ * that before it looks at anything else sees all in the order in which it happened.
+ */
+export interface PacketPassing {
+  /** A connection with this key (`src/nfqueue/flow-key.ts`) and the sequence number of its SYN is known above; `outgoing`: this pod opened it; `waiting`: no SYN there goes by a pass. */
+  claim(key: string, initial: number, outgoing: boolean, waiting: boolean): void;
+  /** It is over. */
+  release(key: string, initial: number): void;
+  /** What passes have done. @param handOverMs what they have begun so many milliseconds ago, or earlier, is not theirs any more */
+  take(handOverMs: number): readonly PassRecord[];
+}
 
 /** What goes with an accepted packet. */
 export interface VerdictOptions {
@@ -104,6 +121,9 @@ export interface OpenOptions {
  * set after a verdict is set after that packet has left. A transport may gather the orders of one turn of the event loop.
  */
 export interface PacketPath {
+  /** Left out: every packet comes up. */
+  readonly passing?: PacketPassing;
+
   /**
    * Binds the queues; packets may come from then on.
    * @throws Error whose message names the queue and the remedy: it is bound by another process, or CAP_NET_ADMIN is missing

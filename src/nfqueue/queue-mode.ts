@@ -10,6 +10,8 @@ import { flowId } from './flow-record-lines.ts';
 import { FlowStore } from './flow-store.ts';
 import { KernelPacketPath } from './kernel-packet-path.ts';
 import type { Marks } from './marks.ts';
+import { passSettings } from './pass-settings.ts';
+import { QueuePasses } from './queue-passes.ts';
 import { QueueProxy } from './queue-proxy.ts';
 import type { QueuedFlow } from './queued-flow.ts';
 import { recoverFlows } from './recovery.ts';
@@ -54,6 +56,7 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
     flowState === undefined
       ? undefined
       : new FlowStore(flowState, (problem) => log.error({ problem }, 'flow state'));
+  const generation = store?.generation ?? 0;
   const keep = (one: QueuedFlow): void => {
     const { direction, source, destination, handshake } = one.flow.facts;
     const { judgement } = one.flow;
@@ -64,10 +67,14 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
     store.add(idOf(one), flow);
   };
   const queueProxy = new QueueProxy({
-    createPath: (events) => new KernelPacketPath(addon, marks, events),
+    createPath: (events, user) => {
+      const handle = around.passes.openQueues(passSettings(marks, generation), user);
+      const passing = handle && new QueuePasses(addon, handle);
+      return new KernelPacketPath(addon, marks, events, passing);
+    },
     around,
     marks,
-    generation: store?.generation ?? 0,
+    generation,
     onFallback: (address, detail) => {
       metrics.fellBack();
       log.warn({ address, detail }, 'calls of this address use the stream carrier for a while');
@@ -118,6 +125,7 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
   return {
     status: () => ({
       flows: queueProxy.flows.size,
+      byPass: queueProxy.byPass.count,
       droppedHellos: queueProxy.strangers.dropped,
       queues: queuesOf(queueProxy),
     }),

@@ -1,3 +1,4 @@
+import type { PassUser } from '../proxy/passes.ts';
 import type { Surroundings } from '../proxy/surroundings.ts';
 import type { Marks } from './marks.ts';
 import type { PacketPath, PacketPathEvents } from './packet-path.ts';
@@ -5,7 +6,8 @@ import type { QueuedFlow } from './queued-flow.ts';
 
 /** What NFQUEUE mode is given, and whom it tells. */
 export interface QueueProxyOptions {
-  readonly createPath: (events: PacketPathEvents) => PacketPath;
+  /** @param user who takes what passes have done, where the path has them */
+  readonly createPath: (events: PacketPathEvents, user: PassUser) => PacketPath;
   readonly around: Surroundings;
   readonly marks: Marks;
   /** Which run this is, 0 to 15. */

@@ -1,6 +1,8 @@
 import type { Clock, HandshakeKind } from '../handshake/outcome.ts';
-import type { Judgement } from '../proxy/judgement.ts';
+import { allowed } from '../proxy/judgement.ts';
 import type { Surroundings } from '../proxy/surroundings.ts';
+import { ByPass } from './by-pass.ts';
+import { clock } from './clock.ts';
 import { FallbackMemory } from './fallback-memory.ts';
 import { flowKey } from './flow-key.ts';
 import { HelloKeys } from './hello-keys.ts';
@@ -8,7 +10,7 @@ import { openClient } from './open-client.ts';
 import { openServer } from './open-server.ts';
 import type { FlowEffect } from './flow-step.ts';
 import { FlowTable } from './flow-table.ts';
-import { heardPacket, startsWithMagic } from './heard-packet.ts';
+import { deviceOf, heardPacket, startsWithMagic } from './heard-packet.ts';
 import type { ProvenPeer } from '../proxy/peer.ts';
 import type { QueueProxyOptions } from './queue-proxy-options.ts';
 import { buildReset } from './packets-build.ts';
@@ -28,7 +30,7 @@ import {
   type TcpPacket,
   tupleOf,
 } from './packets.ts';
-import type { QueuedFlow, RefusedOpening } from './queued-flow.ts';
+import { type QueuedFlow, type RefusedOpening, resetForKernel } from './queued-flow.ts';
 import { Strangers } from './strangers.ts';
 import { StrayPackets } from './stray-packets.ts';
 
@@ -46,7 +48,8 @@ export class QueueProxy implements PacketPathEvents {
   readonly #around: Surroundings;
   readonly #fallback = new FallbackMemory();
   readonly #helloKeys: HelloKeys;
-  readonly #table = new FlowTable();
+  readonly #table: FlowTable;
+  readonly byPass: ByPass;
   readonly #strays = new StrayPackets();
   #timer: NodeJS.Timeout | undefined;
 
@@ -54,11 +57,14 @@ export class QueueProxy implements PacketPathEvents {
     this.#options = options;
     this.#around = options.around;
     this.#helloKeys = new HelloKeys(options.around.takeEphemeral);
-    this.path = options.createPath(this);
+    this.#table = new FlowTable(() => this.path.passing);
+    this.byPass = new ByPass(options, this, this.#table, (one) => this.#forget(one));
+    this.path = options.createPath(this, this.byPass);
   }
 
   /** The flows by their connection. */
   get flows(): ReadonlyMap<string, QueuedFlow> {
+    this.byPass.tell();
     return this.#table.byKey;
   }
 
@@ -71,10 +77,16 @@ export class QueueProxy implements PacketPathEvents {
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
+    this.byPass.takeBack();
     await this.path.close();
   }
 
+  passed(): void {
+    this.byPass.soon();
+  }
+
   packets(batch: readonly QueuedPacket[]): void {
+    this.byPass.tell();
     const now = clock();
     for (const queued of batch) {
       try {
@@ -96,6 +108,7 @@ export class QueueProxy implements PacketPathEvents {
 
   /** Looks at the flows that wait for something. */
   tick(now: Clock): void {
+    this.byPass.tick();
     this.#helloKeys.dropOld(now.monotonic);
     for (const one of this.#table.waiting) {
       try {
@@ -110,11 +123,8 @@ export class QueueProxy implements PacketPathEvents {
 
   /** Its half-open place went to a newer stranger: our kernel forgets it. */
   #evict(one: QueuedFlow): void {
-    const { machine } = one;
-    if (machine?.role === 'server' && machine.state.at === 'greeted') {
-      const sequence = sequenceAdd(machine.state.clientInitial, 1);
-      this.path.sendPacket(buildReset(one.tuple, { sequence }), one.device);
-    }
+    const forgetting = resetForKernel(one);
+    if (forgetting !== undefined) this.path.sendPacket(forgetting, one.device);
     one.failed('overloaded', 'newer connections took its place');
     this.#forget(one);
   }
@@ -150,10 +160,6 @@ export class QueueProxy implements PacketPathEvents {
       this.path.destroySocket(outgoing ? tuple : reversedTuple(tuple)),
     ]);
     done.catch((error: unknown) => this.#options.onDefect(error));
-  }
-
-  get #verifiedMark(): number {
-    return this.#options.marks.verified(this.#options.generation);
   }
 
   #packet(queued: QueuedPacket, now: Clock): void {
@@ -307,15 +313,19 @@ export class QueueProxy implements PacketPathEvents {
     one.opened();
     // Question and answer fall in one turn, but for a client that has proven itself: a Verdict takes its time.
     const late = one.outgoing && handshake === 'full';
-    const standing = (late ? one.flow.rejudge?.() : undefined) ?? one.judged ?? ALLOWED;
+    const standing = (late ? one.flow.rejudge?.() : undefined) ?? one.judged ?? allowed('not-isolated');
     if (standing.verdict === 'deny') return one.flow.deny(standing);
     one.flow.judge(standing);
     this.#around.open.add(one.flow);
     this.#options.onVerified?.(one);
+    one.givePass?.();
+    one.givePass = undefined;
   }
 
   #fellBack(one: QueuedFlow, detail: string): void {
     const { address } = one.flow.facts.destination;
+    // Those to this address are over; it is seldom enough to take back all.
+    this.#around.passes.revoke();
     if (this.#fallback.add(address, performance.now())) this.#options.onFallback(address, detail);
     this.#forget(one);
     this.#strays.turned(one.key);
@@ -333,17 +343,7 @@ export class QueueProxy implements PacketPathEvents {
   }
 
   #mark({ tuple }: QueuedFlow): void {
-    this.path.setConnectionMark(tuple, this.#verifiedMark, this.#options.marks.mask);
+    const { marks, generation } = this.#options;
+    this.path.setConnectionMark(tuple, marks.verified(generation), marks.mask);
   }
-}
-
-function deviceOf({ inInterface, outInterface }: QueuedPacket): number {
-  return inInterface === 0 ? outInterface : inInterface;
-}
-
-const ALLOWED: Judgement = { verdict: 'allow', reason: 'not-isolated' };
-
-/** Time as machines get it. */
-export function clock(): Clock {
-  return { monotonic: performance.now(), epochSeconds: Date.now() / 1000 };
 }

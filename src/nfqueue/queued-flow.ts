@@ -10,7 +10,8 @@ import { stepClientFlow } from './flow-client.ts';
 import { type ServerFlow, type ServerFlowContext, stepServerFlow } from './flow-server.ts';
 import type { FlowEffect, FlowEvent } from './flow-step.ts';
 import type { FlowTuple } from './packet-path.ts';
-import type { TcpPacket } from './packets.ts';
+import { buildReset } from './packets-build.ts';
+import { sequenceAdd, type TcpPacket } from './packets.ts';
 import type { Clock } from '../handshake/outcome.ts';
 
 /** The reducer of a flow with its state. `recovered`: its handshake is long over, in this run or an earlier one. */
@@ -35,7 +36,7 @@ export interface RefusedOpening {
 }
 
 /** What an open flow's reducer has besides its state: nothing that a handshake could go on with. */
-class OpenContext {
+export class OpenContext {
   readonly tuple: FlowTuple;
 
   constructor(tuple: FlowTuple) {
@@ -67,6 +68,10 @@ export class QueuedFlow implements FlowConnection {
   judged: Judgement | undefined;
   /** Who the other side proved to be. */
   peer: ProvenPeer | undefined;
+  /** Sequence number of its SYN; undefined: of a flow of an earlier run. */
+  initial: number | undefined;
+  /** Lets the next connection like this one go by a pass. */
+  givePass: (() => void) | undefined;
   /** Number of the interface that its first packet came or went by. */
   device = 0;
   /** Newer strangers took its place. */
@@ -169,4 +174,10 @@ export class QueuedFlow implements FlowConnection {
     }
     this.flow.deny(judged?.reason === reason ? judged : denied(reason, 'enforce', { detail }));
   }
+}
+
+/** The RST by which our own kernel forgets a connection that it has half open; undefined when it has none. */
+export function resetForKernel({ machine, tuple }: QueuedFlow): Uint8Array | undefined {
+  if (machine?.role !== 'server' || machine.state.at !== 'greeted') return undefined;
+  return buildReset(tuple, { sequence: sequenceAdd(machine.state.clientInitial, 1) });
 }

@@ -7,7 +7,7 @@ import { endpointsOf } from './flow-endpoints.ts';
 import { tupleKey } from './flow-key.ts';
 import { flowId, type KeptFlow } from './flow-record-lines.ts';
 import type { Marks } from './marks.ts';
-import { judgeAnswerer } from './open-client.ts';
+import { judgeAnswerer } from './judge-answerer.ts';
 import type { FlowTuple } from './packet-path.ts';
 import type { QueueProxy } from './queue-proxy.ts';
 import { QueuedFlow } from './queued-flow.ts';

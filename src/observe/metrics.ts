@@ -128,8 +128,9 @@ export class Metrics {
   /** The text that Prometheus scrapes, and its content type. Requests at the same moment share one. */
   async text(): Promise<{ contentType: string; body: string }> {
     if (this.#text === undefined) {
-      this.#settle();
+      // In this order: to be asked for readings is where the rest of the news is told.
       this.#refresh();
+      this.#settle();
       this.#text = this.#registry.metrics().finally(() => {
         this.#text = undefined;
       });

@@ -177,6 +177,7 @@ function givePass(
     destination: flow.facts.destination,
     sourceName: nameOf(peer),
     keepSource: keepsSource(address, around),
+    carrier: 'stream',
   });
 }
 

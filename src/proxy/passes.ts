@@ -1,10 +1,12 @@
 import type { ClientContext } from '../handshake/client.ts';
+import type { Carrier } from '../handshake/frame-types.ts';
 import { buildHello } from '../handshake/hello.ts';
 import { type CounterWindow, ReplayWindow } from '../handshake/replay-window.ts';
 import type { Session } from '../handshake/sessions.ts';
 import type { Endpoint } from '../lib/address.ts';
 import type { DialReport } from '../relay/data-path.ts';
-import type { OwnedWindow, Resumption } from '../relay/resumption.ts';
+import type { NativeQueuePasses } from '../native.ts';
+import type { OwnedWindow, QueuePassSettings, Resumption } from '../relay/resumption.ts';
 import type { FlowEnd, PodName } from './flow.ts';
 import type { Judgement } from './judgement.ts';
 import type { ProvenPeer } from './peer.ts';
@@ -46,6 +48,14 @@ export interface PassSyn {
   readonly note: (begunAt: number, report: DialReport) => void;
 }
 
+/** Another one who takes what went by passes, and what they have begun. */
+export interface PassUser {
+  /** All that went by a pass so far. */
+  tell(): void;
+  /** {@link tell}, and all that passes have begun is its own from here on. */
+  takeBack(): void;
+}
+
 type Told = Omit<GivenPass, 'number' | 'revision' | 'direction' | 'endsAt' | 'noteDial'>;
 
 /** The passes that the data path has, and what they stand for. Given when a connection was judged; taken back with every change. */
@@ -59,11 +69,22 @@ export class Passes {
   #last = 0;
   #revision = 0;
   #ended = false;
+  #queues: PassUser | undefined;
 
   /** @param now monotonic milliseconds */
   constructor(resumption: Resumption | undefined, now: () => number = () => performance.now()) {
     this.#resumption = resumption;
     this.#now = now;
+  }
+
+  /**
+   * Lets passes of the carrier `syn` decide packets of queues.
+   * @param user who has the flows of those queues
+   * @returns undefined where the data path knows no passes
+   */
+  openQueues(settings: QueuePassSettings, user: PassUser): NativeQueuePasses | undefined {
+    this.#queues = user;
+    return this.#resumption?.openQueues?.(settings);
   }
 
   /** How many passes are remembered. */
@@ -92,6 +113,8 @@ export class Passes {
 
   /** Before a change counts as enforced. */
   revoke(): void {
+    // While it can still be known how what was begun goes on.
+    this.#queues?.takeBack();
     this.#revision++;
     this.#lastGiven.clear();
     this.#contexts.clear();
@@ -103,6 +126,7 @@ export class Passes {
   /** Everything that went by a pass so far is told before this returns. */
   tell(): void {
     this.#resumption?.tell();
+    this.#queues?.tell();
   }
 
   /** Takes all back and gives none any more. */
@@ -127,7 +151,8 @@ export class Passes {
     told: Told,
   ): void {
     const now = this.#now();
-    const key = `${dialled.address} ${dialled.port} ${target.address} ${target.port}`;
+    const { carrier } = context;
+    const key = `${carrier} ${dialled.address} ${dialled.port} ${target.address} ${target.port}`;
     if (!this.#mayGive(key, now)) return;
     const reserved = reserve(COUNTERS);
     if (reserved === undefined) return;
@@ -154,6 +179,7 @@ export class Passes {
     if (ofSeveral) this.#resumption?.choiceOutbound({ lifetimeMs: LIFETIME_MS, dialled, candidates });
     this.#resumption?.passOutbound({
       number,
+      carrier,
       lifetimeMs,
       session,
       dialled,
@@ -173,7 +199,7 @@ export class Passes {
     meant: Endpoint,
     admissionKeys: readonly Uint8Array[],
     found: { session: Session<ProvenPeer>; window: CounterWindow },
-    { keepSource, ...told }: Told & { readonly keepSource: boolean },
+    { keepSource, carrier, ...told }: Told & { readonly keepSource: boolean; readonly carrier: Carrier },
   ): void {
     const now = this.#now();
     const { session, window } = found;
@@ -184,6 +210,7 @@ export class Passes {
     const { peerToken: token } = session;
     this.#resumption.passInbound({
       number,
+      carrier,
       lifetimeMs,
       session,
       window,

@@ -1,10 +1,12 @@
 import { formatAddress } from '../lib/address.ts';
+import { MONOTONIC_ORIGIN } from '../lib/monotonic-origin.ts';
 import {
   CAUSES,
   COUNTER_STATES,
   MOST_CANDIDATES,
   type NativeAddon,
   type NativeDataPath as Handle,
+  type NativeQueuePasses,
   REPORT,
   REPORT_KIND,
   SYN_DATA,
@@ -16,6 +18,7 @@ import type {
   OutboundChoice,
   OutboundPass,
   OwnedWindow,
+  QueuePassSettings,
   Resumption,
 } from './resumption.ts';
 
@@ -68,6 +71,7 @@ export class NativeResumption implements Resumption {
       pass.fastOpen,
       pass.synData,
       pass.ofSeveral,
+      carrierNumber(pass),
     );
   }
 
@@ -99,11 +103,34 @@ export class NativeResumption implements Resumption {
       meant.port,
       pass.token,
       pass.keepSource,
+      carrierNumber(pass),
     );
   }
 
   revoke(): void {
     if (!this.#isClosed()) this.#addon.revokePasses(this.#handle);
+  }
+
+  openQueues({ marks, orders }: QueuePassSettings): NativeQueuePasses | undefined {
+    if (this.#isClosed()) return undefined;
+    const [four, six] = orders;
+    return this.#addon.queuePassesOpen(
+      this.#handle,
+      marks.mask,
+      marks.accepted,
+      marks.stream,
+      marks.streamMask,
+      four.bytes,
+      four.source,
+      four.destination,
+      four.sourcePort,
+      four.destinationPort,
+      six.bytes,
+      six.source,
+      six.destination,
+      six.sourcePort,
+      six.destinationPort,
+    );
   }
 
   tell(): void {
@@ -112,8 +139,10 @@ export class NativeResumption implements Resumption {
   }
 }
 
-/** CLOCK_MONOTONIC in milliseconds, where `performance.now()` is 0. */
-const ORIGIN = Number(process.hrtime.bigint()) / 1e6 - performance.now();
+/** Of native/passes.h. */
+function carrierNumber({ carrier }: InboundPass | OutboundPass): number {
+  return carrier === 'syn' ? 2 : 1;
+}
 
 /**
  * Tells what the data thread reports of connections that went by a pass. Each is told by the same objects, which hold until the call returns: for
@@ -150,7 +179,7 @@ export function readReports(reports: Float64Array, events: DataPathEvents): void
     const told = kind === REPORT_KIND.whole ? whole : open;
     told.id = id;
     told.pass = reports[at + REPORT.pass]!;
-    told.startedAt = acceptedAt / 1000 - ORIGIN;
+    told.startedAt = acceptedAt / 1000 - MONOTONIC_ORIGIN;
     told.handshakeMs = (reports[at + REPORT.establishedAt]! - acceptedAt) / 1000;
     events.byPass?.(told);
   }

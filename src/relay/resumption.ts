@@ -1,5 +1,7 @@
 import type { CounterWindow } from '../handshake/replay-window.ts';
+import type { Carrier } from '../handshake/frame-types.ts';
 import type { Endpoint } from '../lib/address.ts';
+import type { NativeQueuePasses } from '../native.ts';
 import type { Closed, ConnectionId, DialOptions, DialReport } from './data-path.ts';
 
 /**
@@ -36,6 +38,31 @@ export interface Resumption {
 
   /** Reports now what was established and ended so far, instead of soon. */
   tell(): void;
+
+  /** Lets passes of the carrier `syn` decide packets of queues. Left out: this pump has no queues. */
+  openQueues?(settings: QueuePassSettings): NativeQueuePasses | undefined;
+}
+
+/** What is written about packets and connections that a pass lets through. */
+export interface QueuePassSettings {
+  /** Bits of packets' marks: all of ours, and in them `accepted`; packets with `stream` in `streamMask` go another way. */
+  readonly marks: {
+    readonly mask: number;
+    readonly accepted: number;
+    readonly stream: number;
+    readonly streamMask: number;
+  };
+  /** Marks a connection as verified; of IPv4 and of IPv6. */
+  readonly orders: readonly [MarkOrder, MarkOrder];
+}
+
+/** An order for the kernel about some connection, and where in it that connection stands. */
+export interface MarkOrder {
+  readonly bytes: Uint8Array;
+  readonly source: number;
+  readonly destination: number;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
 }
 
 /** A window that belongs to the pump. */
@@ -46,6 +73,8 @@ export interface OwnedWindow extends CounterWindow {
 }
 
 interface Pass {
+  /** Left out: `stream`. A pass of the carrier `syn` is about packets of queues; who is dialled by it and how says nothing there. */
+  readonly carrier?: Carrier;
   /** The brain's name for it, from 1; handed back with what is reported. */
   readonly number: number;
   /** No connection begins by it after so many milliseconds. */

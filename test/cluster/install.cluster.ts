@@ -78,6 +78,8 @@ t.test('an installation, from its manifests to nothing left', { timeout: 900_000
       .filter(({ spec }) => spec.initContainers?.some(({ name }) => name === 'countersign-proxy'))
       .map(({ metadata }) => metadata.name);
     t.strictSame(carrying.toSorted(), ['by-namespace', 'by-pod']);
+    // It comes back while other things are tried.
+    await cluster.kubectl(['-n', 'in', 'delete', 'configmap', 'countersign-ca']);
   });
 
   t.test('gives the application no right that it did not have', async (t) => {
@@ -234,6 +236,29 @@ t.test('an installation, from its manifests to nothing left', { timeout: 900_000
       await label('true');
     },
   );
+
+  t.test('without webhooks pods that were injected beforehand start, and copies come back', async (t) => {
+    const copy = ['-n', 'in', 'get', 'configmap', 'countersign-ca', '--ignore-not-found', '-o', 'name'];
+    await until(
+      'the copy that was deleted is there again',
+      async () => (await cluster.kubectl(copy)) !== '',
+      170_000,
+    );
+    // Whoever has to make pods with the injector away does this (docs/limits.md, break-glass).
+    const webhooks = 'mutatingwebhookconfiguration,validatingwebhookconfiguration';
+    await cluster.kubectl(['delete', webhooks, 'countersign']);
+    const folder = t.testdir({
+      'pod.json': JSON.stringify(pod('in', 'beforehand', IDLE, { labels: OPT_IN })),
+    });
+    await cluster.apply(await countersign(['inject', '-f', `${folder}/pod.json`, ...INSTALL_FLAGS]));
+    await installed.ready('in', 'beforehand');
+    const containers = ['get', 'pod', 'beforehand', '-o', 'jsonpath={.spec.initContainers[*].name}'];
+    t.equal(
+      await cluster.kubectl(['-n', 'in', ...containers]),
+      'countersign-redirect countersign-proxy',
+      'it is ready, and so is its sidecar',
+    );
+  });
 
   t.test('uninstall leaves nothing, and pods that live go on', async (t) => {
     const uninstall = await countersign(['uninstall', ...INSTALL_FLAGS]);

@@ -79,7 +79,8 @@ const NOBODY_TO_A = 'deny * > x/a';
  * everything allowed, something is denied before, so that it can be seen that the policy has come.
  *
  * Left out: "using UDP" (three cases), "using SCTP" (three), and of "allowing any port traffic to a server on a specific protocol" the half by UDP: Countersign is
- * about TCP alone, and says so in docs/limits.md. That a rule for UDP or SCTP allows no TCP is here.
+ * about TCP alone, and says so in docs/limits.md. That a rule for UDP or SCTP allows no TCP is here. Two have no row of their own: "NamespaceSelector with MatchLabels
+ * using default ns label" has the policy of "traffic only from a different namespace", and "an IP overlapping both" stands with the except clause.
  */
 export function scenarios(address: (pod: string) => string): Scenario[] {
   const just = (pod: string): string => `${address(pod)}/32`;

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { FileIdentity } from '../../src/identity/file-identity.ts';
+import { FileIdentity, readSmallFile } from '../../src/identity/file-identity.ts';
 import { initTrustDomain, issueIdentity, showIdentity, writeSharedSecret } from '../../src/identity/files.ts';
 import { SharedSecretIdentity } from '../../src/identity/shared-secret-identity.ts';
 import type { Pod } from '../../src/peers/directory.ts';
@@ -132,3 +132,14 @@ t.test('identity show: says what a token says and whether it is accepted', async
 async function until(condition: () => boolean): Promise<void> {
   for (let waited = 0; !condition() && waited < 10_000; waited += 20) await sleep(20);
 }
+
+t.test('files: a file is read whole, whatever its length, up to the most that is read', async (t) => {
+  const file = join((await folder(t)).path, 'text');
+  for (const length of [0, 1, 16_383, 16_384, 16_385, 100_000, 1 << 20]) {
+    const text = 'abcdefg'.repeat(length / 7 + 1).slice(0, length);
+    writeFileSync(file, text);
+    t.ok((await readSmallFile(file)) === text, `${length} bytes`);
+  }
+  writeFileSync(file, 'a'.repeat((1 << 20) + 1));
+  await t.rejects(readSmallFile(file), /larger than 1048576 bytes/);
+});

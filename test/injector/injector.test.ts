@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import t, { type Test } from 'tap';
 import { CA_ROTATION } from '../../src/certificates/authority-state.ts';
 import { ServingCertificates } from '../../src/certificates/serving-certificates.ts';
+import { askingPods } from '../../src/injector/asking-pods.ts';
 import { Injector } from '../../src/injector/injector.ts';
 import type { ApiClient } from '../../src/kube/api-client.ts';
 import { namespace, pod, SETTINGS } from '../inject/samples.ts';
@@ -45,8 +46,7 @@ class FakeCluster {
   }
 }
 
-async function started(t: Test, ago = 0) {
-  const cluster = new FakeCluster();
+async function started(t: Test, ago = 0, cluster = new FakeCluster()) {
   let seconds = Date.now() / 1000 - ago;
   const stored = new StoredObject();
   const certificates = new ServingCertificates({
@@ -55,6 +55,7 @@ async function started(t: Test, ago = 0) {
     now: () => seconds,
   });
   const prepared: string[] = [];
+  const kept: string[] = [];
   const injector = new Injector({
     client: cluster.client,
     certificates,
@@ -63,6 +64,7 @@ async function started(t: Test, ago = 0) {
     listen: { address: '127.0.0.1', port: 0 },
     webhookName: 'countersign',
     prepareNamespace: async (name) => void prepared.push(name),
+    keepNamespaces: async (names) => void kept.push(...names),
     log: { info: () => {}, warn: () => {}, error: () => {} },
   });
   const port = await injector.start();
@@ -80,7 +82,16 @@ async function started(t: Test, ago = 0) {
       await agent.close();
     }
   };
-  return { cluster, certificates, injector, prepared, post, port, advance: (by: number) => (seconds += by) };
+  return {
+    cluster,
+    certificates,
+    injector,
+    prepared,
+    kept,
+    post,
+    port,
+    advance: (by: number) => (seconds += by),
+  };
 }
 
 const review = (object: object): object => ({
@@ -113,6 +124,25 @@ t.test('injector: a grant counts from the next pod on', async (t) => {
   cluster.annotations = { 'countersign.io/grants': 'audit' };
   t.match(JSON.parse((await post('/inject', review(asks))).text), { response: { allowed: true } });
 });
+
+t.test(
+  "injector: whoever writes the authority's certificates in his namespace is refused, with a sentence",
+  async (t) => {
+    const { post } = await started(t);
+    const map = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'countersign-ca' } };
+    const asked = { uid: 'u-7', resource: { group: '', version: 'v1', resource: 'configmaps' }, object: map };
+    const { status, text } = await post('/bundle', { ...review(pod()), request: asked });
+    t.equal(status, 200);
+    t.match(JSON.parse(text), {
+      response: {
+        uid: 'u-7',
+        allowed: false,
+        status: { code: 403, message: /believe the authority.*leave it alone/ },
+      },
+    });
+    t.equal((await post('/bundle', {})).status, 500, 'and what is no review is not admitted either');
+  },
+);
 
 t.test(
   'injector: an API server that is away, a wrong path, method or body: no pod is let through',
@@ -173,7 +203,7 @@ t.test('injector: pods that ask for a sidecar and have none are counted', async 
       status: { phase: 'Running' },
     },
     {
-      metadata: { namespace: 'shop', name: 'dressed' },
+      metadata: { namespace: 'bar', name: 'dressed' },
       spec: { containers: [], initContainers: [{ name: 'countersign-proxy' }] },
     },
     {
@@ -182,8 +212,11 @@ t.test('injector: pods that ask for a sidecar and have none are counted', async 
       status: { phase: 'Succeeded' },
     },
   ];
-  const { uninjectedPods } = await import('../../src/injector/uninjected.ts');
-  t.strictSame(await uninjectedPods(cluster.client), ['shop/naked']);
+  const { uninjected, enrolled } = await askingPods(cluster.client);
+  t.strictSame(uninjected, ['shop/naked']);
+  t.strictSame([...enrolled], ['bar']);
+  const { kept } = await started(t, 0, cluster);
+  t.strictSame(kept, ['bar'], 'namespaces with sidecars are kept up, whoever put the sidecars there');
 });
 
 t.test('injector: a client that speaks no TLS, or says nothing, holds nothing up', async (t) => {
@@ -192,4 +225,28 @@ t.test('injector: a client that speaks no TLS, or says nothing, holds nothing up
   await once(silent, 'secureConnect');
   t.equal((await post('/inject', review(pod()))).status, 200);
   silent.destroy();
+});
+
+t.test('injector: whatever somebody asks who is not the API server, it goes on', async (t) => {
+  const { post, cluster } = await started(t);
+  const lost: unknown[] = [];
+  const notice = (error: unknown): number => lost.push(error);
+  process.on('unhandledRejection', notice);
+  t.teardown(() => process.off('unhandledRejection', notice));
+  const controller = true;
+  const owners = [{ controller, kind: 5, name: 'x' }, { controller, kind: 'x', name: 5 }, null, 5];
+  for (const ownerReferences of [5, 'x', {}, ...owners.map((one) => [one])]) {
+    const asks = { ...pod({ hostPID: true }), metadata: { ...pod().metadata, ownerReferences } };
+    t.match(JSON.parse((await post('/inject', review(asks as never))).text), {
+      response: { allowed: false },
+    });
+  }
+  for (const place of ['..', '.', 'a/b', 'shop/../bank', '', 'Shop', 'x'.repeat(64)]) {
+    const asked = review(pod()) as { request: object };
+    const body = { ...asked, request: { ...asked.request, namespace: place } };
+    t.equal((await post('/inject', body)).status, 500, JSON.stringify(place));
+  }
+  t.equal((await post('/inject', review(pod()))).status, 200);
+  t.strictSame(lost, []);
+  t.strictSame(cluster.events, []);
 });

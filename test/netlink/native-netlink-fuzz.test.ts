@@ -85,7 +85,15 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 6, arbitrary: call('netlinkSend', handle('netlink'), mostly(bytes)) },
   { weight: 3, arbitrary: call('netlinkReceive', handle('netlink')) },
-  { weight: 2, arbitrary: call('netlinkListen', handle('netlink'), mostly(fc.constant(() => {}))) },
+  {
+    weight: 2,
+    arbitrary: call(
+      'netlinkListen',
+      handle('netlink'),
+      mostly(fc.constant(() => {})),
+      fc.constant(undefined),
+    ),
+  },
   { weight: 1, arbitrary: call('netlinkClose', handle('netlink')) },
   { weight: 1, arbitrary: call('rawOpen', size) },
   {

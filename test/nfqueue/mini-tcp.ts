@@ -15,6 +15,9 @@ import {
 
 type State = 'closed' | 'listen' | 'syn-sent' | 'syn-received' | 'established' | 'reset';
 
+/** SACK, timestamps, window scale. */
+const LINUX_OPTIONS = [4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7];
+
 /**
  * As much of a TCP (RFC 9293) as a handshake and a few bytes need: one connection, retransmission by hand, no windows, no FIN. What its application
  * would read is in `received`; packets that a kernel would not believe change nothing.
@@ -26,6 +29,8 @@ export class MiniTcp {
   readonly mss: number;
   /** Options beside the MSS of its SYN. */
   synOptions: readonly number[] = [];
+  /** SYN and SYN-ACK have all options that Linux writes. */
+  linux = false;
   /** Payload of its SYN, as with Fast Open. */
   synPayload = '';
   /** Does not keep a half-open connection, as with SYN cookies: says SYN-ACK once. */
@@ -162,7 +167,8 @@ export class MiniTcp {
   }
 
   #opening(flags: number, acknowledgement: number, more: readonly number[], text: string): void {
-    const options = Buffer.from([2, 4, this.mss >> 8, this.mss & 255, ...more]);
+    const segment = [2, 4, this.mss >> 8, this.mss & 255];
+    const options = Buffer.from([...segment, ...(this.linux ? LINUX_OPTIONS : []), ...more]);
     const padded = Buffer.alloc(Math.ceil(options.length / 4) * 4, 1);
     options.copy(padded);
     const payload = Buffer.concat([padded, Buffer.from(text, 'latin1')]);

@@ -1,7 +1,12 @@
 import { Marks } from '../../src/nfqueue/marks.ts';
 import { addressBytes } from '../../src/nfqueue/flow-endpoints.ts';
 import type { FlowTuple } from '../../src/nfqueue/packet-path.ts';
-import { clock, QueueProxy } from '../../src/nfqueue/queue-proxy.ts';
+import { clock } from '../../src/nfqueue/clock.ts';
+import { QueueProxy } from '../../src/nfqueue/queue-proxy.ts';
+import { passSettings } from '../../src/nfqueue/pass-settings.ts';
+import { QueuePasses } from '../../src/nfqueue/queue-passes.ts';
+import { loadAddon } from '../../src/native.ts';
+import type { PassUser } from '../../src/proxy/passes.ts';
 import type { QueuedFlow } from '../../src/nfqueue/queued-flow.ts';
 import type { Simulation, SimulatedPod } from '../proxy/simulation.ts';
 import { MiniTcp } from './mini-tcp.ts';
@@ -14,6 +19,8 @@ export class QueuedPod {
   readonly pod: SimulatedPod;
   readonly proxy: QueueProxy;
   path!: SimulatedPacketPath;
+  /** Takes what passes have done, and what they have begun. */
+  passUser!: PassUser;
   tcp!: MiniTcp;
   /** Opening packets that were redirected to the listener. */
   readonly redirected: { bytes: Uint8Array; hook: number }[] = [];
@@ -35,13 +42,17 @@ export class QueuedPod {
   start(generation: number): QueueProxy {
     const own = Buffer.from(addressBytes(this.pod.address)!);
     const proxy = new QueueProxy({
-      createPath: (events) => {
-        const path = new SimulatedPacketPath(events, MARKS, {
-          own: (address) => own.equals(address),
-          toKernel: (bytes) => this.tcp.receive(bytes),
+      createPath: (events, user) => {
+        this.passUser = user;
+        const handle = this.pod.proxy!.surroundings.passes.openQueues(passSettings(MARKS, generation), user);
+        const passing = handle && new QueuePasses(loadAddon(), handle);
+        const kernel = {
+          own: (address: Uint8Array) => own.equals(address),
+          toKernel: (bytes: Uint8Array) => this.tcp.receive(bytes),
           toNetwork: this.#out,
-          toListener: (bytes, hook) => this.redirected.push({ bytes, hook }),
-        });
+          toListener: (bytes: Uint8Array, hook: number) => this.redirected.push({ bytes, hook }),
+        };
+        const path = new SimulatedPacketPath(events, MARKS, kernel, passing);
         for (const [key, value] of this.path?.marks ?? []) path.marks.set(key, value);
         this.path = path;
         return path;
@@ -82,6 +93,8 @@ export class QueuedNetwork {
   onPacket: (bytes: Uint8Array, from: 'client' | 'server') => Uint8Array = (bytes) => bytes;
   /** Fates of the next packets; after them all arrive. */
   fates: Fate[] = [];
+  /** Both kernels write all options of Linux. */
+  linux = false;
   readonly #late: { to: QueuedPod; bytes: Uint8Array }[] = [];
   readonly #way: { to: QueuedPod; bytes: Uint8Array }[] = [];
   #ports = 40_000;
@@ -123,6 +136,7 @@ export class QueuedNetwork {
       this.server.send,
     );
     this.server.tcp.state = 'listen';
+    this.client.tcp.linux = this.server.tcp.linux = this.linux;
   }
 
   /** Carries packets until none is on its way. */

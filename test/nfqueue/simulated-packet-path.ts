@@ -12,6 +12,8 @@ import type {
 import { HOOK } from '../../src/nfqueue/packet-path.ts';
 import type { Marks } from '../../src/nfqueue/marks.ts';
 import { tupleKey } from '../../src/nfqueue/flow-key.ts';
+import type { QueuePasses } from '../../src/nfqueue/queue-passes.ts';
+import { encodeQueued, readOrders } from './queue-messages.ts';
 import { isOpening, parseTcpPacket, tupleOf, TCP_FLAG } from '../../src/nfqueue/packets.ts';
 
 /** The kernel's side of a pod, in memory: rules, conntrack marks and queues. Packets are decided in the call that brings them. */
@@ -35,6 +37,9 @@ export class SimulatedPacketPath implements PacketPath {
   readonly #toKernel: (bytes: Uint8Array) => void;
   readonly #toNetwork: (bytes: Uint8Array) => void;
   readonly #toListener: (bytes: Uint8Array, hook: number) => void;
+  readonly passing?: QueuePasses;
+  /** Packets that a pass has decided. */
+  passed = 0;
   readonly #pending = new Map<QueuedPacket, (verdict: PacketVerdict, options?: VerdictOptions) => void>();
   #number = 0;
 
@@ -47,7 +52,9 @@ export class SimulatedPacketPath implements PacketPath {
       toNetwork: (bytes: Uint8Array) => void;
       toListener: (bytes: Uint8Array, hook: number) => void;
     },
+    passing?: QueuePasses,
   ) {
+    if (passing !== undefined) this.passing = passing;
     this.#events = events;
     this.#marks = marks;
     this.#own = kernel.own;
@@ -81,14 +88,25 @@ export class SimulatedPacketPath implements PacketPath {
       bytes,
       truncated: false,
     };
-    this.#pending.set(queued, (verdict, options) => {
+    const decide = (verdict: PacketVerdict, options?: VerdictOptions): void => {
       if (verdict !== 'accept') return;
       if (opens && !outgoing) this.#unmark(tupleKey(tupleOf(packet), false));
       const stream = options?.mark !== undefined && options.mark === this.#marks.withStream(0);
       if (stream && !('error' in packet) && isOpening(packet))
         this.#toListener(options?.bytes ?? bytes, hook);
       else deliver(options?.bytes ?? bytes);
-    });
+    };
+    const orders = this.passing?.decide(encodeQueued(queued));
+    if (orders !== undefined) {
+      this.passed++;
+      this.#events.passed?.();
+      for (const order of readOrders(orders, queued, this.#marks)) {
+        if (order.kind === 'mark') this.setConnectionMark(order.tuple, order.mark, order.mask);
+        else decide('accept', { bytes: order.bytes });
+      }
+      return;
+    }
+    this.#pending.set(queued, decide);
     this.#events.packets([queued]);
   }
 
@@ -157,6 +175,7 @@ export class SimulatedPacketPath implements PacketPath {
 
   close(): Promise<void> {
     this.isOpen = false;
+    this.passing?.close();
     return Promise.resolve();
   }
 }

@@ -90,6 +90,28 @@ t.test('metrics: counters add up per combination of labels', async (t) => {
   t.equal(value(samples, 'countersign_handshake_seconds_bucket', { le: '0.001' }), 1);
 });
 
+t.test('metrics: what is told when readings are asked for is in the same scrape', async (t) => {
+  const labels = {
+    direction: 'inbound',
+    verdict: 'allow',
+    reason: 'policy-allowed',
+    peer: 'proven',
+    handshake: 'resumed',
+  } as const;
+  const metrics: Metrics = new Metrics('1.2.3', () => {
+    metrics.counted(labels);
+    metrics.handshaken('inbound', 'resumed', 0.001);
+    metrics.fastOpened('no-cookie');
+    metrics.relayed(1, 1);
+    return READINGS;
+  });
+  const samples = await scrape(metrics);
+  t.equal(value(samples, 'countersign_connections_total', labels), 1);
+  t.equal(value(samples, 'countersign_handshake_seconds_count'), 1);
+  t.equal(value(samples, 'countersign_fast_open_dials_total', { outcome: 'no-cookie' }), 1);
+  t.equal(value(samples, 'countersign_relayed_bytes_total', { direction: 'in' }), 1);
+});
+
 t.test('metrics: texts that a peer could choose make no series, however many there are', async (t) => {
   const metrics = new Metrics('1.2.3', () => READINGS);
   for (let attempt = 0; attempt < 10_000; attempt++) {

@@ -174,7 +174,7 @@ t.test(
       `addon.setCapabilities(0, ${ADMIN + RAW});
        addon.start(() => {});
        addon.setCapabilities(${ADMIN}, ${ADMIN});
-       addon.netlinkListen(addon.netlinkOpen(${PROTOCOL.netfilter}, 0, 65536), () => {});`,
+       addon.netlinkListen(addon.netlinkOpen(${PROTOCOL.netfilter}, 0, 65536), () => {}, undefined);`,
     );
     t.strictSame(working.main, [hex(ADMIN), hex(ADMIN)]);
     t.strictSame(

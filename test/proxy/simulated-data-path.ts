@@ -17,6 +17,7 @@ import type {
   OutboundChoice,
   OutboundPass,
   OwnedWindow,
+  QueuePassSettings,
   Resumption,
 } from '../../src/relay/resumption.ts';
 import type { SimulatedPod, Simulation } from './simulation.ts';
@@ -33,26 +34,36 @@ interface Entry {
   closed: boolean;
 }
 
-/** Keeps the passes that it is given, and lets nothing go by them. */
+/** Keeps the passes that it is given, and lets nothing go by them; gives them on to real ones, if there are any. */
 export class RecordedPasses implements Resumption {
+  readonly #real: Resumption | undefined;
   inbound: InboundPass[] = [];
   outbound: OutboundPass[] = [];
   choices: OutboundChoice[] = [];
   revoked = 0;
 
+  constructor(real?: Resumption) {
+    this.#real = real;
+  }
+
+  openQueues(settings: QueuePassSettings) {
+    return this.#real?.openQueues?.(settings);
+  }
+
   openWindow(): OwnedWindow {
+    if (this.#real !== undefined) return this.#real.openWindow();
     const window = new ReplayWindow();
     return { session: 1, use: (counter) => window.use(counter), close: () => {} };
   }
 
   passInbound(pass: InboundPass): boolean {
     this.inbound.push(pass);
-    return true;
+    return this.#real?.passInbound(pass) ?? true;
   }
 
   passOutbound(pass: OutboundPass): boolean {
     this.outbound.push(pass);
-    return true;
+    return this.#real?.passOutbound(pass) ?? true;
   }
 
   choiceOutbound(choice: OutboundChoice): boolean {
@@ -62,6 +73,7 @@ export class RecordedPasses implements Resumption {
 
   revoke(): void {
     this.revoked++;
+    this.#real?.revoke();
     this.choices = [];
     this.inbound = [];
     this.outbound = [];
@@ -76,7 +88,7 @@ export class SimulatedDataPath implements DataPath {
   readonly #pod: SimulatedPod;
   readonly #events: DataPathEvents;
   readonly #entries = new Map<ConnectionId, Entry>();
-  readonly resumption = new RecordedPasses();
+  readonly resumption: RecordedPasses;
   /** What the sidecar has reset, and how often it had taken passes back by then. */
   readonly resets: { id: ConnectionId; revoked: number }[] = [];
   #lastId = 0;
@@ -89,7 +101,8 @@ export class SimulatedDataPath implements DataPath {
   /** So many of the next dials are refused. */
   refusals = 0;
 
-  constructor(simulation: Simulation, pod: SimulatedPod, events: DataPathEvents) {
+  constructor(simulation: Simulation, pod: SimulatedPod, events: DataPathEvents, real?: Resumption) {
+    this.resumption = new RecordedPasses(real);
     this.#simulation = simulation;
     this.#pod = pod;
     this.#events = events;

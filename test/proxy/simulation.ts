@@ -11,6 +11,7 @@ import type { ProvenPeer } from '../../src/proxy/peer.ts';
 import { Proxy } from '../../src/proxy/proxy.ts';
 import type { IdentityAccess, NodeTraffic } from '../../src/proxy/surroundings.ts';
 import type { CandidatesOf } from '../../src/proxy/target.ts';
+import type { Resumption } from '../../src/relay/resumption.ts';
 import { SimulatedDataPath } from './simulated-data-path.ts';
 import { activity, End } from './simulated-socket.ts';
 import type { EnforcementMode, Snapshot, Source } from '../../src/sources/source.ts';
@@ -204,6 +205,8 @@ export interface PodOptions {
   readonly namespace?: string;
   /** What its application says as soon as somebody connects. */
   readonly greeting?: string;
+  /** Gets the passes that this pod gives. */
+  readonly resumption?: Resumption;
 }
 
 export class SimulatedPod implements FlowSink {
@@ -251,7 +254,7 @@ export class SimulatedPod implements FlowSink {
         explainUnadmitted: () => ({ reason: 'token-untrusted', detail: 'not admitted' }),
       },
       createDataPath: (events) => {
-        dataPath = new SimulatedDataPath(simulation, this, events);
+        dataPath = new SimulatedDataPath(simulation, this, events, options.resumption);
         return dataPath;
       },
       sink: this,

@@ -1,0 +1,79 @@
+/*
+ * Connections of the queues, as far as passes have to know them: those that a pass has begun, and the ports on which TypeScript has one. What passes
+ * did is written down here, and TypeScript takes it before it looks at anything else: for it everything has happened in that order.
+ */
+#ifndef COUNTERSIGN_QUEUE_FLOWS_H
+#define COUNTERSIGN_QUEUE_FLOWS_H
+
+#include "queue_packet.h"
+#include "resumed_frames.h"
+
+enum {
+  /* A SYN that was answered by a pass and whose SYN-ACK has not come. */
+  MOST_BEGUN = 4096,
+  FLOW_BUCKETS = 16384,
+};
+
+/* A connection between its SYN and its SYN-ACK. */
+struct begun {
+  uint64_t pass, revocations; /* by which pass; how often passes were taken back by then */
+  int64_t since; /* us, CLOCK_MONOTONIC */
+  bool calling;  /* this pod opened it, and waits for the Reply; else the Reply waits for the SYN-ACK */
+  uint32_t device;
+  uint16_t window, maximum_segment; /* of the SYN */
+  uint8_t window_shift;
+  uint8_t session_id[SESSION_ID_BYTES];
+  struct mac_key server_key; /* of a caller */
+  uint8_t reply[REPLY_BYTES]; /* of who was called */
+  size_t hello_length;
+  uint8_t hello[];
+};
+
+struct queue_flow {
+  struct flow_key key;
+  uint32_t initial;     /* sequence number of its SYN */
+  bool outgoing;        /* this pod opened it */
+  bool waiting;         /* TypeScript has its handshake: every SYN on these ports is its business */
+  struct begun *begun;  /* NULL: TypeScript has it */
+  struct queue_flow *next, *older, *newer; /* in its bucket; among those that are begun */
+};
+
+/* What TypeScript is told, one record behind the other; src/nfqueue/pass-records.ts reads it. Numbers in the machine's byte order. */
+struct pass_record {
+  uint32_t total; /* with Hello and Reply and what fills up to eight bytes */
+  uint8_t family, calling, established, window_shift;
+  double pass, since_us, took_us;
+  uint8_t own[16], other[16];
+  uint16_t own_port, other_port;
+  uint32_t initial, answer_initial, device; /* answer_initial: of the SYN-ACK */
+  uint16_t window, maximum_segment, hello_length, reply_length;
+  uint32_t unused;
+};
+
+struct queue_flows {
+  struct queue_flow *buckets[FLOW_BUCKETS];
+  uint64_t seed;
+  struct queue_flow *oldest, *newest; /* begun */
+  uint32_t begun_count;
+  uint8_t *records;
+  size_t records_length, records_room;
+};
+
+bool flows_init(struct queue_flows *flows);
+void flows_destroy(struct queue_flows *flows);
+struct queue_flow *flow_find(const struct queue_flows *flows, const struct flow_key *key);
+/* Whether there is room for one more. */
+bool flows_may_begin(const struct queue_flows *flows);
+/* A pass has answered the SYN; takes `begun` over, and what was known of these ports goes. False without memory: nothing has changed. */
+bool flow_begin(struct queue_flows *flows, const struct flow_key *key, uint32_t initial, struct begun *begun);
+/* Writes down what became of a connection that a pass has begun; it is TypeScript's from here on. */
+void flow_tell(struct queue_flows *flows, struct queue_flow *flow, bool established, uint32_t answer_initial, int64_t now);
+/* Those that were begun before that moment (us) are TypeScript's from here on. */
+void flows_hand_over(struct queue_flows *flows, int64_t before, int64_t now);
+/* TypeScript has a connection on these ports. */
+void flow_claim(struct queue_flows *flows, const struct flow_key *key, uint32_t initial, bool outgoing,
+                bool waiting);
+/* The connection with this SYN is over. Another one on the same ports stays. */
+void flow_release(struct queue_flows *flows, const struct flow_key *key, uint32_t initial);
+
+#endif

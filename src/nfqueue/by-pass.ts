@@ -1,0 +1,121 @@
+import { rejudge } from '../proxy/open-flows.ts';
+import type { PassUser } from '../proxy/passes.ts';
+import type { FlowTable } from './flow-table.ts';
+import type { FlowTuple, PacketPath } from './packet-path.ts';
+import type { PassRecord } from './pass-records.ts';
+import { passedFlow } from './passed-flow.ts';
+import type { QueueProxyOptions } from './queue-proxy-options.ts';
+import type { QueuedFlow } from './queued-flow.ts';
+
+/** Connections that go by passes are told so often, milliseconds; one that comes alone is told at once. */
+const SOON_MS = 20;
+/** What a pass has begun, and what was not answered so long, is TypeScript's: the application may give up, or say its SYN again. */
+const UNANSWERED_MS = 500;
+/** Nothing is handed over that is not over. */
+const NOTHING = Number.MAX_SAFE_INTEGER;
+
+/** Who has the flows. */
+export interface FlowOwner {
+  readonly path: PacketPath;
+  readonly cut: (one: QueuedFlow) => void;
+  cutConnection(tuple: FlowTuple, outgoing: boolean): void;
+  /** An older connection is over. */
+  end(one: QueuedFlow): void;
+}
+
+/** Takes over the flows that went by passes: they are entered, counted, kept and judged as those that went through the reducers. */
+export class ByPass implements PassUser {
+  readonly #options: QueueProxyOptions;
+  readonly #owner: FlowOwner;
+  readonly #table: FlowTable;
+  readonly #forget: (one: QueuedFlow) => void;
+  #soon: NodeJS.Timeout | undefined;
+  #atOnce: NodeJS.Immediate | undefined;
+  #toldAt = 0;
+  #count = 0;
+
+  /** @param forget a connection that never came to be is forgotten */
+  constructor(
+    options: QueueProxyOptions,
+    owner: FlowOwner,
+    table: FlowTable,
+    forget: (one: QueuedFlow) => void,
+  ) {
+    this.#options = options;
+    this.#owner = owner;
+    this.#table = table;
+    this.#forget = forget;
+  }
+
+  /**
+   * There is something to be told. At once after the packets of this turn, so that the file of flows knows nearly as early as the kernel; where much is told,
+   * with what comes in the next milliseconds. Asked again before that: now.
+   */
+  soon(): void {
+    if (this.#soon !== undefined || this.#atOnce !== undefined) return this.tell();
+    const left = this.#toldAt + SOON_MS - performance.now();
+    if (left <= 0) this.#atOnce = setImmediate(() => this.tell());
+    else this.#soon = setTimeout(() => this.tell(), left);
+    this.#soon?.unref();
+  }
+
+  /** Connections that passes have established, so far. */
+  get count(): number {
+    this.tell();
+    return this.#count;
+  }
+
+  tell(): void {
+    this.#take(NOTHING);
+  }
+
+  /** {@link tell}, and what was not answered for long is handed over. */
+  tick(): void {
+    this.#take(UNANSWERED_MS);
+  }
+
+  takeBack(): void {
+    this.#take(0);
+  }
+
+  #take(handOverMs: number): void {
+    clearTimeout(this.#soon);
+    clearImmediate(this.#atOnce);
+    this.#soon = this.#atOnce = undefined;
+    for (const record of this.#owner.path.passing?.take(handOverMs) ?? []) {
+      this.#toldAt = performance.now();
+      try {
+        this.#enter(record);
+      } catch (error) {
+        // The rest is of others: none of them may go unjudged.
+        this.#owner.cutConnection(record.tuple, record.outgoing);
+        this.#options.onDefect(error);
+      }
+    }
+  }
+
+  #enter(record: PassRecord): void {
+    const { around } = this.#options;
+    const passed = passedFlow(record, around, this.#owner.cut);
+    // Given so long ago that nobody knows what was decided.
+    if (passed === undefined) return this.#owner.cutConnection(record.tuple, record.outgoing);
+    if (record.established) this.#count++;
+    const { one } = passed;
+    const known = this.#table.get(record.key);
+    if (known?.established !== true) {
+      if (known !== undefined) this.#forget(known);
+    } else if (record.outgoing || record.established) {
+      // Our own kernel has another connection on its ports.
+      this.#owner.end(known);
+    } else {
+      one.previous = known;
+    }
+    if (passed.kind === 'calling') return this.#table.enter(one);
+    this.#table.told(one);
+    one.flow.judge(passed.pass.judgement, record.tookUs / 1000);
+    around.open.add(one.flow);
+    this.#options.onVerified?.(one);
+    // Between the decision and the news of it something may have changed that cuts it now.
+    if (!around.passes.stands(passed.pass)) rejudge(one.flow);
+  }
+}

@@ -1,0 +1,43 @@
+import type { NativeAddon, NativeQueuePasses } from '../native.ts';
+import type { PacketPassing } from './packet-path.ts';
+import { type PassRecord, readPassRecords } from './pass-records.ts';
+
+/** The passes of the addon for packets of queues. */
+export class QueuePasses implements PacketPassing {
+  readonly handle: NativeQueuePasses;
+  readonly #addon: NativeAddon;
+  #closed = false;
+
+  constructor(addon: NativeAddon, handle: NativeQueuePasses) {
+    this.#addon = addon;
+    this.handle = handle;
+  }
+
+  claim(key: string, initial: number, outgoing: boolean, waiting: boolean): void {
+    if (!this.#closed) this.#addon.queueClaim(this.handle, key, initial, outgoing, waiting);
+  }
+
+  release(key: string, initial: number): void {
+    if (!this.#closed) this.#addon.queueRelease(this.handle, key, initial);
+  }
+
+  take(handOverMs: number): readonly PassRecord[] {
+    const bytes = this.#closed ? undefined : this.#addon.queuePassesTake(this.handle, handOverMs);
+    return bytes === undefined ? [] : readPassRecords(bytes);
+  }
+
+  /** Decides the packet of one datagram. @returns orders for the kernel; undefined: no pass foresees it */
+  decide(datagram: Uint8Array): Uint8Array | undefined {
+    return this.#closed ? undefined : this.#addon.queuePassesTry(this.handle, datagram);
+  }
+
+  /** Packets that the kernel numbered and did not hand over, since the last time. */
+  missing(): number {
+    return this.#closed ? 0 : this.#addon.queuePassesMissing(this.handle);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#addon.queuePassesClose(this.handle);
+  }
+}

@@ -1,0 +1,312 @@
+import t from 'tap';
+import { finishPacket } from '../../src/nfqueue/packets-checksum.ts';
+import { allowFrom } from './policies.ts';
+import { formatFlags, frameTypes, packetOf } from './wire-reading.ts';
+import { type PassingPods, passingPods, saidOf } from './passing-pods.ts';
+
+function pods(
+  t: { teardown: (end: () => Promise<unknown>) => unknown },
+  ...given: Parameters<typeof passingPods>
+) {
+  const made = passingPods(...given);
+  t.teardown(() => made.end());
+  return made;
+}
+
+function wireOf({ network }: PassingPods, from: number): string[] {
+  return network.wire
+    .slice(from)
+    .map(({ from: who, bytes }) => `${who} ${formatFlags(bytes)} ${frameTypes(bytes).join()}`);
+}
+
+t.test('nfqueue passes: a resumed connection goes by passes on both sides, and is told as any other', (t) => {
+  const [byPass, alone] = [pods(t), pods(t, false)];
+  const before = byPass.network.wire.length;
+  for (const one of [byPass, alone]) {
+    one.connect({ sourcePort: 50_000 });
+    one.client.tcp.write('question');
+    one.server.tcp.write('answer');
+    one.network.run();
+    t.equal(one.server.tcp.received, 'question');
+    t.equal(one.client.tcp.received, 'answer');
+  }
+  t.strictSame(
+    [byPass.client.path.passed, byPass.server.path.passed],
+    [2, 2],
+    'SYN and SYN-ACK on both sides',
+  );
+  t.strictSame([alone.client.path.passed, alone.server.path.passed], [0, 0]);
+  t.strictSame(wireOf(byPass, before).slice(0, 3), [
+    'client SYN hello',
+    'server SYN ACK reply',
+    'client ACK ',
+  ]);
+  t.strictSame(saidOf(byPass.client), saidOf(alone.client));
+  t.strictSame(saidOf(byPass.server), saidOf(alone.server));
+  t.equal(byPass.client.pod.counts.at(-1), 'outbound allow not-isolated proven resumed');
+  t.equal(byPass.server.pod.counts.at(-1), 'inbound allow policy-allowed proven resumed');
+  t.end();
+});
+
+t.test('nfqueue passes: over IPv6 as over IPv4', (t) => {
+  const one = pods(t, true, [allowFrom('db', 'web')], { client: 'fd00::1', server: 'fd00::2' });
+  one.connect();
+  t.strictSame([one.client.path.passed, one.server.path.passed], [2, 2]);
+  t.equal(one.client.tcp.state, 'established');
+  t.equal(one.server.proxy.flows.size, 3);
+  t.end();
+});
+
+t.test('nfqueue passes: what was told is cut by a change of policy like any other', async (t) => {
+  const one = pods(t);
+  one.connect();
+  t.equal(one.server.path.passed, 2);
+  one.simulation.policies = [allowFrom('db', 'nobody')];
+  one.simulation.publish();
+  await new Promise((resolve) => setImmediate(resolve));
+  t.equal(one.server.path.destroyed.length, 3);
+  t.equal(one.server.pod.counts.filter((text) => text.includes('policy-changed')).length, 3);
+  one.connect();
+  t.equal(one.server.path.passed, 2, 'nothing goes by a pass any more');
+  t.equal(one.client.tcp.state, 'reset');
+  t.end();
+});
+
+t.test(
+  'nfqueue passes: a call that is under way when all passes are taken back goes on in TypeScript',
+  (t) => {
+    const one = pods(t);
+    one.network.connect();
+    one.client.tcp.connect();
+    t.equal(one.client.path.passed, 1, 'the SYN went by a pass');
+    one.client.pod.proxy!.surroundings.passes.revoke();
+    one.network.run();
+    t.equal(one.client.path.passed, 1, 'the answer did not');
+    t.equal(one.client.tcp.state, 'established');
+    t.equal(one.client.pod.counts.at(-1), 'outbound allow not-isolated proven resumed');
+    t.equal(one.client.proxy.flows.size, 3);
+    t.end();
+  },
+);
+
+t.test(
+  "nfqueue passes: a connection whose SYN went by a pass is nobody's when policy forbids it before its SYN-ACK",
+  (t) => {
+    const one = pods(t);
+    one.network.connect();
+    // The kernel of the server takes its time with the SYN-ACK.
+    const { send } = one.server;
+    const held: Uint8Array[] = [];
+    Object.assign(one.server, { send: (bytes: Uint8Array) => held.push(bytes) });
+    one.network.connect();
+    one.client.tcp.connect();
+    one.network.run();
+    t.equal(one.server.path.passed, 1);
+    t.equal(held.length, 1);
+    one.simulation.policies = [allowFrom('db', 'nobody')];
+    one.simulation.publish();
+    send(held[0]!);
+    one.network.run();
+    t.equal(one.server.path.passed, 1);
+    t.not(one.client.tcp.state, 'established');
+    t.end();
+  },
+);
+
+t.test(
+  'nfqueue passes attack: a SYN that a pass has answered is refused as a replay from another port',
+  (t) => {
+    const one = pods(t);
+    one.network.connect({ sourcePort: 50_000 });
+    one.client.tcp.connect();
+    const syn = one.network.wire.at(-1)!.bytes.slice();
+    one.network.run();
+    t.equal(one.server.path.passed, 2);
+    one.network.connect({ sourcePort: 50_001, initial: packetOf(syn).sequence });
+    const again = syn.slice();
+    again[21] = again[21]! + 1;
+    // One's complement: what one word gains the checksum loses.
+    const sum = ((again[36]! << 8) | again[37]!) - 1;
+    again[36] = sum >> 8;
+    again[37] = sum & 255;
+    one.server.receive(again);
+    one.network.run();
+    t.equal(one.server.path.passed, 2);
+    t.equal(one.server.tcp.state, 'listen', 'the application hears nothing');
+    t.equal(one.server.pod.counts.at(-1), 'inbound deny replay unproven none');
+    t.end();
+  },
+);
+
+t.test(
+  'nfqueue passes: a SYN that is said again is answered with the same Hello, and a lost answer with the same Reply',
+  (t) => {
+    const one = pods(t);
+    one.network.connect();
+    one.network.fates = [1, 0];
+    one.client.tcp.connect();
+    one.network.run();
+    t.strictSame([one.client.path.passed, one.server.path.passed], [1, 2]);
+    const before = one.network.wire.length;
+    one.network.retransmit();
+    t.equal(one.client.tcp.state, 'established');
+    t.strictSame(wireOf(one, before).slice(0, 2), ['client SYN hello', 'server SYN ACK reply']);
+    const frames = one.network.wire
+      .slice(before - 2, before + 2)
+      .map(({ bytes }) => Buffer.from(bytes.subarray(60)).toString('hex'));
+    t.equal(frames[0], frames[2]);
+    t.equal(frames[1], frames[3]);
+    t.equal(one.server.pod.counts.length, 3, 'it was counted once');
+    t.equal(one.client.pod.counts.length, 3);
+    t.end();
+  },
+);
+
+t.test(
+  'nfqueue passes: a path that eats SYNs with data is noticed when calls go by passes, and the passes are over',
+  (t) => {
+    const one = pods(t);
+    one.network.connect();
+    one.network.fates = Array.from({ length: 20 }, () => 0 as const);
+    one.client.tcp.connect();
+    one.network.run();
+    one.network.retransmit();
+    one.network.pass(1_000);
+    t.equal(one.client.fallbacks.length, 1);
+    one.network.connect();
+    one.client.tcp.connect();
+    t.equal(one.client.redirected.length, 1, 'the next call uses the stream carrier');
+    t.equal(one.client.path.passed, 1);
+    t.end();
+  },
+);
+
+t.test('nfqueue passes: a call that nobody answers and the application gives up is told', async (t) => {
+  const one = pods(t);
+  one.network.connect();
+  one.network.fates = [0];
+  one.client.tcp.connect();
+  one.network.run();
+  // Half a second and a tick later it is TypeScript's.
+  for (const deadline = performance.now() + 60_000; one.client.proxy.flows.size < 3;) {
+    t.ok(performance.now() < deadline);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    one.client.proxy.tick({ monotonic: performance.now(), epochSeconds: Date.now() / 1000 });
+  }
+  one.network.pass(9_000);
+  t.equal(one.client.pod.counts.at(-1), 'outbound deny handshake-timeout unproven none');
+  t.equal(one.client.proxy.flows.size, 2);
+  t.end();
+});
+
+t.test('nfqueue passes: a new connection on the ports of one that went by a pass ends that one', (t) => {
+  const [byPass, alone] = [pods(t), pods(t, false)];
+  for (const one of [byPass, alone]) {
+    one.connect({ sourcePort: 50_000, initial: 1_000 });
+    one.connect({ sourcePort: 50_000, initial: 2_000_000, serverInitial: 7_000_000 });
+    t.equal(one.client.tcp.state, 'established');
+    t.equal(one.client.proxy.flows.size, 3);
+    t.equal(one.server.proxy.flows.size, 3);
+  }
+  t.strictSame([byPass.client.path.passed, byPass.server.path.passed], [4, 4]);
+  t.strictSame(saidOf(byPass.client), saidOf(alone.client));
+  t.strictSame(saidOf(byPass.server), saidOf(alone.server));
+  t.end();
+});
+
+t.test('nfqueue passes: a SYN that overtakes the end of its own handshake gets no second Hello', (t) => {
+  const one = pods(t);
+  one.network.connect({ sourcePort: 50_000 });
+  one.client.tcp.connect();
+  const syn = one.client.tcp;
+  one.network.run();
+  t.equal(one.client.path.passed, 2);
+  const before = one.network.wire.length;
+  syn.state = 'syn-sent';
+  syn.retransmit();
+  t.equal(one.network.wire.length, before, 'it goes nowhere');
+  t.equal(one.client.path.passed, 2);
+  t.end();
+});
+
+t.test(
+  'nfqueue passes: when the data path is closed, or the proxy drains, nothing goes by a pass',
+  async (t) => {
+    const one = pods(t);
+    await one.client.pod.proxy!.drain(0);
+    one.connect();
+    t.equal(one.client.path.passed, 0);
+    t.equal(one.client.redirected.length, 1, 'the listener says that it drains');
+    t.end();
+  },
+);
+
+/** A packet with one bit of its payload changed, from its end, and a right checksum. */
+function forged(bytes: Uint8Array, fromEnd: number): Uint8Array {
+  const result = bytes.slice();
+  result[result.length - fromEnd]! ^= 1;
+  finishPacket(result, 4, 20);
+  return result;
+}
+
+t.test('nfqueue passes attack: a Reply whose MAC is wrong opens nothing', (t) => {
+  const one = pods(t);
+  one.network.onPacket = (bytes, from) => (from === 'server' ? forged(bytes, 1) : bytes);
+  one.connect();
+  t.equal(one.client.path.passed, 1, 'the SYN went by a pass, and its answer did not');
+  t.equal(one.client.tcp.state, 'reset');
+  t.equal(one.client.pod.counts.at(-1), 'outbound deny proof-invalid unproven none');
+  t.end();
+});
+
+t.test(
+  'nfqueue passes attack: a Hello with a wrong binder or admission MAC, and one that was changed, is not answered by a pass',
+  (t) => {
+    for (const [what, fromEnd, reason] of [
+      ['admission', 1, 'token-untrusted'],
+      ['binder', 17, 'token-untrusted'],
+      ['counter', 33, 'token-untrusted'],
+      ['token', 100, 'token-untrusted'],
+    ] as const) {
+      const one = pods(t);
+      one.network.onPacket = (bytes, from) => (from === 'client' ? forged(bytes, fromEnd) : bytes);
+      one.connect();
+      t.equal(one.server.path.passed, 0, what);
+      t.equal(one.server.tcp.state, 'listen', what);
+      t.match(one.server.pod.counts.at(-1), `inbound deny ${reason}`, what);
+    }
+    t.end();
+  },
+);
+
+t.test('nfqueue passes attack: a Hello or a Reply under a wrong checksum changes nothing', (t) => {
+  const one = pods(t);
+  one.network.onPacket = (bytes) => {
+    const result = bytes.slice();
+    result[36]! ^= 1;
+    return result;
+  };
+  one.connect();
+  t.equal(one.server.path.passed, 0);
+  t.equal(one.server.tcp.state, 'listen');
+  t.equal(one.client.pod.counts.length, 2, 'TCP says it again');
+  t.end();
+});
+
+t.test(
+  'nfqueue passes attack: a Hello that comes from another address, or to another port, does not go by a pass',
+  (t) => {
+    const one = pods(t);
+    one.network.connect({ sourcePort: 50_000 });
+    one.client.tcp.connect();
+    const syn = one.network.wire.at(-1)!.bytes;
+    for (const at of [15, 23]) {
+      const other = syn.slice();
+      other[at]! ^= 64;
+      finishPacket(other, 4, 20);
+      one.server.receive(other);
+      t.equal(one.server.path.passed, 0, 'TypeScript judges it');
+    }
+    t.end();
+  },
+);
