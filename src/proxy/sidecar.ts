@@ -26,6 +26,7 @@ import { demandTransparent } from './keep-source.ts';
 import { LocalAddresses } from './local-addresses.ts';
 import { Proxy } from './proxy.ts';
 import { RedirectWatch } from './redirect-watch.ts';
+import { rehearseSoon } from './rehearse-soon.ts';
 import { settleMemory, type SettlingMemory } from './settle-memory.ts';
 import {
   type SidecarFlags,
@@ -70,6 +71,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       openInbound: proxy.open.count('inbound'),
       openOutbound: proxy.open.count('outbound'),
       halfOpen: proxy.halfOpen,
+      pipesRefused: proxy.pipesRefused,
       identityExpiresAt: identity.expiresAt,
       snapshotTakenAt: source.snapshot?.takenAt,
       sourceConfirmedAt: source.confirmedAt,
@@ -207,7 +209,10 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       log.level = level;
       return text(200, `${level}\n`);
     },
-    'GET /flows': () => json(200, reporter.recent.list()),
+    'GET /flows': () => {
+      proxy.tell();
+      return json(200, reporter.recent.list());
+    },
   };
   const admin = new AdminServer(adminRoutes, brokenRoute);
   if (flags.adminSocket !== undefined) await admin.listenUnix(flags.adminSocket);
@@ -226,6 +231,9 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   }
   watch.start(families);
   settling = settleMemory(addon);
+  const rehearsal = rehearseSoon(curves, (error) =>
+    log.error({ err: error }, 'the rehearsal of a first contact failed because of a defect'),
+  );
 
   const signal = await stopped;
   log.info(`${signal}: draining for at most ${flags.drain} s`);
@@ -234,6 +242,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   log.info(left === 0 ? 'drained' : `${left} connections are cut`);
   watch.close();
   settling.close();
+  rehearsal.close();
   clearInterval(identityTimer);
   await source.close();
   identity.close();
