@@ -108,11 +108,12 @@ try {
     for (const key of ['cpu', 'client', 'server', 'rest', 'switches', 'rate', 'p50'] as const) {
       process.stdout.write(`  ${key.padEnd(9)} ${spreadText(spreadOf(measured.map((row) => row[key]))!)}\n`);
     }
-    const haproxy = rows.get('haproxy');
-    if (haproxy === undefined || id === 'haproxy') continue;
-    const ratio = (key: keyof Row) =>
-      digits(spreadOf(measured.map((row, at) => row[key] / haproxy[at]![key]))!.median);
-    process.stdout.write(`  x HAProxy: cpu ${ratio('cpu')}, rate ${ratio('rate')}, p50 ${ratio('p50')}\n`);
+    for (const [name, others] of rows) {
+      if (id !== 'countersign' || name === id) continue;
+      const ratio = (key: keyof Row) =>
+        digits(spreadOf(measured.map((row, at) => row[key] / others[at]![key]))!.median);
+      process.stdout.write(`  x ${name}: cpu ${ratio('cpu')}, rate ${ratio('rate')}, p50 ${ratio('p50')}\n`);
+    }
   }
 } finally {
   place.close();

@@ -116,14 +116,17 @@ void data_path_wake(struct data_path *path);
 struct event *data_path_take_events(struct data_path *path);
 void data_path_free_event(struct event *event);
 
-/* All reports so far, oldest first, in memory that the caller frees. @returns how many */
-size_t data_path_take_reports(struct data_path *path, struct report **reports);
+/* Reports, in memory that the caller frees; a connection's own in their order. @param all those of connections that are just open, too @returns how many */
+size_t data_path_take_reports(struct data_path *path, bool all, struct report **reports);
 
 struct passes;
 struct passes *data_path_passes(struct data_path *path);
 
 /* Bytes relayed by a connection; false when it is gone. */
 bool data_path_progress(struct data_path *path, uint64_t id, uint64_t *bytes_in, uint64_t *bytes_out);
+
+/* How often the system gave no pipe, or one too small to be of use: bulk is copied then. Asked for once a second at most. */
+uint32_t data_path_pipes_refused(const struct data_path *path);
 
 /* After EVENT_STOPPED: waits for the thread and frees everything. */
 void data_path_join(struct data_path *path);

@@ -71,8 +71,8 @@ struct connection {
   enum syn_data syn_data;
   uint32_t syn_retransmits;
   int64_t accepted_us;
-  uint64_t report_batch;
-  size_t report_index;
+  uint64_t young_batch; /* that of the data path: its report waits at young_index */
+  size_t young_index;
   struct end end[2];
   struct direction direction[2];
   bool relaying, guard, held;
@@ -117,8 +117,11 @@ struct data_path {
 
   struct report *reports; /* under events_lock, too */
   size_t report_count, report_capacity;
-  uint64_t report_batch; /* counts how often they were taken */
-  int64_t report_at;     /* not 0: the main thread is woken for them then */
+  struct young *young; /* what is reported of connections that are just open, or were; under events_lock, too */
+  size_t young_count, young_capacity;
+  uint64_t young_batch; /* counts from 1 how often they were taken */
+  int64_t report_at;    /* not 0: the main thread is woken for reports then */
+  bool tell_all;        /* the young ones, too, and now */
 
   struct passes passes;
   struct resuming *resuming; /* all that are under way */
@@ -142,6 +145,7 @@ struct data_path {
   int pipes[POOLED_PIPES][2];
   int pipe_count;
   int64_t pipes_again; /* the system gave one that is too small; until then it is not asked */
+  uint32_t pipes_refused; /* read by the main thread, too */
   bool stopping;
   uint8_t scratch[SCRATCH_BYTES + HEADER_BYTES]; /* the longest frame that a header can announce fits */
 };
@@ -160,7 +164,7 @@ size_t take_commands(struct data_path *path, bool told);
 /* --- reports.c: what became of connections that went by a pass, told in batches --- */
 void report_established(struct data_path *path, struct connection *connection, const struct sockaddr_storage *peer);
 void report_closed(struct data_path *path, struct connection *connection, enum close_cause cause);
-/* Wakes the main thread for reports that have waited long enough. */
+/* Wakes the main thread for reports that have waited long enough; in the end, for all. */
 void tell_reports(struct data_path *path);
 
 /* --- sockets.c: buffers, pipes, ends --- */

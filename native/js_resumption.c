@@ -214,7 +214,7 @@ static napi_value do_take_reports(napi_env env, napi_callback_info info) {
   struct handle *handle;
   if (!arguments(env, info, 1, &value) || (handle = handle_of(env, value)) == NULL) return NULL;
   struct report *reports = NULL;
-  size_t count = data_path_take_reports(handle->path, &reports);
+  size_t count = data_path_take_reports(handle->path, true, &reports);
   napi_value taken = count == 0 ? NULL : js_reports(env, reports, count);
   free(reports);
   return taken;

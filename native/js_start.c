@@ -12,7 +12,7 @@ static void deliver(napi_env env, napi_value callback, void *context, void *unus
   if (env == NULL || handle->path == NULL) return;
   struct event *event = data_path_take_events(handle->path);
   struct report *reports = NULL;
-  size_t report_count = data_path_take_reports(handle->path, &reports);
+  size_t report_count = data_path_take_reports(handle->path, false, &reports);
   if (event == NULL && report_count == 0) return;
   napi_value batch, undefined;
   napi_create_array(env, &batch);

@@ -26,7 +26,7 @@ void emit(struct data_path *path, struct event *event) {
 
 size_t count_untold(struct data_path *path) {
   pthread_mutex_lock(&path->events_lock);
-  size_t count = path->event_count + path->report_count;
+  size_t count = path->event_count + path->report_count + path->young_count;
   pthread_mutex_unlock(&path->events_lock);
   return count;
 }

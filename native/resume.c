@@ -239,7 +239,7 @@ static bool call(struct data_path *path, struct connection *connection, struct r
 static void receive_reply(struct data_path *path, struct connection *connection) {
   struct resuming *resuming = connection->resuming;
   struct end *upstream = &connection->end[UPSTREAM];
-  if (upstream->connecting) return;
+  if (upstream->connecting || !upstream->readable) return; /* epoll tells when there is something to look at */
   size_t length = 0;
   enum look look = look_for_frame(path, upstream, &length);
   if (look == LOOK_WAIT) return;

@@ -24,7 +24,7 @@ static void obey(struct data_path *path, struct command *command) {
   }
   if (command->type == COMMAND_RECALL) {
     path->resuming_at = 0;
-    path->report_at = 1;
+    path->tell_all = true; /* who was established in the last moment is judged when it is told */
     return;
   }
   if (command->type == COMMAND_STOP) {
@@ -126,6 +126,7 @@ static void stop_everything(struct data_path *path) {
   run_queued(path);
   bury_dead(path);
   close_pooled_pipes(path);
+  tell_reports(path);
 }
 
 /* How long nothing but sockets and commands can be of interest, in ms; -1: for ever. */
@@ -172,6 +173,7 @@ struct data_path *data_path_start(wake_function wake, void *context) {
   path->wake = wake;
   path->context = context;
   path->last_event = &path->first_event;
+  path->young_batch = 1;
   pthread_mutex_init(&path->commands_lock, NULL);
   pthread_mutex_init(&path->events_lock, NULL);
   pthread_mutex_init(&path->slots_lock, NULL);
@@ -222,6 +224,7 @@ void data_path_join(struct data_path *path) {
   free(path->commands);
   free(path->working);
   free(path->reports);
+  free(path->young);
   passes_destroy(&path->passes);
   free(path->slots);
   free(path->free_slots);

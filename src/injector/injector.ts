@@ -12,6 +12,7 @@ import {
   answerReview,
   answerVerification,
   decodeReview,
+  refuseBundle,
   type Review,
 } from './review.ts';
 import { askingPods } from './asking-pods.ts';
@@ -76,6 +77,7 @@ export class Injector {
       routes: {
         '/inject': (body) => this.#review(body, answerReview),
         '/ephemeral': (body) => this.#review(body, answerReview),
+        '/bundle': async (body) => this.#refuseBundle(body),
         '/verify': (body) => this.#review(body, answerVerification),
       },
       onDefect: (error) => {
@@ -124,6 +126,14 @@ export class Injector {
     return review.answer;
   }
 
+  #refuseBundle(body: unknown): object {
+    const answer = refuseBundle(body);
+    if (answer === undefined) throw new Error('the body is no AdmissionReview');
+    this.metrics.reviewed('refused', 0);
+    this.#options.log.warn({}, "somebody was refused to write the authority's certificates in a namespace");
+    return answer;
+  }
+
   /** Read each time: a grant or a label that was set a moment ago counts, and one that was taken away does not. */
   async #namespace(name: string): Promise<InjectNamespace> {
     const object = await this.#options.client.get(`/api/v1/namespaces/${encodeURIComponent(name)}`);
@@ -134,9 +144,9 @@ export class Injector {
   }
 
   async #tell(request: AdmissionRequest, review: Review): Promise<void> {
-    const event = eventOf(request, review, Date.now());
-    if (event === undefined || !this.#events.allows(request, review, Date.now())) return;
     try {
+      const event = eventOf(request, review, Date.now());
+      if (event === undefined || !this.#events.allows(request, review, Date.now())) return;
       await this.#options.client.create(`/api/v1/namespaces/${request.namespace}/events`, event);
     } catch (error) {
       this.#options.log.warn({ problem: messageOf(error) }, 'an Event could not be recorded');

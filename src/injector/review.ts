@@ -7,6 +7,7 @@ import type { Pod } from '../inject/pod.ts';
 import { verifyPod } from '../inject/verify-pod.ts';
 import { warningsOf } from '../inject/warnings.ts';
 import type { InjectSettings } from '../inject/settings.ts';
+import { dnsLabelFault } from '../policy/syntax.ts';
 
 /** What the API server asks (`admission.k8s.io/v1`), as far as it matters here. */
 export interface AdmissionRequest {
@@ -47,6 +48,8 @@ export function decodeReview(body: unknown): AdmissionRequest | string {
     return 'request.resource is not pods';
   if (typeof namespace !== 'string' || typeof operation !== 'string')
     return 'request.namespace or operation is missing';
+  // Whoever reaches the injector may ask it, and it asks the API server by this name.
+  if (dnsLabelFault(namespace) !== undefined) return 'request.namespace is no name of a namespace';
   if (!isPod(object)) return 'request.object is no Pod';
   return {
     uid,
@@ -73,6 +76,20 @@ export function answerVerification(
   return problems.length === 0
     ? { outcome: 'passed', reasons: [], answer: response(request.uid, { allowed: true }) }
     : refused(request.uid, problems);
+}
+
+/**
+ * The refusal of a ConfigMap that somebody else than the injector writes under the name of the authority's certificates. The webhook configuration
+ * says which requests come here.
+ * @returns undefined for what is no AdmissionReview
+ */
+export function refuseBundle(body: unknown): object | undefined {
+  const request = isObject(body) ? body['request'] : undefined;
+  if (!isObject(request) || typeof request['uid'] !== 'string' || request['uid'].length > 128)
+    return undefined;
+  return refused(request['uid'], [
+    "the certificates in this ConfigMap are those by which sidecars believe the authority, and the injector's to write; leave it alone, or give yours another name",
+  ]).answer;
 }
 
 /** What to answer: a patch, a refusal with every reason, or nothing to object. */

@@ -26,7 +26,7 @@ export function installObjects(options: InstallOptions): InstallObject[] {
     ...accessObjects(namespace, sidecars.caConfigMap),
     ...controlPlaneObjects(options),
     ...networkPolicyObjects(namespace),
-    ...webhookObjects(namespace),
+    ...webhookObjects(namespace, sidecars.caConfigMap),
     ...(options.monitoring ? monitoringObjects(namespace, options.runbookUrl) : []),
   ];
 }

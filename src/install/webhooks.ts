@@ -20,12 +20,16 @@ const CHANGES_ITS_IMAGE = someOfOurs(
     ` && !(has(oldObject.spec.${list}) && oldObject.spec.${list}.exists(o, o.name == c.name && o.image == c.image))`,
 );
 
+/** Frozen, it could not be renewed either. */
+const CHANGES_DATA =
+  'oldObject == null || has(object.immutable) || !has(object.data) || !has(oldObject.data) || object.data != oldObject.data';
+
 /**
  * The webhook configurations. Only pods that ask for a sidecar, or live where one is asked for, ever reach the injector: with it away those alone
  * cannot be made (`failurePolicy: Fail`), and none of them starts unprotected. `caBundle` is missing on purpose: the injector patches it in, and what
  * is applied again leaves it alone.
  */
-export function webhookObjects(namespace: string): InstallObject[] {
+export function webhookObjects(namespace: string, caConfigMap: string): InstallObject[] {
   const labels = labelsOf(INJECTOR);
   const common = (path: string): object => ({
     admissionReviewVersions: ['v1'],
@@ -40,15 +44,10 @@ export function webhookObjects(namespace: string): InstallObject[] {
     operator: 'NotIn',
     values: [...NEVER_INJECTED, namespace],
   };
-  const pods = (operation: string, resource: string): object[] => [
-    {
-      apiGroups: [''],
-      apiVersions: ['v1'],
-      operations: [operation],
-      resources: [resource],
-      scope: 'Namespaced',
-    },
+  const rules = (operations: readonly string[], resource: string): object[] => [
+    { apiGroups: [''], apiVersions: ['v1'], operations, resources: [resource], scope: 'Namespaced' },
   ];
+  const pods = (operation: string, resource: string): object[] => rules([operation], resource);
   // Every value but "false": one that is neither has to be refused with a sentence, not passed over.
   const asks = { key: INJECT_LABEL, operator: 'NotIn', values: ['false'] };
   const exists = { key: INJECT_LABEL, operator: 'Exists' };
@@ -104,6 +103,21 @@ export function webhookObjects(namespace: string): InstallObject[] {
           // Not by the label: whoever may change a pod could take it off first.
           matchConditions: [{ name: 'has-a-sidecar', expression: HAS_A_SIDECAR }],
           rules: pods('UPDATE', 'pods/ephemeralcontainers'),
+        },
+        {
+          name: 'bundle.inject.countersign.io',
+          ...common('/bundle'),
+          namespaceSelector: { matchExpressions: [except] },
+          // What comes through all of them is refused: whoever could change it would be the authority of the pods of his namespace.
+          matchConditions: [
+            { name: 'is-the-bundle', expression: `object.metadata.name == '${caConfigMap}'` },
+            { name: 'changes-it', expression: CHANGES_DATA },
+            {
+              name: 'is-not-the-injector',
+              expression: `request.userInfo.username != 'system:serviceaccount:${namespace}:${INJECTOR}'`,
+            },
+          ],
+          rules: rules(['CREATE', 'UPDATE'], 'configmaps'),
         },
         {
           name: 'image.inject.countersign.io',

@@ -32,6 +32,7 @@ export class ByPass implements PassUser {
   #soon: NodeJS.Timeout | undefined;
   #atOnce: NodeJS.Immediate | undefined;
   #toldAt = 0;
+  #count = 0;
 
   /** @param forget a connection that never came to be is forgotten */
   constructor(
@@ -56,6 +57,12 @@ export class ByPass implements PassUser {
     if (left <= 0) this.#atOnce = setImmediate(() => this.tell());
     else this.#soon = setTimeout(() => this.tell(), left);
     this.#soon?.unref();
+  }
+
+  /** Connections that passes have established, so far. */
+  get count(): number {
+    this.tell();
+    return this.#count;
   }
 
   tell(): void {
@@ -92,6 +99,7 @@ export class ByPass implements PassUser {
     const passed = passedFlow(record, around, this.#owner.cut);
     // Given so long ago that nobody knows what was decided.
     if (passed === undefined) return this.#owner.cutConnection(record.tuple, record.outgoing);
+    if (record.established) this.#count++;
     const { one } = passed;
     const known = this.#table.get(record.key);
     if (known?.established !== true) {

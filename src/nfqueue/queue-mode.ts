@@ -125,6 +125,7 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
   return {
     status: () => ({
       flows: queueProxy.flows.size,
+      byPass: queueProxy.byPass.count,
       droppedHellos: queueProxy.strangers.dropped,
       queues: queuesOf(queueProxy),
     }),

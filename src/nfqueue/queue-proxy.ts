@@ -49,7 +49,7 @@ export class QueueProxy implements PacketPathEvents {
   readonly #fallback = new FallbackMemory();
   readonly #helloKeys: HelloKeys;
   readonly #table: FlowTable;
-  readonly #byPass: ByPass;
+  readonly byPass: ByPass;
   readonly #strays = new StrayPackets();
   #timer: NodeJS.Timeout | undefined;
 
@@ -58,13 +58,13 @@ export class QueueProxy implements PacketPathEvents {
     this.#around = options.around;
     this.#helloKeys = new HelloKeys(options.around.takeEphemeral);
     this.#table = new FlowTable(() => this.path.passing);
-    this.#byPass = new ByPass(options, this, this.#table, (one) => this.#forget(one));
-    this.path = options.createPath(this, this.#byPass);
+    this.byPass = new ByPass(options, this, this.#table, (one) => this.#forget(one));
+    this.path = options.createPath(this, this.byPass);
   }
 
   /** The flows by their connection. */
   get flows(): ReadonlyMap<string, QueuedFlow> {
-    this.#byPass.tell();
+    this.byPass.tell();
     return this.#table.byKey;
   }
 
@@ -77,16 +77,16 @@ export class QueueProxy implements PacketPathEvents {
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
-    this.#byPass.takeBack();
+    this.byPass.takeBack();
     await this.path.close();
   }
 
   passed(): void {
-    this.#byPass.soon();
+    this.byPass.soon();
   }
 
   packets(batch: readonly QueuedPacket[]): void {
-    this.#byPass.tell();
+    this.byPass.tell();
     const now = clock();
     for (const queued of batch) {
       try {
@@ -108,7 +108,7 @@ export class QueueProxy implements PacketPathEvents {
 
   /** Looks at the flows that wait for something. */
   tick(now: Clock): void {
-    this.#byPass.tick();
+    this.byPass.tick();
     this.#helloKeys.dropOld(now.monotonic);
     for (const one of this.#table.waiting) {
       try {

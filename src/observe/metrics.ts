@@ -18,6 +18,8 @@ export interface GaugeReadings {
   readonly openInbound: number;
   readonly openOutbound: number;
   readonly halfOpen: number;
+  /** Since the start. */
+  readonly pipesRefused: number;
   /** Seconds since the epoch; undefined: no identity. */
   readonly identityExpiresAt: number | undefined;
   /** Milliseconds since the epoch. */
@@ -128,8 +130,9 @@ export class Metrics {
   /** The text that Prometheus scrapes, and its content type. Requests at the same moment share one. */
   async text(): Promise<{ contentType: string; body: string }> {
     if (this.#text === undefined) {
-      this.#settle();
+      // In this order: to be asked for readings is where the rest of the news is told.
       this.#refresh();
+      this.#settle();
       this.#text = this.#registry.metrics().finally(() => {
         this.#text = undefined;
       });
@@ -159,6 +162,7 @@ export class Metrics {
     const redirect = this.#gauge('countersign_redirect_in_force');
     const memory = this.#gauge('process_resident_memory_bytes');
     const fds = this.#gauge('process_open_fds');
+    const pipes = this.#total('countersign_pipes_refused_total');
     const cpu = this.#total('process_cpu_seconds_total');
     const busy = this.#total('nodejs_eventloop_busy_seconds_total');
     const ready = this.#gauge('countersign_ready');
@@ -167,6 +171,7 @@ export class Metrics {
       open.set({ direction: 'inbound' }, now.openInbound);
       open.set({ direction: 'outbound' }, now.openOutbound);
       halfOpen.set(now.halfOpen);
+      pipes(now.pipesRefused);
       expiry.set(now.identityExpiresAt ?? 0);
       age.set(now.snapshotTakenAt === undefined ? Number.NaN : (Date.now() - now.snapshotTakenAt) / 1000);
       sourceAge.set(

@@ -71,6 +71,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       openInbound: proxy.open.count('inbound'),
       openOutbound: proxy.open.count('outbound'),
       halfOpen: proxy.halfOpen,
+      pipesRefused: proxy.pipesRefused,
       identityExpiresAt: identity.expiresAt,
       snapshotTakenAt: source.snapshot?.takenAt,
       sourceConfirmedAt: source.confirmedAt,
@@ -208,7 +209,10 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       log.level = level;
       return text(200, `${level}\n`);
     },
-    'GET /flows': () => json(200, reporter.recent.list()),
+    'GET /flows': () => {
+      proxy.tell();
+      return json(200, reporter.recent.list());
+    },
   };
   const admin = new AdminServer(adminRoutes, brokenRoute);
   if (flags.adminSocket !== undefined) await admin.listenUnix(flags.adminSocket);

@@ -126,6 +126,25 @@ t.test('injector: a grant counts from the next pod on', async (t) => {
 });
 
 t.test(
+  "injector: whoever writes the authority's certificates in his namespace is refused, with a sentence",
+  async (t) => {
+    const { post } = await started(t);
+    const map = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'countersign-ca' } };
+    const asked = { uid: 'u-7', resource: { group: '', version: 'v1', resource: 'configmaps' }, object: map };
+    const { status, text } = await post('/bundle', { ...review(pod()), request: asked });
+    t.equal(status, 200);
+    t.match(JSON.parse(text), {
+      response: {
+        uid: 'u-7',
+        allowed: false,
+        status: { code: 403, message: /believe the authority.*leave it alone/ },
+      },
+    });
+    t.equal((await post('/bundle', {})).status, 500, 'and what is no review is not admitted either');
+  },
+);
+
+t.test(
   'injector: an API server that is away, a wrong path, method or body: no pod is let through',
   async (t) => {
     const { cluster, post, injector } = await started(t);
@@ -206,4 +225,28 @@ t.test('injector: a client that speaks no TLS, or says nothing, holds nothing up
   await once(silent, 'secureConnect');
   t.equal((await post('/inject', review(pod()))).status, 200);
   silent.destroy();
+});
+
+t.test('injector: whatever somebody asks who is not the API server, it goes on', async (t) => {
+  const { post, cluster } = await started(t);
+  const lost: unknown[] = [];
+  const notice = (error: unknown): number => lost.push(error);
+  process.on('unhandledRejection', notice);
+  t.teardown(() => process.off('unhandledRejection', notice));
+  const controller = true;
+  const owners = [{ controller, kind: 5, name: 'x' }, { controller, kind: 'x', name: 5 }, null, 5];
+  for (const ownerReferences of [5, 'x', {}, ...owners.map((one) => [one])]) {
+    const asks = { ...pod({ hostPID: true }), metadata: { ...pod().metadata, ownerReferences } };
+    t.match(JSON.parse((await post('/inject', review(asks as never))).text), {
+      response: { allowed: false },
+    });
+  }
+  for (const place of ['..', '.', 'a/b', 'shop/../bank', '', 'Shop', 'x'.repeat(64)]) {
+    const asked = review(pod()) as { request: object };
+    const body = { ...asked, request: { ...asked.request, namespace: place } };
+    t.equal((await post('/inject', body)).status, 500, JSON.stringify(place));
+  }
+  t.equal((await post('/inject', review(pod()))).status, 200);
+  t.strictSame(lost, []);
+  t.strictSame(cluster.events, []);
 });

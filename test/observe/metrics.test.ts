@@ -28,6 +28,7 @@ t.test('metrics: gauges tell what is true at the scrape', async (t) => {
   t.equal(value(samples, 'countersign_open_connections', { direction: 'inbound' }), 3);
   t.equal(value(samples, 'countersign_open_connections', { direction: 'outbound' }), 4);
   t.equal(value(samples, 'countersign_half_open_connections'), 5);
+  t.equal(value(samples, 'countersign_pipes_refused_total'), 6);
   t.equal(value(samples, 'countersign_identity_expiry_timestamp_seconds'), 1_800_000_000);
   t.ok(Math.abs(value(samples, 'countersign_policy_age_seconds')! - 60) < 5);
   t.ok(Math.abs(value(samples, 'countersign_source_age_seconds')! - 30) < 5);
@@ -88,6 +89,28 @@ t.test('metrics: counters add up per combination of labels', async (t) => {
   t.equal(value(samples, 'countersign_flow_records_dropped_total'), 3);
   t.equal(value(samples, 'countersign_handshake_seconds_count', { handshake: 'full' }), 2);
   t.equal(value(samples, 'countersign_handshake_seconds_bucket', { le: '0.001' }), 1);
+});
+
+t.test('metrics: what is told when readings are asked for is in the same scrape', async (t) => {
+  const labels = {
+    direction: 'inbound',
+    verdict: 'allow',
+    reason: 'policy-allowed',
+    peer: 'proven',
+    handshake: 'resumed',
+  } as const;
+  const metrics: Metrics = new Metrics('1.2.3', () => {
+    metrics.counted(labels);
+    metrics.handshaken('inbound', 'resumed', 0.001);
+    metrics.fastOpened('no-cookie');
+    metrics.relayed(1, 1);
+    return READINGS;
+  });
+  const samples = await scrape(metrics);
+  t.equal(value(samples, 'countersign_connections_total', labels), 1);
+  t.equal(value(samples, 'countersign_handshake_seconds_count'), 1);
+  t.equal(value(samples, 'countersign_fast_open_dials_total', { outcome: 'no-cookie' }), 1);
+  t.equal(value(samples, 'countersign_relayed_bytes_total', { direction: 'in' }), 1);
 });
 
 t.test('metrics: texts that a peer could choose make no series, however many there are', async (t) => {

@@ -97,6 +97,33 @@ t.test('resumption, inbound: a short connection is told once, as a whole', async
   t.match(ending, { cause: 'end', bytesIn: 0, bytesOut: 3 });
 });
 
+t.test(
+  'resumption, inbound: of many, short ones and open ones, each is told once and ends once',
+  async (t) => {
+    const rig = await rigFor(t);
+    rig.passInbound();
+    const clients = [];
+    for (let index = 0; index < 60; index++) {
+      const client = await rig.connectByPass(helloOf(rig, { counter: BigInt(index) }));
+      // Some end before they can be told, some after; now and then somebody wants to know all.
+      if (index % 3 === 0) client.socket.resetAndDestroy();
+      else clients.push(client);
+      if (index % 7 === 0) rig.dataPath.resumption.tell();
+    }
+    await until(() => rig.passed.length === 60, 'news of all, though most are open');
+    for (const { socket } of clients) socket.resetAndDestroy();
+    await until(() => wholes() + rig.ended.size >= 60, 'all ends');
+    rig.dataPath.resumption.tell();
+    t.equal(new Set(rig.passed.map(({ id }) => id)).size, 60, 'none was told twice');
+    t.equal(wholes() + rig.ended.size, 60, 'no end twice');
+    for (const { id, ending } of rig.passed) t.equal(rig.ended.has(id), ending === undefined, 'one end each');
+
+    function wholes(): number {
+      return rig.passed.filter(({ ending }) => ending !== undefined).length;
+    }
+  },
+);
+
 t.test('resumption, inbound: of many passes for one place the newest are kept', async (t) => {
   const rig = await rigFor(t);
   rig.passInbound();

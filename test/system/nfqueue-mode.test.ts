@@ -95,3 +95,50 @@ t.test(
     t.match(cluster.log('db'), /"adopted":0,"cut":1/);
   },
 );
+
+/** Says something ten times a second, and prints what it hears. */
+const TALKER = (address: string): string => `
+const s = require('net').connect(9000, '${address}');
+const timer = setInterval(() => s.write('x'), 100);
+s.on('data', (d) => process.stdout.write(d)).on('error', (e) => console.log(e.code));
+s.on('close', () => { clearInterval(timer); process.exit(); });`;
+
+t.test(
+  'nfqueue mode: a connection that goes by a pass outlives the sidecar, and a change of policy cuts it',
+  { skip },
+  async (t) => {
+    const { cluster, db, adminSocket } = await world(t);
+    await cluster.app(
+      'db',
+      `require('net').createServer((s) => { s.pipe(s); s.on('error', () => {}); }).listen(9000, '::', () => console.log('up'))`,
+    );
+    const byPass = async (): Promise<number> => {
+      const { out } = await cluster.curl('db', 'http://sidecar/status', '--unix-socket', adminSocket);
+      return (JSON.parse(out) as { nfqueue: { byPass: number } }).nfqueue.byPass;
+    };
+    const talk = async () => {
+      const talker = cluster.network.start('web', [`${cluster.program}/.setup/node`, '-e', TALKER(db.four)]);
+      const told = { talker, heard: 0 };
+      talker.stdout!.on('data', (chunk: Buffer) => (told.heard += chunk.length));
+      await until('the echo answers', () => told.heard > 0);
+      return told;
+    };
+    // The first connection is a full handshake, and the second one gives the server its pass.
+    let held = await talk();
+    for (const deadline = Date.now() + 60_000; (await byPass()) === 0;) {
+      t.ok(Date.now() < deadline, 'in time');
+      held.talker.kill();
+      held = await talk();
+    }
+    await cluster.kill('db');
+    cluster.launch('db');
+    await cluster.ready('db');
+    const heard = held.heard;
+    await until('it goes on', () => held.heard > heard + 2);
+    t.match(cluster.log('db'), /"adopted":[1-9]/);
+    cluster.write('policy.yaml', ALLOW_LABEL('db', 'app', 'nobody'));
+    await until('it is cut', () => held.talker.exitCode !== null);
+    const counts = await cluster.counts('db');
+    t.ok((counts['inbound deny policy-changed proven resumed'] ?? 0) > 0, 'and says why');
+  },
+);
