@@ -125,6 +125,9 @@ struct passes *data_path_passes(struct data_path *path);
 /* Bytes relayed by a connection; false when it is gone. */
 bool data_path_progress(struct data_path *path, uint64_t id, uint64_t *bytes_in, uint64_t *bytes_out);
 
+/* How often the system gave no pipe, or one too small to be of use: bulk is copied then. Asked for once a second at most. */
+uint32_t data_path_pipes_refused(const struct data_path *path);
+
 /* After EVENT_STOPPED: waits for the thread and frees everything. */
 void data_path_join(struct data_path *path);
 

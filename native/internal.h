@@ -145,6 +145,7 @@ struct data_path {
   int pipes[POOLED_PIPES][2];
   int pipe_count;
   int64_t pipes_again; /* the system gave one that is too small; until then it is not asked */
+  uint32_t pipes_refused; /* read by the main thread, too */
   bool stopping;
   uint8_t scratch[SCRATCH_BYTES + HEADER_BYTES]; /* the longest frame that a header can announce fits */
 };

@@ -92,10 +92,19 @@ static napi_value do_progress(napi_env env, napi_callback_info info) {
   return pair;
 }
 
+/* pipesRefused(handle) -> number */
+static napi_value do_pipes_refused(napi_env env, napi_callback_info info) {
+  napi_value value;
+  struct handle *handle;
+  if (!arguments(env, info, 1, &value) || (handle = handle_of(env, value)) == NULL) return NULL;
+  return js_number(env, data_path_pipes_refused(handle->path));
+}
+
 static const napi_property_descriptor functions[] = {
     JS_FUNCTION("dial", do_dial),
     JS_FUNCTION("command", do_command),
     JS_FUNCTION("wake", do_wake),
     JS_FUNCTION("progress", do_progress),
+    JS_FUNCTION("pipesRefused", do_pipes_refused),
 };
 const struct js_exports js_commands_exports = JS_EXPORTS(functions);

@@ -61,10 +61,14 @@ bool take_pipe(struct data_path *path, int pipe_out[2]) {
   int made[2];
   if (path->pipes_again != 0 && now_ms() < path->pipes_again) return false;
   path->pipes_again = now_ms() + REST_MS;
-  if (pipe2(made, O_NONBLOCK | O_CLOEXEC) != 0) return false;
-  if (!is_large(made[1])) {
+  bool given = pipe2(made, O_NONBLOCK | O_CLOEXEC) == 0;
+  if (given && !is_large(made[1])) {
     close(made[0]);
     close(made[1]);
+    given = false;
+  }
+  if (!given) {
+    __atomic_fetch_add(&path->pipes_refused, 1, __ATOMIC_RELAXED);
     return false;
   }
   path->pipes_again = 0;
@@ -72,6 +76,8 @@ bool take_pipe(struct data_path *path, int pipe_out[2]) {
   pipe_out[1] = made[1];
   return true;
 }
+
+uint32_t data_path_pipes_refused(const struct data_path *path) { return __atomic_load_n(&path->pipes_refused, __ATOMIC_RELAXED); }
 
 void give_pipe(struct data_path *path, struct direction *direction) {
   if (direction->pipe[0] < 0) return;

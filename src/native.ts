@@ -147,6 +147,8 @@ export interface NativeAddon {
   /** Lets the data thread know of the commands and dials since the last time. It may have obeyed before; `stop` needs none. */
   wake(path: NativeDataPath): void;
   progress(path: NativeDataPath, id: number): [bytesIn: number, bytesOut: number] | undefined;
+  /** How often so far the system gave no pipe, or one that is too small to be of use. */
+  pipesRefused(path: NativeDataPath): number;
   openSession(path: NativeDataPath): number;
   closeSession(path: NativeDataPath, session: number): void;
   /** @returns an index of {@link COUNTER_STATES} */

@@ -21,9 +21,8 @@ const MOST_TEXT = 1_000;
  */
 export function eventOf(request: AdmissionRequest, review: Review, now: number): object | undefined {
   if (request.dryRun || review.outcome === 'passed') return undefined;
-  const references = (request.pod.metadata?.ownerReferences ?? []) as readonly Owner[];
-  const owner = references.find(({ controller }) => controller === true);
-  if (owner?.kind === undefined || owner.name === undefined) return undefined;
+  const owner = controllerOf(request);
+  if (typeof owner?.kind !== 'string' || typeof owner.name !== 'string') return undefined;
   const time = new Date(now).toISOString().replace(/\.\d+Z$/, 'Z');
   return {
     apiVersion: 'v1',
@@ -58,10 +57,17 @@ export class EventLimit {
   /** @param now milliseconds */
   allows(request: AdmissionRequest, review: Review, now: number): boolean {
     for (const [key, at] of this.#sent) if (now - at >= EventLimit.EVERY_MS) this.#sent.delete(key);
-    const owner = request.pod.metadata?.ownerReferences?.find(({ controller }) => controller === true);
+    const owner = controllerOf(request);
     const key = `${request.namespace}/${owner?.uid ?? ''}/${review.outcome}`;
     if (this.#sent.has(key) || this.#sent.size >= EventLimit.MOST) return false;
     this.#sent.set(key, now);
     return true;
   }
+}
+
+/** The pod need not come from the API server: whoever reaches the injector may ask it. */
+function controllerOf(request: AdmissionRequest): Owner | undefined {
+  const references: unknown = request.pod.metadata?.ownerReferences;
+  if (!Array.isArray(references)) return undefined;
+  return references.find((one: Owner | null) => one?.controller === true) as Owner | undefined;
 }

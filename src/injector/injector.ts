@@ -144,9 +144,9 @@ export class Injector {
   }
 
   async #tell(request: AdmissionRequest, review: Review): Promise<void> {
-    const event = eventOf(request, review, Date.now());
-    if (event === undefined || !this.#events.allows(request, review, Date.now())) return;
     try {
+      const event = eventOf(request, review, Date.now());
+      if (event === undefined || !this.#events.allows(request, review, Date.now())) return;
       await this.#options.client.create(`/api/v1/namespaces/${request.namespace}/events`, event);
     } catch (error) {
       this.#options.log.warn({ problem: messageOf(error) }, 'an Event could not be recorded');

@@ -7,6 +7,7 @@ import type { Pod } from '../inject/pod.ts';
 import { verifyPod } from '../inject/verify-pod.ts';
 import { warningsOf } from '../inject/warnings.ts';
 import type { InjectSettings } from '../inject/settings.ts';
+import { dnsLabelFault } from '../policy/syntax.ts';
 
 /** What the API server asks (`admission.k8s.io/v1`), as far as it matters here. */
 export interface AdmissionRequest {
@@ -47,6 +48,8 @@ export function decodeReview(body: unknown): AdmissionRequest | string {
     return 'request.resource is not pods';
   if (typeof namespace !== 'string' || typeof operation !== 'string')
     return 'request.namespace or operation is missing';
+  // Whoever reaches the injector may ask it, and it asks the API server by this name.
+  if (dnsLabelFault(namespace) !== undefined) return 'request.namespace is no name of a namespace';
   if (!isPod(object)) return 'request.object is no Pod';
   return {
     uid,

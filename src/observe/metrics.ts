@@ -18,6 +18,8 @@ export interface GaugeReadings {
   readonly openInbound: number;
   readonly openOutbound: number;
   readonly halfOpen: number;
+  /** Since the start. */
+  readonly pipesRefused: number;
   /** Seconds since the epoch; undefined: no identity. */
   readonly identityExpiresAt: number | undefined;
   /** Milliseconds since the epoch. */
@@ -160,6 +162,7 @@ export class Metrics {
     const redirect = this.#gauge('countersign_redirect_in_force');
     const memory = this.#gauge('process_resident_memory_bytes');
     const fds = this.#gauge('process_open_fds');
+    const pipes = this.#total('countersign_pipes_refused_total');
     const cpu = this.#total('process_cpu_seconds_total');
     const busy = this.#total('nodejs_eventloop_busy_seconds_total');
     const ready = this.#gauge('countersign_ready');
@@ -168,6 +171,7 @@ export class Metrics {
       open.set({ direction: 'inbound' }, now.openInbound);
       open.set({ direction: 'outbound' }, now.openOutbound);
       halfOpen.set(now.halfOpen);
+      pipes(now.pipesRefused);
       expiry.set(now.identityExpiresAt ?? 0);
       age.set(now.snapshotTakenAt === undefined ? Number.NaN : (Date.now() - now.snapshotTakenAt) / 1000);
       sourceAge.set(

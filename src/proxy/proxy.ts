@@ -128,6 +128,11 @@ export class Proxy {
     return this.#byPass;
   }
 
+  /** How often the system gave no pipe for bulk, so far. */
+  get pipesRefused(): number {
+    return this.#dataPath.pipesRefused ?? 0;
+  }
+
   /** Connections that have proven nothing yet. */
   get halfOpen(): number {
     return this.#around.halfOpen.size;

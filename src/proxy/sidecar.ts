@@ -71,6 +71,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       openInbound: proxy.open.count('inbound'),
       openOutbound: proxy.open.count('outbound'),
       halfOpen: proxy.halfOpen,
+      pipesRefused: proxy.pipesRefused,
       identityExpiresAt: identity.expiresAt,
       snapshotTakenAt: source.snapshot?.takenAt,
       sourceConfirmedAt: source.confirmedAt,

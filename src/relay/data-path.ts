@@ -58,6 +58,9 @@ export interface DataPath {
   /** Bytes relayed so far; undefined when the id is gone. */
   progress(id: ConnectionId): { bytesIn: number; bytesOut: number } | undefined;
 
+  /** How often so far the system gave no pipe to splice by, so that bulk is copied. Left out: it never asks for one. */
+  readonly pipesRefused?: number;
+
   /** Resets what is left, closes the listeners and ends the thread. */
   close(): Promise<void>;
 }

@@ -108,6 +108,10 @@ export class NativeDataPath implements DataPath {
     return bytes && { bytesIn: bytes[0], bytesOut: bytes[1] };
   }
 
+  get pipesRefused(): number {
+    return this.#closing ? 0 : this.#addon.pipesRefused(this.#handle);
+  }
+
   close(): Promise<void> {
     if (!this.#closing) this.#command(COMMAND.stop, 0);
     this.#closing = true;

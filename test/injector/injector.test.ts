@@ -226,3 +226,27 @@ t.test('injector: a client that speaks no TLS, or says nothing, holds nothing up
   t.equal((await post('/inject', review(pod()))).status, 200);
   silent.destroy();
 });
+
+t.test('injector: whatever somebody asks who is not the API server, it goes on', async (t) => {
+  const { post, cluster } = await started(t);
+  const lost: unknown[] = [];
+  const notice = (error: unknown): number => lost.push(error);
+  process.on('unhandledRejection', notice);
+  t.teardown(() => process.off('unhandledRejection', notice));
+  const controller = true;
+  const owners = [{ controller, kind: 5, name: 'x' }, { controller, kind: 'x', name: 5 }, null, 5];
+  for (const ownerReferences of [5, 'x', {}, ...owners.map((one) => [one])]) {
+    const asks = { ...pod({ hostPID: true }), metadata: { ...pod().metadata, ownerReferences } };
+    t.match(JSON.parse((await post('/inject', review(asks as never))).text), {
+      response: { allowed: false },
+    });
+  }
+  for (const place of ['..', '.', 'a/b', 'shop/../bank', '', 'Shop', 'x'.repeat(64)]) {
+    const asked = review(pod()) as { request: object };
+    const body = { ...asked, request: { ...asked.request, namespace: place } };
+    t.equal((await post('/inject', body)).status, 500, JSON.stringify(place));
+  }
+  t.equal((await post('/inject', review(pod()))).status, 200);
+  t.strictSame(lost, []);
+  t.strictSame(cluster.events, []);
+});

@@ -32,6 +32,7 @@ export const READINGS: GaugeReadings = {
   openInbound: 3,
   openOutbound: 4,
   halfOpen: 5,
+  pipesRefused: 6,
   identityExpiresAt: 1_800_000_000,
   snapshotTakenAt: Date.now() - 60_000,
   sourceConfirmedAt: Date.now() - 30_000,

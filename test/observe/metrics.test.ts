@@ -28,6 +28,7 @@ t.test('metrics: gauges tell what is true at the scrape', async (t) => {
   t.equal(value(samples, 'countersign_open_connections', { direction: 'inbound' }), 3);
   t.equal(value(samples, 'countersign_open_connections', { direction: 'outbound' }), 4);
   t.equal(value(samples, 'countersign_half_open_connections'), 5);
+  t.equal(value(samples, 'countersign_pipes_refused_total'), 6);
   t.equal(value(samples, 'countersign_identity_expiry_timestamp_seconds'), 1_800_000_000);
   t.ok(Math.abs(value(samples, 'countersign_policy_age_seconds')! - 60) < 5);
   t.ok(Math.abs(value(samples, 'countersign_source_age_seconds')! - 30) < 5);

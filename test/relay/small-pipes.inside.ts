@@ -1,5 +1,5 @@
 /**
- * Relays bulk as a user: `small-pipes.inside.ts UID WANTED`, WANTED `true`: until the relay has used a pipe. Prints whether all bytes came, and whether a pipe was used.
+ * Relays bulk as a user: `small-pipes.inside.ts UID WANTED`, WANTED `true`: until the relay has used a pipe. Prints whether all bytes came, whether a pipe was used, and whether one was refused.
  */
 import { once } from 'node:events';
 import { readdirSync, readlinkSync } from 'node:fs';
@@ -50,6 +50,8 @@ for (let time = 0; time < mostTimes && pipes() === before; time++) {
   sent += BYTES;
   await once(socket, 'close');
 }
-process.stdout.write(JSON.stringify({ whole: came === sent, piped: pipes() > before }));
+process.stdout.write(
+  JSON.stringify({ whole: came === sent, piped: pipes() > before, refused: path.pipesRefused > 0 }),
+);
 await path.close();
 server.close();
