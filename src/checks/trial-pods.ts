@@ -5,10 +5,25 @@ import type { InjectSettings } from '../inject/settings.ts';
 import type { ApiClient } from '../kube/api-client.ts';
 import { ApiError } from '../kube/api-error.ts';
 import { sidecarOf } from './enrolled.ts';
-import type { ClusterFacts, DryRunFact, UnseenFact } from './facts.ts';
+import type { ClusterFacts, DryRunFact, LimitRangeFact, UnseenFact } from './facts.ts';
+import { quantity } from './quantity.ts';
 
-/** A pod as an ordinary application is, that asks for a sidecar. It is never kept: every request says `dryRun=All`. */
-function trialPod(namespace: string): Pod {
+/**
+ * A pod as an ordinary application is, that asks for a sidecar. It is never kept: every request says `dryRun=All`. Its own container asks for the least that the
+ * namespace's limit ranges take, and no more than that: what is refused is then the sidecar's.
+ */
+function trialPod(namespace: string, limitRanges: readonly LimitRangeFact[]): Pod {
+  const least = (resource: 'cpu' | 'memory', otherwise: string): string =>
+    limitRanges
+      .filter(({ metadata }) => metadata.namespace === namespace)
+      .flatMap(({ spec }) => spec?.limits ?? [])
+      .filter(({ type }) => type === 'Container')
+      .map(({ min }) => min?.[resource])
+      .reduce<string>(
+        (most, one) => ((quantity(one) ?? 0) > (quantity(most) ?? 0) ? String(one) : most),
+        otherwise,
+      );
+  const memory = least('memory', '8Mi');
   return {
     apiVersion: 'v1',
     kind: 'Pod',
@@ -21,7 +36,7 @@ function trialPod(namespace: string): Pod {
         {
           name: 'app',
           image: 'registry.k8s.io/pause:3.10',
-          resources: { requests: { cpu: '1m', memory: '1Mi' }, limits: { memory: '8Mi' } },
+          resources: { requests: { cpu: least('cpu', '1m'), memory }, limits: { memory } },
           securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
         },
       ],
@@ -48,7 +63,7 @@ export async function tryPods(
   const unseen: UnseenFact[] = [...facts.unseen];
   const existing = new Set(facts.namespaces?.map(({ metadata }) => metadata.name) ?? namespaces);
   for (const namespace of namespaces.filter((one) => existing.has(one)).slice(0, MOST)) {
-    let pod = trialPod(namespace);
+    let pod = trialPod(namespace, facts.limitRanges ?? []);
     if (before !== undefined) {
       const asked = { name: namespace, labels: {}, annotations: {} };
       const injected = injectPod(pod, asked, before.settings, before.release);

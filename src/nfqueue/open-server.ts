@@ -42,6 +42,7 @@ export function openServer(
     source: source.address,
     admissionKeys: around.identity.admissionKeys(),
     knowsSession: (id: Uint8Array) => around.sessions.server.find(id, now.monotonic) !== undefined,
+    hasPlace: () => around.halfOpen.admits(source.address, now.monotonic),
   };
   const admission = strangers.admit(question, now.monotonic);
   if (admission === 'drop') return { kind: 'drop' };
@@ -69,7 +70,7 @@ export function openServer(
   const judge = (peer: ProvenPeer): Judgement => judgeClient(peer, source.address, destination, around);
   const context = {
     tuple,
-    handshake: admission === 'hear-admitted' ? { ...handshake, admitted: hello } : handshake,
+    handshake: admission === 'hear' ? handshake : { ...handshake, admitted: hello },
     judge: (peer: ProvenPeer, kind: 'full' | 'resumed') => {
       one.flow.learn({ source: provenEnd(source, peer) });
       one.flow.rejudge = () => judge(peer);
@@ -77,16 +78,19 @@ export function openServer(
       return one.judge(judge(peer), kind);
     },
   };
+  const begun = performance.now();
   const opened = openServerFlow(packet, options, hello, context, now);
+  if (admission !== 'hear-known') strangers.spent(performance.now() - begun);
   one.initial = packet.sequence;
   // The session of a full handshake is known by the connection that resumes it.
   if (opened.state.at === 'open')
     one.givePass = () => passForAnswers(one, hello, source, destination, around);
   one.machine = { role: 'server', state: opened.state, context };
   if (opened.state.at === 'greeted') {
-    one.leave = around.halfOpen.enter(source.address, () => {
+    const evict = (): void => {
       one.evicted = true;
-    });
+    };
+    one.leave = around.halfOpen.enter(source.address, evict, now.monotonic);
   }
   return { kind: 'opened', one, effects: opened.effects };
 }

@@ -1,6 +1,5 @@
 import { LRUCache } from 'lru-cache';
 import { decodeFrame } from '../handshake/frames.ts';
-import type { Hello } from '../handshake/frame-types.ts';
 import { isAdmitted } from '../handshake/server.ts';
 import { TokenBucket } from './token-bucket.ts';
 
@@ -10,9 +9,17 @@ const PER_SOURCE = { perSecond: 300, burst: 600 };
 /** Hellos that nobody here could have made: so many a second are answered and recorded, the others are dropped. */
 const UNADMITTED = { perSecond: 100, burst: 100 };
 const MAX_SOURCES = 4_096;
+/**
+ * Milliseconds that full handshakes may take of a second, whatever the machine gives: what is left has to be enough to drop the others, and for those
+ * whose session is known, who wait in the same queue. Two seconds at once are a crowd, not a flood.
+ */
+const TIME = { perSecond: 600, burst: 2_000 };
 
-/** What is done with a Hello in a SYN before it costs anything; `hear-admitted`: its admission MAC is right. */
-export type Admission = 'hear-admitted' | 'hear' | 'drop';
+/**
+ * What is done with a Hello in a SYN before it costs anything. `hear-known`: its admission MAC is right and it offers a session that is known here,
+ * `hear-admitted`: its admission MAC is right.
+ */
+export type Admission = 'hear-known' | 'hear-admitted' | 'hear' | 'drop';
 
 /** What is asked about a Hello. */
 export interface AdmissionQuestion {
@@ -21,38 +28,55 @@ export interface AdmissionQuestion {
   readonly admissionKeys: readonly Uint8Array[];
   /** Whether a session is known here. */
   readonly knowsSession: (id: Uint8Array) => boolean;
+  /** Whether there is a place among the half-open ones. */
+  readonly hasPlace: () => boolean;
 }
 
 /**
- * Cheap before dear, for SYNs: anybody can send them, with any source. A Hello without a right admission MAC costs one hash; one that resumes a known
- * session is always heard, so that a flood of strangers does not touch those who were here before; of the rest there are only so many a second. What
- * is dropped comes again, since TCP repeats its SYN.
+ * Cheap before dear, for SYNs: anybody can send them, with any source. One that resumes a known session is always heard, so that a flood of strangers
+ * does not touch those who were here before. Of the rest there are only so many a second, and only so much of the time is for them; a Hello without a
+ * right admission MAC costs one hash. What is dropped comes again, since TCP repeats its SYN.
  */
 export class Strangers {
   readonly #total = new TokenBucket(TOTAL);
   readonly #unadmitted = new TokenBucket(UNADMITTED);
+  readonly #time = new TokenBucket(TIME);
   readonly #bySource = new LRUCache<string, TokenBucket>({ max: MAX_SOURCES });
   /** Hellos that were dropped. */
   dropped = 0;
 
   /** @param now monotonic milliseconds */
   admit(question: AdmissionQuestion, now: number): Admission {
-    const { hello, admissionKeys } = question;
-    const frame = decodeFrame(hello);
-    const admitted = frame.type === 'hello' && isAdmitted(frame, hello, admissionKeys);
-    const heard = admitted ? this.#isHeard(frame, question, now) : this.#unadmitted.take(now);
-    if (!heard) this.dropped++;
-    if (!heard) return 'drop';
-    return admitted ? 'hear-admitted' : 'hear';
+    const admission = this.#judge(question, now);
+    if (admission === 'drop') this.dropped++;
+    return admission;
   }
 
-  #isHeard(frame: Hello, { source, knowsSession }: AdmissionQuestion, now: number): boolean {
-    if (frame.offers.some(({ sessionId }) => knowsSession(sessionId))) return true;
+  /** A full handshake with a stranger has taken so many milliseconds. */
+  spent(milliseconds: number): void {
+    this.#time.spend(milliseconds);
+  }
+
+  #judge(
+    { hello, source, admissionKeys, knowsSession, hasPlace }: AdmissionQuestion,
+    now: number,
+  ): Admission {
+    const frame = decodeFrame(hello);
+    const isKnown = frame.type === 'hello' && frame.offers.some(({ sessionId }) => knowsSession(sessionId));
+    if (!isKnown && !this.#time.has(now)) return 'drop';
+    if (frame.type !== 'hello' || !isAdmitted(frame, hello, admissionKeys)) {
+      return this.#unadmitted.take(now) ? 'hear' : 'drop';
+    }
+    if (isKnown) return 'hear-known';
+    return hasPlace() && this.#bucketOf(source).take(now) && this.#total.take(now) ? 'hear-admitted' : 'drop';
+  }
+
+  #bucketOf(source: string): TokenBucket {
     let bucket = this.#bySource.get(source);
     if (bucket === undefined) {
       bucket = new TokenBucket(PER_SOURCE);
       this.#bySource.set(source, bucket);
     }
-    return bucket.take(now) && this.#total.take(now);
+    return bucket;
   }
 }

@@ -13,10 +13,20 @@ export class TokenBucket {
 
   /** Takes one; false when there is none. */
   take(now: number): boolean {
-    this.#left = Math.min(this.#burst, this.#left + Math.max(0, now - this.#at) * this.#perMs);
-    this.#at = now;
-    if (this.#left < 1) return false;
+    if (!this.has(now)) return false;
     this.#left--;
     return true;
+  }
+
+  /** Whether there is one. */
+  has(now: number): boolean {
+    this.#left = Math.min(this.#burst, this.#left + Math.max(0, now - this.#at) * this.#perMs);
+    this.#at = Math.max(this.#at, now);
+    return this.#left >= 1;
+  }
+
+  /** Takes what something has cost that was known only afterwards; what is missing then has to come first. */
+  spend(amount: number): void {
+    this.#left -= amount;
   }
 }

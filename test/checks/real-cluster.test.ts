@@ -48,6 +48,16 @@ t.test('check against a real API server', async (t) => {
     'pod-security.kubernetes.io/enforce': 'baseline',
   });
 
+  // Made while no webhook is there. The label is off: its owner may have removed it a moment ago.
+  const debugged = '/api/v1/namespaces/debugged/pods';
+  const makeDebugged = async (name: string, ...containers: string[]): Promise<void> => {
+    const made = { apiVersion: 'v1', kind: 'Pod', metadata: { name } };
+    await admin.create(debugged, {
+      ...made,
+      spec: { containers: containers.map((one) => ({ name: one, image: 'x' })) },
+    });
+  };
+
   await t.test('--pre: Pod Security is found in the labels and by trying, rights are there', async (t) => {
     const findings = await lookAtCluster(admin, FLAGS);
     t.strictSame(errors(findings), ['pod-security namespace/strict', 'trial namespace/strict']);
@@ -91,6 +101,31 @@ t.test('check against a real API server', async (t) => {
     await until('it refuses no more', async () => !(await look()));
   });
 
+  await t.test('--pre: a limit range that a sidecar fits into refuses no trial', async (t) => {
+    await admin.create('/api/v1/namespaces/open/limitranges', {
+      apiVersion: 'v1',
+      kind: 'LimitRange',
+      metadata: { name: 'least' },
+      spec: {
+        limits: [
+          { type: 'Container', min: { memory: '16Mi', cpu: '5m' }, maxLimitRequestRatio: { memory: '4' } },
+        ],
+      },
+    });
+    // The API server learns of it a moment later: another pod is refused then.
+    const small = { name: 'app', image: 'x', resources: { limits: { memory: '1Mi', cpu: '1m' } } };
+    const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'small' }, spec: { containers: [small] } };
+    const refused = (): Promise<boolean> =>
+      admin.request('POST', '/api/v1/namespaces/open/pods', { query: { dryRun: 'All' }, body: pod }).then(
+        () => false,
+        (error: unknown) => /minimum memory usage/.test(String(error)),
+      );
+    await until('a small pod is refused', refused);
+    t.strictSame(errors(await lookAtCluster(admin, { ...FLAGS, enroll: 'open' })), []);
+    await admin.request('DELETE', '/api/v1/namespaces/open/limitranges/least');
+    await until('it is refused no more', async () => !(await refused()));
+  });
+
   await t.test('--pre: who may see nothing learns what could not be seen, and what is missing', async (t) => {
     const findings = await lookAtCluster(plane.client('viewer-token'), { ...FLAGS, enroll: 'open' });
     t.strictSame(errors(findings), ['rights cluster']);
@@ -101,6 +136,9 @@ t.test('check against a real API server', async (t) => {
   });
 
   await t.test('after: an injector that nobody can reach is found by trying', async (t) => {
+    await makeNamespace(admin, 'debugged', {});
+    await makeDebugged('protected', 'web', 'countersign-proxy');
+    await makeDebugged('plain', 'web');
     const kinds = { MutatingWebhookConfiguration: 'mutating', ValidatingWebhookConfiguration: 'validating' };
     const objects = installObjects({
       namespace: 'countersign-system',
@@ -126,23 +164,18 @@ t.test('check against a real API server', async (t) => {
   });
 
   await t.test('a debug container is looked at wherever a sidecar is, label or not', async (t) => {
-    await makeNamespace(admin, 'debugged', {});
-    const pods = '/api/v1/namespaces/debugged/pods';
-    const debug = async (name: string, containers: readonly string[]): Promise<string> => {
-      const made = { apiVersion: 'v1', kind: 'Pod', metadata: { name } };
-      const named = containers.map((one) => ({ name: one, image: 'x' }));
-      // The label is off: its owner may have removed it a moment ago.
-      const pod = (await admin.create(pods, { ...made, spec: { containers: named } })) as { spec: object };
+    const debug = async (name: string): Promise<string> => {
+      const pod = (await admin.get(`${debugged}/${name}`)) as { spec: object };
       const ephemeralContainers = [{ name: 'debug', image: 'x', securityContext: { runAsUser: 14_014 } }];
       const body = { ...pod, spec: { ...pod.spec, ephemeralContainers } };
-      return admin.request('PUT', `${pods}/${name}/ephemeralcontainers`, { body }).then(
+      return admin.request('PUT', `${debugged}/${name}/ephemeralcontainers`, { body }).then(
         () => 'taken',
         (error: Error) => error.message,
       );
     };
-    t.match(await debug('protected', ['web', 'countersign-proxy']), /failed calling webhook .*ephemeral/);
-    t.equal(await debug('plain', ['web']), 'taken', 'and nobody else waits for the injector');
-    for (const name of ['protected', 'plain']) await admin.request('DELETE', `${pods}/${name}`);
+    t.match(await debug('protected'), /failed calling webhook .*ephemeral/);
+    t.equal(await debug('plain'), 'taken', 'and nobody else waits for the injector');
+    for (const name of ['protected', 'plain']) await admin.request('DELETE', `${debugged}/${name}`);
   });
 
   await t.test('the command prints findings, JSON too, and exits with 1', async (t) => {

@@ -42,11 +42,15 @@ t.test('nfqueue attack: a flood of SYNs with made-up identities leaves honest cl
   client.tcp.connect();
   network.run();
   const before = server.pod.records.length;
+  const begun = performance.now();
   for (let number = 0; number < 6_000; number++) {
     server.receive(forgedSyn(simulation, server.pod.address, number, number % 2 === 0));
   }
-  t.ok(server.proxy.strangers.dropped > 4_000, `${server.proxy.strangers.dropped} were dropped unheard`);
-  t.ok(server.pod.records.length - before < 2_500, 'not everyone of them costs a record');
+  // 600 at once and 300 a second from that address, and 100 and 100 of those whose MAC is wrong.
+  const heard = Math.ceil(700 + 0.4 * (performance.now() - begun));
+  const { dropped } = server.proxy.strangers;
+  t.ok(dropped >= 6_000 - heard, `${dropped} were dropped unheard, at most ${heard} were heard`);
+  t.ok(server.pod.records.length - before <= heard, 'and not everyone of them costs a record');
   t.notOk(server.pod.counts.slice(1).some((count) => count.includes('allow')));
   t.equal(server.path.undecided, 0);
   let through = 0;
