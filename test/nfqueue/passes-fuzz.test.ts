@@ -13,6 +13,8 @@ import { encodeQueued } from './queue-messages.ts';
 import type { Fate } from './queued-network.ts';
 import { formatFlags, frameTypes } from './wire-reading.ts';
 
+t.setTimeout(600_000);
+
 /** What happens to one connection. */
 interface Scenario {
   /** Fates of its first packets, and of those that are said again. */
@@ -190,6 +192,60 @@ t.test('nfqueue passes: no datagram does harm, whatever is in it', async (t) => 
   addon.queuePassesClose(queues);
   t.throws(() => addon.queuePassesTry(queues, whole), { code: 'ECLOSED' });
   await path.close();
+});
+
+t.test('nfqueue passes: no sequence of calls does harm, whatever is in them', async (t) => {
+  const addon = loadAddon();
+  const path = new NativeDataPath(addon, NO_EVENTS);
+  const functions = addon as unknown as Record<string, (...values: unknown[]) => unknown>;
+  const open = () => path.resumption.openQueues!(passSettings(new Marks(), 3))!;
+  const netlink = addon.netlinkOpen(0, 0, 65_536);
+  const handles = [open(), open(), netlink, {}, undefined];
+  const key = fc.constantFrom('a'.repeat(12), 'b'.repeat(12), 'c'.repeat(36), '', 'short', 'd'.repeat(4_000));
+  const number = fc.oneof(fc.nat(3), fc.constantFrom(-1, 2 ** 32 - 1, 2 ** 53, 1e300, Number.NaN));
+  const nonsense = fc.anything({ withBigInt: true, withTypedArray: true });
+  const argument = fc.oneof(key, number, fc.boolean(), fc.uint8Array({ maxLength: 60 }), nonsense);
+  const shapes: [string, fc.Arbitrary<unknown[]>][] = [
+    ['queueClaim', fc.tuple(key, number, fc.boolean(), fc.boolean())],
+    ['queueRelease', fc.tuple(key, number)],
+    ['queuePassesTake', fc.tuple(number)],
+    ['queuePassesTry', fc.tuple(fc.uint8Array({ maxLength: 60 }))],
+    ['queuePassesMissing', fc.tuple()],
+    ['queuePassesOpen', fc.array(argument, { minLength: 14, maxLength: 14 })],
+    ['queuePassesClose', fc.tuple()],
+  ];
+  const call = fc.oneof(
+    ...shapes.map(([name, values], index) => ({
+      weight: index < 5 ? 6 : 1,
+      arbitrary: fc.record({
+        name: fc.constant(name),
+        handle: fc.oneof({ weight: 8, arbitrary: fc.nat(1) }, fc.nat(4)),
+        values: fc.oneof({ weight: 8, arbitrary: values }, fc.array(argument, { maxLength: 15 })),
+      }),
+    })),
+  );
+  let done = 0;
+  fc.assert(
+    fc.property(fc.array(call, { maxLength: 20 }), (calls) => {
+      for (const { name, handle, values } of calls) {
+        try {
+          functions[name]!(handles[handle], ...values);
+          done++;
+        } catch (error) {
+          if (!(error instanceof Error)) throw error;
+        }
+      }
+      for (const index of [0, 1]) {
+        addon.queuePassesClose(handles[index] as ReturnType<typeof open>);
+        handles[index] = open();
+      }
+    }),
+    { numRuns: runs(150) },
+  );
+  t.ok(done > 150, `${done} calls did something`);
+  await path.close();
+  t.equal(addon.queuePassesTry(handles[0] as ReturnType<typeof open>, new Uint8Array(80)), undefined);
+  addon.netlinkClose(netlink);
 });
 
 const QUEUED: Omit<QueuedPacket, 'bytes'> = {
