@@ -16,6 +16,7 @@ import { toCompact } from '../identity/compact.ts';
 import { parseTrustBundle, thumbprint } from '../identity/trust.ts';
 import { TokenVerifier } from '../identity/verify.ts';
 import { type Endpoint, formatEndpoint } from '../lib/address.ts';
+import { bindable } from '../bindable.ts';
 import type { Issued, Issuer } from './issuer.ts';
 import { RateLimit } from './rate-limit.ts';
 import type { Streams } from './streams.ts';
@@ -93,14 +94,14 @@ export class AuthorityServer {
     return this.#connections;
   }
 
-  /** Throws a `UserError` when the address cannot be had. */
+  /** `::` is every address of both families. Throws a `UserError` when the address cannot be had. */
   async listen(endpoint: Endpoint): Promise<Endpoint> {
     await new Promise<void>((resolve, reject) => {
       this.#server.on('error', (error: Error) => {
         const name = formatEndpoint(endpoint);
         reject(new UserError(`cannot listen on ${name}: ${messageOf(error)}`, { exitCode: EXIT.failure }));
       });
-      this.#server.listen(endpoint.port, endpoint.address, resolve);
+      this.#server.listen(endpoint.port, bindable(endpoint.address), resolve);
     });
     return { ...endpoint, port: (this.#server.address() as AddressInfo).port };
   }

@@ -12,7 +12,7 @@ export function authorityCommand(): Command {
       'run a replica of the authority: signs identities for pods that prove who they are, and tells sidecars what concerns them',
     )
     .addOption(setting('--trust-domain <name>', 'name of the trust domain').default('cluster.local'))
-    .addOption(setting('--listen <host:port>', 'where sidecars connect').default('0.0.0.0:14443'))
+    .addOption(setting('--listen <host:port>', 'where sidecars connect').default('[::]:14443'))
     .addOption(
       setting(
         '--names <list>',
@@ -62,7 +62,7 @@ export function authorityCommand(): Command {
     )
     .addOption(
       setting('--metrics <host:port>', 'where /metrics, /healthz and /readyz are served').default(
-        '0.0.0.0:14020',
+        '[::]:14020',
       ),
     )
     .addOption(

@@ -23,11 +23,11 @@ export function injectorCommand(): Command {
       setting('--webhook-name <name>', 'of the webhook configurations that it keeps up').default(NAME),
     )
     .addOption(
-      setting('--listen <host:port>', 'where the API server connects').default(`0.0.0.0:${PORTS.injector}`),
+      setting('--listen <host:port>', 'where the API server connects').default(`[::]:${PORTS.injector}`),
     )
     .addOption(
       setting('--metrics <host:port>', 'where /metrics, /healthz and /readyz are served').default(
-        `0.0.0.0:${PORTS.metrics}`,
+        `[::]:${PORTS.metrics}`,
       ),
     )
     .addOption(

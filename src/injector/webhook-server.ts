@@ -2,6 +2,7 @@ import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import { messageOf } from '../errors.ts';
 import type { Endpoint } from '../lib/address.ts';
+import { bindable } from '../bindable.ts';
 
 /** The largest object of etcd is 1.5 MiB; a review of an update holds two. */
 const MOST_BYTES = 4 << 20;
@@ -46,11 +47,11 @@ export class WebhookServer {
     this.#server.on('clientError', (_error, socket) => socket.destroy());
   }
 
-  /** Resolves when TLS is served: not before that is the injector ready. */
+  /** Resolves when TLS is served: not before that is the injector ready. `::` is every address of both families. */
   async listen({ address, port }: Endpoint): Promise<number> {
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
-      this.#server.listen({ host: address, port }, () => resolve());
+      this.#server.listen({ host: bindable(address), port }, () => resolve());
     });
     const bound = this.#server.address();
     return bound === null || typeof bound === 'string' ? port : bound.port;

@@ -44,8 +44,8 @@ function authorityArguments({ namespace, trustDomain, sidecars }: InstallOptions
     `--audience=${sidecars.audience}`,
     `--ca-configmap=${sidecars.caConfigMap}`,
     `--federation=${FEDERATION_FOLDER}/federation.yaml`,
-    `--listen=0.0.0.0:${PORTS.authority}`,
-    `--metrics=0.0.0.0:${PORTS.metrics}`,
+    `--listen=[::]:${PORTS.authority}`,
+    `--metrics=[::]:${PORTS.metrics}`,
   ];
 }
 
@@ -67,8 +67,8 @@ function injectorArguments({ namespace, sidecars }: InstallOptions): string[] {
     `--memory-limit=${s.memoryLimit}`,
     `--drain=${s.drainSeconds}`,
     `--sidecar-log-level=${s.logLevel}`,
-    `--listen=0.0.0.0:${PORTS.injector}`,
-    `--metrics=0.0.0.0:${PORTS.metrics}`,
+    `--listen=[::]:${PORTS.injector}`,
+    `--metrics=[::]:${PORTS.metrics}`,
   ];
 }
 

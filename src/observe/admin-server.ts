@@ -1,9 +1,10 @@
-import { existsSync, lstatSync, rmSync } from 'node:fs';
+import { lstatSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { EXIT, messageOf, UserError } from '../errors.ts';
 import type { Endpoint } from '../lib/address.ts';
 import { formatEndpoint } from '../lib/address.ts';
+import { bindable } from '../bindable.ts';
 import { ConnectionPlaces } from './connection-places.ts';
 
 /** An answer to a request. */
@@ -50,13 +51,12 @@ export class AdminServer {
   }
 
   /**
-   * `::` is every address of both families, and of IPv4 alone where the kernel has no IPv6. Throws a `UserError` when the address cannot be
+   * `::` is every address of both families. Throws a `UserError` when the address cannot be
    * had. Gives the address with the port that was chosen for port 0.
    */
   async listen(endpoint: Endpoint): Promise<Endpoint> {
     const { address, port } = endpoint;
-    const host = address === '::' && !hasIpv6() ? '0.0.0.0' : address;
-    await this.#listen({ host, port }, formatEndpoint(endpoint));
+    await this.#listen({ host: bindable(address), port }, formatEndpoint(endpoint));
     const bound = this.#server.address();
     return bound === null || typeof bound === 'string' ? endpoint : { ...endpoint, port: bound.port };
   }
@@ -97,11 +97,6 @@ export class AdminServer {
       this.#server.listen(options, resolve);
     });
   }
-}
-
-/** Also where IPv6 is disabled, as long as the kernel knows it: then a socket of its family takes IPv4 too. */
-function hasIpv6(): boolean {
-  return existsSync('/proc/net/if_inet6');
 }
 
 async function answer(

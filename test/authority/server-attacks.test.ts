@@ -11,6 +11,7 @@ import { formatEndpoint } from '../../src/lib/address.ts';
 import { FakeApiServer } from '../support/fake-api-server.ts';
 import type { FakeObject } from '../support/fake-store.ts';
 import { StoredObject } from '../support/shared-objects.ts';
+import { hasLoopback6 } from '../support/loopback6.ts';
 import { until } from '../support/until.ts';
 import { NODE, rawNamespace, rawPod } from './cluster.ts';
 import { Installation } from './installation.ts';
@@ -18,7 +19,11 @@ import { Installation } from './installation.ts';
 t.setTimeout(300_000);
 
 /** A server in front of nothing: what it is asked for is of no matter here. */
-async function bareServer(t: Test, idleMs?: number): Promise<{ url: string; ca: string; port: number }> {
+async function bareServer(
+  t: Test,
+  idleMs?: number,
+  address = '127.0.0.1',
+): Promise<{ url: string; ca: string; port: number }> {
   const certificates = new ServingCertificates({
     object: new StoredObject().handle(),
     names: ['localhost', '127.0.0.1'],
@@ -38,7 +43,7 @@ async function bareServer(t: Test, idleMs?: number): Promise<{ url: string; ca: 
     },
     certificates.serving,
   );
-  const bound = await server.listen({ address: '127.0.0.1', port: 0 });
+  const bound = await server.listen({ address, port: 0 });
   t.teardown(async () => {
     certificates.close();
     await server.close();
@@ -134,6 +139,16 @@ t.test('authority server, attacked: pings keep no connection on which nothing is
   t.notOk(client.closed, 'as long as a request is open it stays');
   held.close();
   await until('it is closed', () => client.destroyed);
+});
+
+t.test('authority server: on :: it answers both families', async (t) => {
+  const { ca, port } = await bareServer(t, undefined, '::');
+  for (const host of hasLoopback6() ? ['127.0.0.1', '::1'] : ['127.0.0.1']) {
+    const socket = connect({ host, port, ca, servername: 'localhost', ALPNProtocols: ['h2'] });
+    t.teardown(() => socket.destroy());
+    await once(socket, 'secureConnect');
+    t.ok(socket.authorized, host);
+  }
 });
 
 t.test('authority server, attacked: the request of a stream counts once', async (t) => {

@@ -61,7 +61,7 @@ async function started(t: Test, ago = 0, cluster = new FakeCluster()) {
     certificates,
     settings: SETTINGS,
     release: '1.0.0',
-    listen: { address: '127.0.0.1', port: 0 },
+    listen: { address: '::', port: 0 },
     webhookName: 'countersign',
     prepareNamespace: async (name) => void prepared.push(name),
     keepNamespaces: async (names) => void kept.push(...names),

@@ -3,11 +3,12 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect, createServer, type Socket } from 'node:net';
-import { networkInterfaces, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { UserError } from '../../src/errors.ts';
 import { AdminServer, json, type Routes, text } from '../../src/observe/admin-server.ts';
+import { hasLoopback6 } from '../support/loopback6.ts';
 
 const ROUTES: Routes = {
   'GET /healthz': () => text(200, 'ok\n'),
@@ -49,10 +50,6 @@ t.test(
     }
   },
 );
-
-function hasLoopback6(): boolean {
-  return Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === '::1'));
-}
 
 function ask(where: object, method: string, path: string, body?: string): Promise<Got> {
   return new Promise((resolve, reject) => {

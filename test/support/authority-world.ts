@@ -44,7 +44,7 @@ async function start(): Promise<Authority> {
     trustDomain,
     federationFile,
     names: outside === undefined ? [address] : [address, outside],
-    listen: { address: outside === undefined ? address : '0.0.0.0', port: PORT },
+    listen: { address: outside === undefined ? address : '::', port: PORT },
     sidecar: { container: 'countersign-proxy', image: '' },
     audience: 'countersign-authority',
     caConfigMap: 'countersign-ca',
