@@ -27,7 +27,7 @@ const NONE = '0000000000000000';
 const SERVER = `
 const held = new Set(), probes = new Set();
 require('http').createServer((q, r) => {
-  const from = q.socket.remoteAddress.replace('::ffff:', '');
+  const from = (q.socket.remoteAddress ?? '').replace('::ffff:', '');
   if (q.url === '/probe') { probes.add(from); r.end('ok'); }
   else if (q.url === '/hold') { r.write('held '); held.add(r); r.on('close', () => held.delete(r)); }
   else if (q.url === '/held') r.end(held.size + ' held');

@@ -14,7 +14,7 @@ const KEEP = '--keep-source-address';
 /** Says whom it sees, and then everything that it hears. */
 const APP = `
 require('net').createServer((s) => { s.on('error', () => {});
-  s.write(s.remoteAddress.replace('::ffff:', '') + ' ' + s.remotePort + '\\n'); s.pipe(s); })
+  s.write((s.remoteAddress ?? '').replace('::ffff:', '') + ' ' + s.remotePort + '\\n'); s.pipe(s); })
   .listen(8080, '::', () => console.log('up'));`;
 
 /** One call after the other; prints what each heard: whom the application saw, the own port, and how many bytes came back. */
