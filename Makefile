@@ -56,7 +56,8 @@ check: setup ## format, lint, types, generated docs
 sabotage: setup ## breaks the product in many ways and demands that a test notices each
 	@node tools/sabotage.ts
 
-soak: setup ## two sidecars under mixed load, policy changes and restarts; looks for leaks and wrong verdicts (root; ten minutes, HOURS=n)
+soak: setup ## 100,000 open connections in NFQUEUE mode; then two sidecars under mixed load, policy changes and restarts: leaks, wrong verdicts (root; fifteen minutes, HOURS=n)
+	@node bench/many-flows.ts
 	@node bench/soak.ts $(if $(HOURS),--hours $(HOURS))
 
 long-test: setup ## the tests with fifty times the search in handshake properties

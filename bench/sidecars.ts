@@ -31,6 +31,7 @@ export class Sidecars {
   readonly #place: Place;
   readonly #node: string;
   readonly #program: string;
+  readonly #memoryLimit: string;
   readonly #children = new Map<string, ChildProcess>();
   readonly #logs = new Map<string, string>();
   #issued = 0;
@@ -38,9 +39,16 @@ export class Sidecars {
   /**
    * @param from what to run: what an image carries, or this checkout's source
    * @param other another checkout, whose bundle and addon are to run instead
+   * @param memoryLimit of the container, which says how large the heap may be
    */
-  constructor(place: Place, from: 'bundle' | 'source' = 'bundle', other?: string) {
+  constructor(
+    place: Place,
+    from: 'bundle' | 'source' = 'bundle',
+    other?: string,
+    memoryLimit: string = DEFAULT_SETTINGS.memoryLimit,
+  ) {
     this.#place = place;
+    this.#memoryLimit = memoryLimit;
     const copy = other === undefined ? place.cluster.program : join(place.folder, 'other-program');
     if (other !== undefined) {
       for (const part of ['native/build', 'package.json'])
@@ -153,7 +161,7 @@ export class Sidecars {
       return [this.#node, '--import', join(program, 'forgetful.ts'), join(program, 'src/main.ts')];
     }
     // As an injected container has it.
-    return [this.#node, ...nodeFlags(DEFAULT_SETTINGS.memoryLimit), this.#program];
+    return [this.#node, ...nodeFlags(this.#memoryLimit), this.#program];
   }
 
   #keys(pod: string): string {
