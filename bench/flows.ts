@@ -8,22 +8,15 @@
  */
 import { Session } from 'node:inspector/promises';
 import { parseArgs } from 'node:util';
-import { allowFrom } from '../test/nfqueue/policies.ts';
-import { QueuedNetwork } from '../test/nfqueue/queued-network.ts';
-import { Simulation } from '../test/proxy/simulation.ts';
+import { webAndDb } from '../test/nfqueue/web-and-db.ts';
 
 const CONNECTIONS = 500;
 const { values } = parseArgs({
   options: { rounds: { type: 'string', default: '20' }, allocations: { type: 'boolean', default: false } },
 });
 
-const simulation = new Simulation();
-simulation.policies = [allowFrom('db', 'web')];
-const network = new QueuedNetwork(
-  simulation,
-  simulation.pod('web', { app: 'web' }),
-  simulation.pod('db', { app: 'db' }),
-);
+const ends: (() => Promise<unknown>)[] = [];
+const { network } = webAndDb({ teardown: (end) => ends.push(end) });
 const pods = [network.client, network.server];
 
 /** One connection, to the moment at which the kernel has it. */
@@ -61,7 +54,7 @@ else {
   const [least, median, most] = [samples[0]!, samples[samples.length >> 1]!, samples.at(-1)!];
   process.stdout.write(`resumed ${median.toFixed(0)} us [${least.toFixed(0)}..${most.toFixed(0)}]\n`);
 }
-await Promise.all(pods.map(({ proxy }) => proxy.close()));
+for (const close of ends) await close();
 process.exit(0);
 
 async function allocations(): Promise<void> {

@@ -50,7 +50,7 @@ export function passedFlow(
   return { kind: 'open', one, pass };
 }
 
-/** The SYN with the Hello is out, and what answers it is heard as any answer to a SYN. */
+/** The SYN with the Hello has left by a pass; the reducer takes over here, and hears the answer. */
 function calling(
   record: PassRecord,
   source: Endpoint,

@@ -19,34 +19,37 @@ function wireOf({ network }: PassingPods, from: number): string[] {
     .map(({ from: who, bytes }) => `${who} ${formatFlags(bytes)} ${frameTypes(bytes).join()}`);
 }
 
-t.test('nfqueue passes: a resumed connection goes by passes on both sides, and is told as any other', (t) => {
-  const [byPass, alone] = [pods(t), pods(t, false)];
-  const before = byPass.network.wire.length;
-  for (const one of [byPass, alone]) {
-    one.connect({ sourcePort: 50_000 });
-    one.client.tcp.write('question');
-    one.server.tcp.write('answer');
-    one.network.run();
-    t.equal(one.server.tcp.received, 'question');
-    t.equal(one.client.tcp.received, 'answer');
-  }
-  t.strictSame(
-    [byPass.client.path.passed, byPass.server.path.passed],
-    [2, 2],
-    'SYN and SYN-ACK on both sides',
-  );
-  t.strictSame([alone.client.path.passed, alone.server.path.passed], [0, 0]);
-  t.strictSame(wireOf(byPass, before).slice(0, 3), [
-    'client SYN hello',
-    'server SYN ACK reply',
-    'client ACK ',
-  ]);
-  t.strictSame(saidOf(byPass.client), saidOf(alone.client));
-  t.strictSame(saidOf(byPass.server), saidOf(alone.server));
-  t.equal(byPass.client.pod.counts.at(-1), 'outbound allow not-isolated proven resumed');
-  t.equal(byPass.server.pod.counts.at(-1), 'inbound allow policy-allowed proven resumed');
-  t.end();
-});
+t.test(
+  'nfqueue passes: a resumed connection goes by passes on both sides, and its flow, record and count are those of one without',
+  (t) => {
+    const [byPass, alone] = [pods(t), pods(t, false)];
+    const before = byPass.network.wire.length;
+    for (const one of [byPass, alone]) {
+      one.connect({ sourcePort: 50_000 });
+      one.client.tcp.write('question');
+      one.server.tcp.write('answer');
+      one.network.run();
+      t.equal(one.server.tcp.received, 'question');
+      t.equal(one.client.tcp.received, 'answer');
+    }
+    t.strictSame(
+      [byPass.client.path.passed, byPass.server.path.passed],
+      [2, 2],
+      'SYN and SYN-ACK on both sides',
+    );
+    t.strictSame([alone.client.path.passed, alone.server.path.passed], [0, 0]);
+    t.strictSame(wireOf(byPass, before).slice(0, 3), [
+      'client SYN hello',
+      'server SYN ACK reply',
+      'client ACK ',
+    ]);
+    t.strictSame(saidOf(byPass.client), saidOf(alone.client));
+    t.strictSame(saidOf(byPass.server), saidOf(alone.server));
+    t.equal(byPass.client.pod.counts.at(-1), 'outbound allow not-isolated proven resumed');
+    t.equal(byPass.server.pod.counts.at(-1), 'inbound allow policy-allowed proven resumed');
+    t.end();
+  },
+);
 
 t.test('nfqueue passes: over IPv6 as over IPv4', (t) => {
   const one = pods(t, true, [allowFrom('db', 'web')], { client: 'fd00::1', server: 'fd00::2' });

@@ -1,21 +1,10 @@
 import { loadAddon } from '../../src/native.ts';
-import type { DataPathEvents } from '../../src/relay/data-path.ts';
 import { NativeDataPath } from '../../src/relay/native-data-path.ts';
 import type { NetworkPolicy } from '../../src/policy/model.ts';
 import { Simulation } from '../proxy/simulation.ts';
+import { NO_EVENTS } from '../support/no-events.ts';
 import { allowFrom } from './policies.ts';
 import { QueuedNetwork } from './queued-network.ts';
-
-/** Nobody hears of connections. */
-export const NO_EVENTS: DataPathEvents = {
-  accepted: () => {},
-  frame: () => {},
-  notFrame: () => {},
-  frameTooLarge: () => {},
-  dialled: () => {},
-  preamble: () => {},
-  closed: () => {},
-};
 
 export interface PassingPods {
   readonly simulation: Simulation;

@@ -4,20 +4,11 @@ import t from 'tap';
 import { mac } from '../../src/handshake/key-schedule.ts';
 import { ReplayWindow } from '../../src/handshake/replay-window.ts';
 import { loadAddon } from '../../src/native.ts';
-import type { DataPathEvents } from '../../src/relay/data-path.ts';
 import { NativeDataPath } from '../../src/relay/native-data-path.ts';
 import { runs } from '../support/effort.ts';
+import { NO_EVENTS } from '../support/no-events.ts';
 
 const addon = loadAddon();
-const SILENT: DataPathEvents = {
-  accepted: () => {},
-  frame: () => {},
-  notFrame: () => {},
-  frameTooLarge: () => {},
-  dialled: () => {},
-  preamble: () => {},
-  closed: () => {},
-};
 
 for (const accelerated of [true, false]) {
   const how = accelerated ? "with the processor's instructions" : 'in plain C';
@@ -42,7 +33,7 @@ for (const accelerated of [true, false]) {
 }
 
 t.test('the window of the data thread agrees with that of TypeScript, however counters arrive', async (t) => {
-  const path = new NativeDataPath(addon, SILENT);
+  const path = new NativeDataPath(addon, NO_EVENTS);
   t.teardown(() => path.close());
   const counter = fc.oneof(
     fc.bigInt({ min: 0n, max: 300_000n }),
