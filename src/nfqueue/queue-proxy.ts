@@ -318,7 +318,7 @@ export class QueueProxy implements PacketPathEvents {
     one.flow.judge(standing);
     this.#around.open.add(one.flow);
     this.#options.onVerified?.(one);
-    one.givePass?.();
+    if (one.givePass !== undefined) this.#around.passes.soon(one.givePass);
     one.givePass = undefined;
   }
 
