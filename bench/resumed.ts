@@ -17,7 +17,7 @@ import { type LoadOrder, runLoad } from './load-program.ts';
 import { Place } from './place.ts';
 import { plainVariants } from './plain-variants.ts';
 import { inTurn } from './plan.ts';
-import { type Counts, voidReason } from './proof.ts';
+import { prove } from './prove.ts';
 import { betweenTwoPods, POLICIES } from './sidecar-variants.ts';
 import { Sidecars } from './sidecars.ts';
 import { digits, spreadOf, spreadText } from './statistics.ts';
@@ -32,9 +32,8 @@ const { values: flags } = parseArgs({
     only: { type: 'string', default: 'haproxy,countersign,other' },
   },
 });
-/** Time for what a load leaves behind to be done with, and within which a verdict that has fallen is counted. */
+/** Time for what a load leaves behind to be done with. */
 const SETTLE_MS = 50;
-const COUNT_MS = 5_000;
 
 if (flags.mode !== 'redirect' && flags.mode !== 'nfqueue')
   throw new Error(`--mode ${flags.mode}: redirect or nfqueue`);
@@ -100,7 +99,7 @@ try {
   for (const [id, folder] of builds) {
     if (!wanted.includes(id.replace('countersign-', ''))) continue;
     const sidecars = new Sidecars(place, 'bundle', folder);
-    const kind = { id, title: id, mode } as const;
+    const kind = { id, title: id, mode: { carrier: mode } } as const;
     variants.push({ variant: await betweenTwoPods(place, sidecars, kind), sidecars });
   }
   const rows = new Map<string, Row[]>(variants.map(({ variant }) => [variant.id, []]));
@@ -134,7 +133,8 @@ async function measure(variant: Variant, sidecars: Sidecars | undefined): Promis
   await sleep(SETTLE_MS);
   const end = variant.proxies.map(useOf);
   const one = await run(variant, { kind: 'connect', seconds: seconds / 2, number: 1_000_000 });
-  if (sidecars !== undefined) await prove(sidecars, ends, before!, load.connections + one.connections);
+  if (sidecars !== undefined)
+    await prove(sidecars, ends, before!, { connections: load.connections + one.connections });
   const spent = (key: keyof Use) => end.map((use, at) => (use[key] - start[at]![key]) / load.connections);
   const [data, rest] = [spent('data'), spent('rest')];
   return {
@@ -146,23 +146,6 @@ async function measure(variant: Variant, sidecars: Sidecars | undefined): Promis
     rate: load.connections / load.seconds,
     p50: one.p50,
   };
-}
-
-/** Throws when the sidecars have not counted just these connections, after a moment for the last of them. */
-async function prove(
-  sidecars: Sidecars,
-  ends: readonly string[],
-  before: readonly Counts[],
-  connections: number,
-): Promise<void> {
-  for (const deadline = Date.now() + COUNT_MS; ; await sleep(50)) {
-    const [client, server] = await sidecars.counts(ends);
-    const why =
-      voidReason([before[0]!], [client!], { direction: 'outbound', connections }) ??
-      voidReason([before[1]!], [server!], { direction: 'inbound', connections });
-    if (why === undefined) return;
-    if (Date.now() > deadline) throw new Error(`the sample is void: ${why}`);
-  }
 }
 
 function run({ client, target }: Variant, order: LoadOrder) {

@@ -1,4 +1,6 @@
 import t from 'tap';
+import { addressBytes } from '../../src/nfqueue/flow-endpoints.ts';
+import { buildReset } from '../../src/nfqueue/packets-build.ts';
 import { finishPacket } from '../../src/nfqueue/packets-checksum.ts';
 import { allowFrom } from './policies.ts';
 import { formatFlags, frameTypes, packetOf } from './wire-reading.ts';
@@ -57,6 +59,28 @@ t.test('nfqueue passes: over IPv6 as over IPv4', (t) => {
   t.strictSame([one.client.path.passed, one.server.path.passed], [2, 2]);
   t.equal(one.client.tcp.state, 'established');
   t.equal(one.server.proxy.flows.size, 3);
+  t.end();
+});
+
+t.test('nfqueue passes: an application that does not accept a call by a pass is a failed dial', (t) => {
+  const one = pods(t);
+  one.network.connect({ sourcePort: 50_000 });
+  one.server.tcp.state = 'closed';
+  one.client.tcp.connect();
+  one.network.run();
+  t.equal(one.server.path.passed, 1, 'its SYN was answered by a pass');
+  const toClient = {
+    family: 4,
+    sourceAddress: addressBytes(one.server.pod.address)!,
+    sourcePort: 80,
+    destinationAddress: addressBytes(one.client.pod.address)!,
+    destinationPort: 50_000,
+  } as const;
+  one.server.send(buildReset(toClient, { sequence: 0, acknowledgement: one.client.tcp.initial + 1 }));
+  one.network.run();
+  t.equal(one.client.tcp.state, 'reset');
+  t.equal(one.server.pod.counts.at(-1), 'inbound deny dial-failed proven resumed');
+  t.match(one.client.pod.counts.at(-1), /^outbound deny refused-by-peer/);
   t.end();
 });
 
