@@ -16,9 +16,9 @@ import { QueueProxy } from './queue-proxy.ts';
 import type { QueuedFlow } from './queued-flow.ts';
 import { recoverFlows } from './recovery.ts';
 
-/** How often conntrack is asked which connections have ended. */
+/** How often the kernel is asked which connections have ended. */
 const ENDED_MS = 1_000;
-/** Of all time so much may go into it: a large table is read more seldom. */
+/** Of all time so much may go into it: of many it is asked more seldom. */
 const POLL_SHARE = 0.05;
 /** Never reached: the socket is full before, and that is what can be counted (`src/nfqueue/queue-gaps.ts`). */
 const MAX_WAITING = 4_194_304;
@@ -107,17 +107,15 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
   let polling = false;
   let notBefore = 0;
   const poll = async (): Promise<void> => {
-    const begun = performance.now();
-    if (polling || begun < notBefore) return;
+    if (polling || performance.now() < notBefore) return;
     polling = true;
     try {
-      await endGoneFlows(queueProxy, marks);
+      const took = await endGoneFlows(queueProxy);
+      notBefore = performance.now() + took / POLL_SHARE - took;
     } catch (error) {
-      log.warn({ err: error }, 'conntrack cannot be read');
+      log.warn({ err: error }, 'the kernel does not say which connections have ended');
     } finally {
       polling = false;
-      const ended = performance.now();
-      notBefore = ended + (ended - begun) / POLL_SHARE - (ended - begun);
     }
   };
   const timer = setInterval(() => void poll(), ENDED_MS);
