@@ -212,12 +212,13 @@ t.test('nfqueue passes: no sequence of calls does harm, whatever is in them', as
     ['queuePassesTake', fc.tuple(number)],
     ['queuePassesTry', fc.tuple(fc.uint8Array({ maxLength: 60 }))],
     ['queuePassesMissing', fc.tuple()],
+    ['queueGate', fc.tuple(fc.uint8Array({ maxLength: 400 }), ...Array.from({ length: 5 }, () => number))],
     ['queuePassesOpen', fc.array(argument, { minLength: 14, maxLength: 14 })],
     ['queuePassesClose', fc.tuple()],
   ];
   const call = fc.oneof(
     ...shapes.map(([name, values], index) => ({
-      weight: index < 5 ? 6 : 1,
+      weight: index < 6 ? 6 : 1,
       arbitrary: fc.record({
         name: fc.constant(name),
         handle: fc.oneof({ weight: 8, arbitrary: fc.nat(1) }, fc.nat(4)),
