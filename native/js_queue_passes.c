@@ -81,7 +81,7 @@ static void forget(napi_env env, void *data, void *hint) {
 static bool read_mark_order(napi_env env, const napi_value *values, size_t address_bytes, struct mark_order *order) {
   size_t length;
   const uint8_t *bytes = view_bytes(env, values[0], &length);
-  if (length == 0 || length > sizeof order->bytes) return false;
+  if (length < address_bytes || length > sizeof order->bytes) return false;
   memcpy(order->bytes, bytes, length);
   order->length = length;
   order->source_at = number(env, values[1]);
