@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "event_loop.h"
 #include "js.h"
+#include "js_netlink.h"
 #include "js_queue_passes.h"
 #include "netlink.h"
 
@@ -37,6 +38,14 @@ static struct netlink_handle *netlink_handle_of(napi_env env, napi_value value) 
   struct netlink_handle *handle = tagged(env, value, &NETLINK_TAG);
   if (handle == NULL || handle->netlink != NULL) return handle;
   napi_throw_error(env, "ECLOSED", "the netlink socket is closed");
+  return NULL;
+}
+
+struct netlink *netlink_of(napi_env env, napi_value value) {
+  struct netlink_handle *handle = netlink_handle_of(env, value);
+  if (handle == NULL) return NULL;
+  if (handle->callback == NULL) return handle->netlink;
+  throw_errno(env, EALREADY);
   return NULL;
 }
 

@@ -218,7 +218,7 @@ export class BarePasses {
 
   /** What passes did since the last time, and what they have begun. */
   take(): PassRecord[] {
-    const records = this.addon.queuePassesTake(this.handle, 0);
+    const records = this.addon.queuePassesTake(this.handle, 0, 0);
     return records === undefined ? [] : readPassRecords(records);
   }
 
