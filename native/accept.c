@@ -39,6 +39,10 @@ void add_listener(struct data_path *path, const struct command *command) {
     struct listener *listener = &path->listeners[i];
     if (listener->end.fd >= 0) continue;
     *listener = (struct listener){.end = {.fd = command->fd}, .id = command->id, .role = command->role};
+    /* Most who call from outside are sidecars, whose Hello is answered at once: the Reply acknowledges it, and saves a packet. A listener's choice
+     * is inherited. Of others report_accepted takes it back: applications may wait for the acknowledgement of what they sent first (Nagle). */
+    int off = 0;
+    if (listener->role == INBOUND) setsockopt(command->fd, IPPROTO_TCP, TCP_QUICKACK, &off, sizeof off);
     if (!hear(path, listener, EPOLL_CTL_ADD, EPOLLIN)) close_end(path, &listener->end, false);
     return;
   }
@@ -78,6 +82,8 @@ bool original_destination(int fd, int family, struct sockaddr_storage *out) {
 void report_accepted(struct data_path *path, struct connection *connection, int role, const struct sockaddr_storage *peer,
                      const struct resuming *begun, const uint8_t *reply, size_t reply_length) {
   int fd = connection->end[CLIENT].fd;
+  int on = 1;
+  if (role == INBOUND) setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
   struct event *event = new_event(EVENT_ACCEPTED, connection);
   event->role = role;
   event->peer = *peer;

@@ -13,8 +13,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { NEAR_US = 1000 };
-
 static const char PACED[] = "bbr", UNPACED[] = "reno";
 
 static bool choose(int fd, const char *name) {

@@ -151,7 +151,7 @@ void close_connection(struct data_path *path, struct connection *connection, enu
   for (int s = 0; s < 2; s++) {
     struct end *end = &connection->end[s];
     end->draining = shall_drain(connection, (enum side)s, cause);
-    if (end->draining) flush_out(end);
+    if (end->draining) flush_out(path, end);
     if (is_on_its_way(end)) waiting = true;
     else close_end(path, end, cause != CAUSE_END);
   }

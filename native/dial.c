@@ -19,6 +19,8 @@ static void note_syn(struct connection *connection, const struct tcp_info *info)
 static void report(struct data_path *path, struct connection *connection, int error, bool unbound,
                    const struct tcp_info *info) {
   struct end *upstream = &connection->end[UPSTREAM];
+  connection->syn_data = SYN_DATA_NONE;
+  connection->syn_retransmits = 0;
   if (error == 0 && info != NULL) {
     note_syn(connection, info);
     settle_pacing(path, upstream->fd, info);
@@ -79,6 +81,13 @@ static int connect_to(int fd, const struct sockaddr_storage *target) {
   return connected == 0 ? 0 : errno;
 }
 
+/* Without waiting: a peer on this host has answered before connect() returns, and one on this node often has. */
+static bool is_connected(int fd) {
+  struct sockaddr_storage peer;
+  socklen_t length = sizeof peer;
+  return getpeername(fd, (struct sockaddr *)&peer, &length) == 0;
+}
+
 /* Opens the upstream side's socket and begins to connect it. @returns 0 when it is connected, else errno */
 static int begin(const struct data_path *path, struct end *upstream, const struct command *command, bool with_port, bool *fast,
                  bool *unbound) {
@@ -110,6 +119,7 @@ void dial(struct data_path *path, struct connection *connection, const struct co
   upstream->connecting = true;
   upstream->writable = false;
   bool fast = false, unbound = false;
+  int64_t begun = now_us();
   int error = begin(path, upstream, command, true, &fast, &unbound);
   if (command->source.ss_family != 0 && (error == EADDRINUSE || error == EADDRNOTAVAIL || error == EACCES)) {
     /* A listener has the client's port, an earlier connection of it is not forgotten yet, or it takes a privilege. */
@@ -121,6 +131,7 @@ void dial(struct data_path *path, struct connection *connection, const struct co
     return;
   }
   ssize_t sent = 0;
+  upstream->writable = error != 0 && is_connected(upstream->fd);
   if (fast && error == 0) {
     /* With the bytes in the SYN nothing follows that could take the last part of the handshake along. */
     const int on = 1;
@@ -138,7 +149,15 @@ void dial(struct data_path *path, struct connection *connection, const struct co
     upstream->spoken = true;
     append(&upstream->out, command->bytes + sent, command->length - (size_t)sent);
   }
-  if (!watch(path, upstream)) report_dialled(path, connection, errno, NULL);
+  if (!watch(path, upstream)) {
+    report_dialled(path, connection, errno, NULL);
+    return;
+  }
+  if (!upstream->writable) return;
+  /* Who has answered so soon is near, and to its first SYN; else the kernel is asked. */
+  if (now_us() - begun >= NEAR_US) continue_dial(path, connection);
+  else report_dialled(path, connection, 0, NULL);
+  run_later(path, connection);
 }
 
 /* An event on an upstream side that is still connecting. */

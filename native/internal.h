@@ -14,6 +14,7 @@ enum {
   SCRATCH_BYTES = 64 * 1024,
   POOLED_PIPES = 64,
   LISTENERS = 16,
+  NEAR_US = 1000, /* a peer whose answer takes less is near: congestion.c */
 };
 
 struct connection;
@@ -27,6 +28,7 @@ struct end {
   struct connection *connection;
   int fd;
   bool connecting, readable, writable, peer_finished;
+  bool told_writable; /* epoll tells of room to write: from the first time on that there was none */
   bool failed;   /* the peer has reset, or cannot be reached any more */
   bool broken;   /* a call has told so already: the kernel says it once, and calls the rest of the stream ended */
   bool urgent;   /* the peer uses urgent data, at which reads stop short and splice stops for good */
@@ -178,10 +180,12 @@ void give_pipe(struct data_path *path, struct direction *direction);
 void close_pooled_pipes(struct data_path *path);
 void set_socket_options(int fd);
 bool watch(struct data_path *path, struct end *end);
+/* After a call that had no room to write. */
+void await_room(struct data_path *path, struct end *end);
 /* After a call on the end that failed with this errno for good. */
 void note_failure(struct end *end, int error);
 /* Writes what the brain has sent, as far as it goes. */
-void flush_out(struct end *end);
+void flush_out(struct data_path *path, struct end *end);
 void reset_fd(int fd);
 void close_end(struct data_path *path, struct end *end, bool reset);
 

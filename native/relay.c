@@ -20,7 +20,7 @@ enum {
 enum moved { MOVED_ALL, MOVED_MORE, MOVED_RESET_FROM, MOVED_RESET_TO };
 
 /* Brings out what the direction holds already. */
-static enum moved push_held(struct direction *direction, struct end *to) {
+static enum moved push_held(struct data_path *path, struct direction *direction, struct end *to) {
   while (!is_empty(&direction->rest)) {
     if (!to->writable) return MOVED_ALL;
     ssize_t sent = send(to->fd, direction->rest.bytes + direction->rest.start,
@@ -28,7 +28,7 @@ static enum moved push_held(struct direction *direction, struct end *to) {
     if (sent >= 0) {
       direction->rest.start += (size_t)sent;
     } else if (errno == EAGAIN) {
-      to->writable = false;
+      await_room(path, to);
       return MOVED_ALL;
     } else if (errno != EINTR) {
       note_failure(to, errno);
@@ -44,7 +44,7 @@ static enum moved push_held(struct direction *direction, struct end *to) {
     if (sent > 0) {
       direction->piped -= (uint32_t)sent;
     } else if (sent < 0 && errno == EAGAIN) {
-      to->writable = false;
+      await_room(path, to);
       return MOVED_ALL;
     } else if (sent < 0 && errno != EINTR) {
       note_failure(to, errno);
@@ -63,7 +63,7 @@ static enum moved move(struct data_path *path, struct connection *connection, en
   struct end *from = &connection->end[from_side], *to = &connection->end[1 - from_side];
   if (to->finished || !is_empty(&to->out)) return MOVED_ALL;
   for (int turn = 0; turn < TURNS; turn++) {
-    enum moved held = push_held(direction, to);
+    enum moved held = push_held(path, direction, to);
     if (held != MOVED_MORE) return held;
     if (from->eof) {
       give_pipe(path, direction);
@@ -115,7 +115,7 @@ static enum moved move(struct data_path *path, struct connection *connection, en
           return MOVED_RESET_TO;
         }
         if (sent < 0) {
-          if (errno == EAGAIN) to->writable = false;
+          if (errno == EAGAIN) await_room(path, to);
           sent = 0;
         }
         if (sent < got) append(&direction->rest, path->scratch + sent, (size_t)(got - sent));
@@ -155,8 +155,8 @@ static void settle(struct data_path *path, struct connection *connection) {
 void run(struct data_path *path, struct connection *connection) {
   if (connection->closed) return;
   struct end *client = &connection->end[CLIENT], *upstream = &connection->end[UPSTREAM];
-  if (client->fd >= 0) flush_out(client);
-  if (upstream->fd >= 0 && !upstream->connecting) flush_out(upstream);
+  if (client->fd >= 0) flush_out(path, client);
+  if (upstream->fd >= 0 && !upstream->connecting) flush_out(path, upstream);
   if (connection->resuming != NULL) {
     continue_resumption(path, connection);
     if (connection->resuming != NULL) return;

@@ -194,7 +194,7 @@ static void answer(struct data_path *path, struct connection *connection) {
   struct end *client = &connection->end[CLIENT];
   client->spoken = true;
   append(&client->out, reply, sizeof reply);
-  flush_out(client);
+  flush_out(path, client);
   establish(path, connection);
 }
 

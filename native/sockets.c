@@ -109,9 +109,23 @@ void set_socket_options(int fd) {
   setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
 }
 
+/* Of room to write those alone who have lacked it: most never do, and would be told of it once for nothing. */
+static bool tell(const struct data_path *path, struct end *end, int operation) {
+  uint32_t room = end->told_writable ? EPOLLOUT : 0;
+  struct epoll_event event = {.events = EPOLLIN | room | EPOLLPRI | EPOLLRDHUP | EPOLLET, .data.ptr = end};
+  return epoll_ctl(path->epoll, operation, end->fd, &event) == 0;
+}
+
 bool watch(struct data_path *path, struct end *end) {
-  struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET, .data.ptr = end};
-  return epoll_ctl(path->epoll, EPOLL_CTL_ADD, end->fd, &event) == 0;
+  end->told_writable = !end->writable;
+  return tell(path, end, EPOLL_CTL_ADD);
+}
+
+void await_room(struct data_path *path, struct end *end) {
+  end->writable = false;
+  if (end->told_writable) return;
+  end->told_writable = true;
+  if (!tell(path, end, EPOLL_CTL_MOD)) note_failure(end, errno);
 }
 
 void note_failure(struct end *end, int error) {
@@ -121,13 +135,13 @@ void note_failure(struct end *end, int error) {
   if (error != EPIPE) end->broken = true;
 }
 
-void flush_out(struct end *end) {
+void flush_out(struct data_path *path, struct end *end) {
   while (!is_empty(&end->out) && end->writable) {
     ssize_t sent = send(end->fd, end->out.bytes + end->out.start, end->out.end - end->out.start, MSG_NOSIGNAL);
     if (sent >= 0) {
       end->out.start += (size_t)sent;
     } else if (errno == EAGAIN || errno == EINPROGRESS || errno == ENOTCONN) {
-      end->writable = false;
+      await_room(path, end);
     } else if (errno != EINTR) {
       note_failure(end, errno);
       break;

@@ -102,7 +102,7 @@ static void on_socket(struct data_path *path, struct end *end, uint32_t events) 
   if (connection->closed) {
     if (events & EPOLLERR) end->failed = true;
     if (events & EPOLLOUT) end->writable = true;
-    flush_out(end);
+    flush_out(path, end);
     return;
   }
   if (end->connecting) {

@@ -21,6 +21,27 @@ fail() {
 	exit 1
 }
 
+# Runs a command that may take minutes, and says so every 20 seconds. $1: what it does.
+with_progress() {
+	what=$1
+	shift
+	(
+		seconds=0
+		while sleep 5 >/dev/null 2>&1 </dev/null; do
+			seconds=$((seconds + 5))
+			[ $((seconds % 20)) = 0 ] && say "$what, $seconds s so far"
+			# Whoever is killed outright leaves this loop behind otherwise.
+			kill -0 "$$" 2>/dev/null || exit
+		done
+	) &
+	ticker=$!
+	status=0
+	"$@" || status=$?
+	kill "$ticker" 2>/dev/null || true
+	wait "$ticker" 2>/dev/null || true
+	return "$status"
+}
+
 setup_node() {
 	if [ -x "$state/node" ] && "$state/node" -e 'process.exit(Number(process.versions.node.split(".")[0]) < 24 ? 1 : 0)' 2>/dev/null; then
 		return
@@ -31,7 +52,7 @@ setup_node() {
 		ln -sfn "$own" "$state/node"
 	else
 		say "this machine's Node.js is $("$own" --version 2>/dev/null || echo absent), fetching Node.js 24"
-		(cd "$root/tools/node" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
+		with_progress "Node.js 24" locked_packages "$root/tools/node"
 		for arch in x64 arm64; do
 			found=$root/tools/node/node_modules/node-linux-$arch/bin/node
 			[ -x "$found" ] && ln -sfn "$found" "$state/node"
@@ -40,13 +61,18 @@ setup_node() {
 	[ -x "$state/node" ] || fail "no Node.js 24 for $(uname -s) $(uname -m): install it yourself, then run this again"
 }
 
+# The packages of a folder exactly as its lock file names them, by the Node.js of this checkout where it is there already.
+locked_packages() {
+	(cd "$1" && PATH=$state:$PATH npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
+}
+
 setup_packages() {
 	setup_node
 	if [ -f "$state/packages" ] && cmp -s "$root/package-lock.json" "$state/packages" && [ -d "$root/node_modules" ]; then
 		return
 	fi
 	say "npm packages"
-	(cd "$root" && PATH=$state:$PATH npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
+	with_progress "npm packages" locked_packages "$root"
 	cp "$root/package-lock.json" "$state/packages"
 }
 

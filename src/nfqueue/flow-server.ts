@@ -33,8 +33,8 @@ export type ServerFlow<I extends PeerIdentity> =
       readonly synAck: SentSynAck | undefined;
       readonly repeats: number;
     })
-  /** Proven and allowed. */
-  | (Greeted & { readonly at: 'open' })
+  /** Proven and allowed. `answered`: our own kernel has accepted it. */
+  | (Greeted & { readonly at: 'open'; readonly answered: boolean })
   | { readonly at: 'over' };
 
 interface Greeted {
@@ -98,7 +98,7 @@ export function openServerFlow<I extends PeerIdentity>(
     state:
       established === undefined
         ? { ...greeted, at: 'greeted', machine, since: now.monotonic, synAck: undefined, repeats: 1 }
-        : { ...greeted, at: 'open' },
+        : { ...greeted, at: 'open', answered: false },
     effects: established === undefined ? [pass] : [pass, established],
   };
 }
@@ -188,7 +188,7 @@ function proof<I extends PeerIdentity>(
   });
   const { clientInitial, hello, reply, maximumSegment, windowShift } = state;
   return {
-    state: { at: 'open', clientInitial, hello, reply, maximumSegment, windowShift },
+    state: { at: 'open', answered: true, clientInitial, hello, reply, maximumSegment, windowShift },
     // The packet before the mark: data behind it that are not queued any more must not be the first that a kernel with SYN cookies hears.
     effects: [{ kind: 'inject', bytes: verdict }, stripped, { kind: 'verified' }, established],
   };
@@ -220,7 +220,7 @@ function outgoing<I extends PeerIdentity>(
   context: ServerFlowContext<I>,
 ): Step<I> {
   if (isSynAck(packet)) return answer(state, packet, context);
-  if (isReset(packet) && state.at === 'greeted') {
+  if (isReset(packet) && (state.at === 'greeted' || !state.answered)) {
     return over([
       { kind: 'pass' },
       { kind: 'failed', reason: 'dial-failed', detail: 'the application does not accept' },
@@ -248,7 +248,12 @@ function answer<I extends PeerIdentity>(
   }
   const bytes = withPayload(packet, [state.reply], packet.sequence, options);
   const pass: FlowEffect<I> = { kind: 'pass', bytes };
-  if (state.at === 'open') return { state, effects: [{ kind: 'verified' }, pass] };
+  if (state.at === 'open') {
+    return {
+      state: state.answered ? state : { ...state, answered: true },
+      effects: [{ kind: 'verified' }, pass],
+    };
+  }
   const { tcpAt } = packet;
   const window = windowAfter(read16(packet.bytes, tcpAt + 14), options, state);
   const synAck = { initial: packet.sequence, window, bytes };

@@ -110,6 +110,14 @@ function openClientState(record: PassRecord) {
   } as const;
 }
 
-function openServerState({ initial, hello, reply, maximumSegment, windowShift }: PassRecord) {
-  return { at: 'open', clientInitial: initial, hello, reply, maximumSegment, windowShift } as const;
+function openServerState({ initial, hello, reply, maximumSegment, windowShift, established }: PassRecord) {
+  return {
+    at: 'open',
+    answered: established,
+    clientInitial: initial,
+    hello,
+    reply,
+    maximumSegment,
+    windowShift,
+  } as const;
 }

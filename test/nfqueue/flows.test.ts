@@ -2,9 +2,9 @@ import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { FrameFormat } from '../../src/handshake/format.ts';
 import { addressBytes } from '../../src/nfqueue/flow-endpoints.ts';
-import { buildPacket } from '../../src/nfqueue/packets-build.ts';
+import { buildPacket, buildReset } from '../../src/nfqueue/packets-build.ts';
 import { readSynOptions } from '../../src/nfqueue/packets-options.ts';
-import { TCP_FLAG } from '../../src/nfqueue/packets.ts';
+import { reversedTuple, TCP_FLAG } from '../../src/nfqueue/packets.ts';
 import { formatFlags, frameTypes, packetOf } from './wire-reading.ts';
 import type { NetworkPolicy } from '../../src/policy/model.ts';
 import { Simulation } from '../proxy/simulation.ts';
@@ -127,12 +127,27 @@ t.test('nfqueue: a call that the own policy forbids is refused before a SYN leav
 
 t.test('nfqueue: a server whose application does not listen is a failed dial on its own side', (t) => {
   const { network, client, server } = world(t);
-  network.connect();
-  server.tcp.state = 'closed';
-  client.tcp.connect();
-  network.run();
-  t.equal(server.tcp.state, 'closed');
-  t.equal(client.tcp.state, 'syn-sent');
+  for (const known of ['unproven none', 'proven resumed']) {
+    if (known === 'proven resumed') {
+      network.connect();
+      client.tcp.connect();
+      network.run();
+    }
+    network.connect();
+    server.tcp.state = 'closed';
+    client.tcp.connect();
+    network.run();
+    // What its kernel answers (RFC 9293, 3.10.7.1).
+    const [flow] = [...server.proxy.flows.values()].slice(-1);
+    const numbers = { sequence: 0, acknowledgement: client.tcp.initial + 1 };
+    server.send(buildReset(reversedTuple(flow!.tuple), numbers));
+    network.run();
+    t.equal(client.tcp.state, 'reset', known);
+    t.equal(server.pod.counts.at(-1), `inbound deny dial-failed ${known}`);
+    t.match(server.pod.records.at(-1), { judgement: { reason: 'dial-failed' } }, known);
+    t.match(client.pod.counts.at(-1), /^outbound deny refused-by-peer/, known);
+    t.strictSame(sound(network, '', ''), []);
+  }
   t.end();
 });
 
