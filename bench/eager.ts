@@ -65,7 +65,7 @@ async function prepare(name: string, sidecars: Sidecars): Promise<string> {
   cluster.pod(client, { labels: { role: 'client' }, mode });
   for (const host of [client, server]) place.quieten(host);
   await place.serve(server, PORT);
-  if (queued) await Promise.all([client, server].map((pod) => sidecars.start(pod, 'nfqueue')));
+  if (queued) await Promise.all([client, server].map((pod) => sidecars.start(pod, { carrier: 'nfqueue' })));
   if (name === 'steered') {
     const { status, complaint } = await cluster.network.run(client, ['sh', '-c', STEER]);
     if (status !== 0) throw new Error(`packets cannot be steered: ${complaint}`);
