@@ -278,8 +278,10 @@ bool queue_passes_take(struct queue_passes *queues, struct passes *passes, const
   if (!packet_read(datagram, length, &packet)) return false;
   count_missing(queues, packet.queue, packet.id);
   if (packet.tcp == NULL) return gated(queues, &packet, orders);
-  if (is_in_javascript(queues, &packet.key)) return false;
   struct queue_flow *flow = flow_find(&queues->flows, &packet.key);
+  /* Something more happens to it: it is TypeScript's, and what has happened to it before is told before this. */
+  if (flow != NULL && flow->untold != NULL) flow_tell_kept_back(&queues->flows, flow);
+  if (is_in_javascript(queues, &packet.key)) return false;
   if (decide(queues, passes, &packet, flow, orders) || (flow == NULL && gated(queues, &packet, orders))) return true;
   if (flow != NULL && flow->begun != NULL) {
     if (flow->begun->calling && passes != NULL) retire(passes, flow);
