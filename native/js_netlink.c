@@ -132,9 +132,10 @@ static void deliver(struct netlink_handle *handle, size_t length, uint64_t lost,
   napi_env env = handle->env;
   napi_value values[3], callback, global, buffer;
   void *data;
+  /* The thread ends, and its event loop turns once more: nobody is there to hear it. */
+  if (napi_create_arraybuffer(env, length, &data, &buffer) != napi_ok) return;
   napi_get_reference_value(env, handle->callback, &callback);
   napi_get_global(env, &global);
-  napi_create_arraybuffer(env, length, &data, &buffer);
   netlink_gathered(handle->netlink, data);
   napi_create_typedarray(env, napi_uint8_array, length, buffer, 0, &values[0]);
   values[1] = js_number(env, (double)lost);

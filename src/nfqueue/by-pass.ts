@@ -146,8 +146,11 @@ export class ByPass implements PassUser {
   #enter(record: PassRecord): void {
     const { around } = this.#options;
     const passed = passedFlow(record, around, this.#owner.cut);
-    // Given so long ago that nobody knows what was decided.
-    if (passed === undefined) return this.#owner.cutConnection(record.tuple, record.outgoing);
+    if (passed === undefined) {
+      // Given so long ago that nobody knows what was decided.
+      this.#owner.path.passing?.release(record.key, record.initial);
+      return this.#owner.cutConnection(record.tuple, record.outgoing);
+    }
     if (record.established) this.#count++;
     const { one } = passed;
     const known = this.#table.get(record.key);

@@ -1,8 +1,11 @@
 /** Who changes one thing about the packet that a pass would let through: the addon alone, without TypeScript, which looks at what is left. */
 import t from 'tap';
 import { flowKey } from '../../src/nfqueue/flow-key.ts';
+import { passSettings } from '../../src/nfqueue/pass-settings.ts';
+import type { MarkOrder } from '../../src/relay/resumption.ts';
 import { packetOf } from './wire-reading.ts';
 import { bare, BarePasses, begun, helloIn, NOTHING } from './bare-passes.ts';
+import { passingPods } from './passing-pods.ts';
 import { MARKS } from './queued-network.ts';
 
 const FAMILIES = [
@@ -273,5 +276,46 @@ t.test('nfqueue passes: there are so many passes and no more, whoever is behind 
   t.notOk(one.passInbound());
   one.dataPath.resumption.revoke();
   t.ok(one.passInbound(), 'then there is room again');
+  t.end();
+});
+
+t.test('nfqueue passes: an order for a mark whose places lie outside of it is refused', (t) => {
+  const one = bare(t);
+  const settings = passSettings(MARKS, 3);
+  const [four, six] = settings.orders;
+  const open = (...orders: [MarkOrder, MarkOrder]): unknown =>
+    one.dataPath.resumption.openQueues!({ ...settings, orders });
+  for (const field of ['source', 'destination', 'sourcePort', 'destinationPort'] as const) {
+    for (const place of [four.bytes.length - 1, 300, 2 ** 53]) {
+      t.throws(() => open({ ...four, [field]: place }, six), RangeError, `IPv4, ${field} at ${place}`);
+      t.throws(() => open(four, { ...six, [field]: place + 40 }), RangeError, `IPv6, ${field} at ${place}`);
+    }
+  }
+  const none = { source: 0, destination: 0, sourcePort: 0, destinationPort: 0 };
+  for (const length of [0, 1, 3, 257])
+    t.throws(
+      () => open({ ...none, bytes: new Uint8Array(length), source: 250 }, six),
+      RangeError,
+      `${length} bytes`,
+    );
+  t.throws(() => open(four, { ...none, bytes: new Uint8Array(15), source: 250 }), RangeError, '15 bytes');
+  t.end();
+});
+
+t.test('nfqueue passes: a call by a pass that nobody knows any more is cut, and its ports are free', (t) => {
+  const one = passingPods();
+  t.teardown(() => one.end());
+  const { passes } = one.client.pod.proxy!.surroundings;
+  const find = passes.find.bind(passes);
+  Object.assign(passes, { find: () => undefined });
+  one.network.fates = [0];
+  one.connect({ sourcePort: 50_000 });
+  one.client.passUser.takeBack();
+  t.equal(one.client.proxy.flows.size, 2);
+  t.equal(one.client.path.destroyed.length, 1);
+  Object.assign(passes, { find });
+  one.client.path.passed = 0;
+  one.connect({ sourcePort: 50_000, initial: 2_000_000 });
+  t.equal(one.client.path.passed, 2, 'the next one there goes by a pass');
   t.end();
 });
