@@ -68,8 +68,8 @@ ${result.date.slice(0, 10)} by \`make bench\` in ${Math.round(result.seconds / 6
     ),
     ...section(
       'First contact after a pause',
-      `The row "first contact each time" above is a pair of sidecars that forget everything after every connection, in a process that has been there for a while; it
-compares with HAProxy without sessions and tickets. Here both ends get new keys and tokens that the other has never seen, and then one connection after a pause, as first
+      `The rows "first contact each time" above are pairs of sidecars that find nothing again that they remembered, in processes that have been there for a while; they
+compare with HAProxy without sessions and tickets. Here both ends get new keys and tokens that the other has never seen, and then one connection after a pause, as first
 contacts come: code and caches are cold on either side.`,
       firstContactTable(result),
     ),

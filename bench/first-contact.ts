@@ -1,123 +1,145 @@
 /**
- * What first contacts cost two real sidecars, CPU microseconds of both together per connection with 32 at a time, and how long one takes
- * that comes alone (root):
+ * What first contacts cost two sidecars, by thread and in both modes, beside HAProxy with mutual TLS and, asked to, beside another checkout or other flags of
+ * Node.js; all interleaved, in one place, as root:
  *
- *     node bench/first-contact.ts [--contacts 300] [--rounds 5] [--profiles FOLDER]
+ *     node bench/first-contact.ts [--rounds 5] [--seconds 1] [--modes redirect,nfqueue] [--against FOLDER] [--flags=--FLAG,--FLAG] [--haproxy] [--profiles FOLDER]
  *
- * Every connection is one, since the sidecars run with `bench/forgetful.ts`. The first 20 contacts, with code that was never run, are told apart;
- * the rest shows what a sidecar pays that has been there for a while. `resumed` is the same pair of namespaces with sidecars that remember.
+ * FOLDER holds `bundle/` and `native/build/` (make setup bundle). Every connection is a first contact, since the sidecars run with `bench/forgetful.ts`; the sample fails
+ * when one was not. For each variant medians over the rounds of microseconds of CPU per connection with 32 at once: of both proxies, of their data threads, of the
+ * threads that run TypeScript, of those that compile and collect for these. Then the same of one connection at a time, rate with 32 at once, and
+ * median of one at a time.
  */
-import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { Cluster, PROXY_UID } from '../test/support/sidecars.ts';
-import type { Load } from './load.ts';
+import { type LoadOrder, runLoad } from './load-program.ts';
+import { Place } from './place.ts';
+import { plainVariants } from './plain-variants.ts';
+import { inTurn } from './plan.ts';
+import { prove } from './prove.ts';
+import { betweenTwoPods, POLICIES } from './sidecar-variants.ts';
+import { Sidecars } from './sidecars.ts';
+import { digits, spreadOf, spreadText } from './statistics.ts';
+import { threadUse, type ThreadUse } from './thread-use.ts';
+import type { Variant } from './variant.ts';
 
-const { values } = parseArgs({
+const { values: asked } = parseArgs({
   options: {
-    contacts: { type: 'string', default: '300' },
     rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '1' },
+    modes: { type: 'string', default: 'redirect,nfqueue' },
+    against: { type: 'string' },
+    flags: { type: 'string' },
+    haproxy: { type: 'boolean', default: false },
     profiles: { type: 'string' },
   },
 });
-const contacts = Number(values.contacts);
-const rounds = Number(values.rounds);
+/** Time for what a load leaves behind to be done with. */
+const SETTLE_MS = 50;
+const seconds = Number(asked.seconds);
 
-const SERVER = `
-require('net').createServer((s) => { s.setNoDelay(true); s.on('error', () => {}); s.on('data', (d) => s.write(d)); })
-  .listen({ port: 9000, host: '::', backlog: 4096 }, () => console.log('up'));`;
+type Measured = {
+  readonly variant: Variant;
+  readonly sidecars: Sidecars | undefined;
+  readonly base?: string;
+};
+type Figure = 'cpu' | 'data' | 'main' | 'rest' | 'cpu alone' | 'main alone' | 'rate' | 'p50';
+type Row = Readonly<Record<Figure, number>>;
 
-const ends: (() => void)[] = [];
-const cluster = new Cluster({ teardown: (end: () => void) => ends.push(end) });
+const place = new Place();
+process.once('SIGINT', () => {
+  place.close();
+  process.exit(130);
+});
 try {
-  const address = cluster.pod('server').four;
-  cluster.pod('client');
-  await cluster.startSidecars('server', 'client');
-  await cluster.app('server', SERVER);
-  await measure('resumed', contacts);
-  const forgetful = await Promise.all(['server', 'client'].map(restart));
-  await measure('first contact, contacts 1 to 20', 20, 1, forgetful);
-  await measure('first contact, later', contacts, rounds, forgetful);
-  const counts = await cluster.counts('server');
-  const full = counts['inbound allow not-isolated proven full'];
-  if (full !== 2 * (20 + contacts * rounds))
-    throw new Error(`not all were first contacts: ${JSON.stringify(counts)}`);
-  for (const name of ['server', 'client']) await cluster.kill(name, 'SIGTERM');
-
-  async function measure(what: string, count: number, times = rounds, pids = sidecars()): Promise<void> {
-    const [all, main, delay]: [number[], number[], number[]] = [[], [], []];
-    for (let round = 0; round < times; round++) {
-      const before = cpuMicroseconds(pids);
-      await run({ kind: 'rate', count, address });
-      const after = cpuMicroseconds(pids);
-      all.push((after.all - before.all) / count);
-      main.push((after.main - before.main) / count);
-      delay.push(1000 * (await run({ kind: 'connect', count, address })));
+  execFileSync(process.execPath, [join(import.meta.dirname, '../tools/bundle.ts')], { stdio: 'ignore' });
+  const complain = (variant: string, error: unknown): void => {
+    throw new Error(`${variant}: ${String(error)}`);
+  };
+  const plain = await plainVariants(place, (id) => asked.haproxy && id === 'haproxy-mtls-full', complain);
+  place.cluster.write('policies.yaml', POLICIES);
+  const all: Measured[] = plain.map((variant) => ({ variant, sidecars: undefined }));
+  for (const mode of asked.modes.split(',')) all.push(...(await variantsOf(mode)));
+  const rows = new Map<string, Row[]>(all.map(({ variant }) => [variant.id, []]));
+  // The first round is for machine code, and is not shown.
+  for (let round = -1; round < Number(asked.rounds); round++) {
+    for (const one of inTurn(all, round + 1)) {
+      const row = await measure(one);
+      if (round >= 0) rows.get(one.variant.id)!.push(row);
     }
-    const cost = `CPU ${spread(all)} us, main threads ${spread(main)} us`;
-    process.stdout.write(`${what.padEnd(34)} ${cost}, connect + 1 byte p50 ${spread(delay)} us\n`);
+  }
+  for (const one of all) tell(one, rows);
+  for (const { variant, sidecars } of all) {
+    for (const pod of [variant.client, ...variant.servers]) await sidecars?.stop(pod, 'SIGTERM');
   }
 } finally {
-  for (const end of ends.toReversed()) end();
+  place.close();
 }
 
-function sidecars(): number[] {
-  return ['server', 'client'].map((name) => cluster.sidecarPid(name));
+/** The pair of this mode, and the one that it is compared with. */
+async function variantsOf(mode: string): Promise<Measured[]> {
+  if (mode !== 'redirect' && mode !== 'nfqueue') throw new Error(`--modes: ${mode} is none`);
+  const pair = async (id: string, other?: string, flags?: string[], base?: string): Promise<Measured> => {
+    const sidecars = new Sidecars(place, 'bundle', other, undefined, flags);
+    const kind = { id, title: id, mode: { carrier: mode, forgetful: true } } as const;
+    return { variant: await betweenTwoPods(place, sidecars, kind), sidecars, ...(base && { base }) };
+  };
+  const profiled = profilerFlags();
+  const made = [await pair(mode, undefined, profiled)];
+  if (asked.against !== undefined) made.push(await pair(`${mode}-other`, asked.against, profiled, mode));
+  if (asked.flags !== undefined)
+    made.push(await pair(`${mode}-flags`, undefined, asked.flags.split(','), mode));
+  return made;
 }
 
-/** Ends a sidecar and starts it again as one that remembers nothing. @returns its process id */
-async function restart(name: string): Promise<number> {
-  await cluster.kill(name, 'SIGTERM');
-  const { program, folder, manifests } = cluster;
-  copyFileSync(join(import.meta.dirname, 'forgetful.ts'), join(program, 'forgetful.ts'));
-  const profile: string[] = [];
-  if (values.profiles !== undefined) {
-    mkdirSync(values.profiles, { recursive: true });
-    chmodSync(values.profiles, 0o777);
-    profile.push('--cpu-prof', `--cpu-prof-dir=${values.profiles}`, `--cpu-prof-name=${name}.cpuprofile`);
-    profile.push('--cpu-prof-interval=200');
+function profilerFlags(): string[] {
+  if (asked.profiles === undefined) return [];
+  mkdirSync(asked.profiles, { recursive: true });
+  chmodSync(asked.profiles, 0o777);
+  return ['--cpu-prof', `--cpu-prof-dir=${asked.profiles}`, '--cpu-prof-interval=200'];
+}
+
+async function measure({ variant, sidecars }: Measured): Promise<Row> {
+  const ends = [variant.client, ...variant.servers];
+  const before = await sidecars?.counts(ends);
+  const [many, perMany] = await used(variant, { kind: 'rate', seconds, number: 32 });
+  const [one, perOne] = await used(variant, { kind: 'connect', seconds: seconds / 2, number: 1_000_000 });
+  if (sidecars !== undefined)
+    await prove(sidecars, ends, before!, {
+      connections: many.connections + one.connections,
+      handshake: 'full',
+    });
+  return {
+    cpu: perMany.data + perMany.main + perMany.rest,
+    ...perMany,
+    'cpu alone': perOne.data + perOne.main + perOne.rest,
+    'main alone': perOne.main,
+    rate: many.connections / many.seconds,
+    p50: one.p50,
+  };
+}
+
+/** Runs a load. @returns what it says, and what the proxies used for each of its connections */
+async function used(variant: Variant, order: LoadOrder) {
+  const start = variant.proxies.map(threadUse);
+  const report = await runLoad(place.cluster.network, variant.client, place.load, variant.target, order);
+  await sleep(SETTLE_MS);
+  const end = variant.proxies.map(threadUse);
+  const spent = (key: keyof ThreadUse): number =>
+    end.reduce((sum, use, at) => sum + use[key] - start[at]![key], 0) / report.connections;
+  return [report, { data: spent('data'), main: spent('main'), rest: spent('rest') }] as const;
+}
+
+function tell({ variant, base }: Measured, rows: ReadonlyMap<string, readonly Row[]>): void {
+  const measured = rows.get(variant.id)!;
+  const against = base === undefined ? undefined : rows.get(base)!;
+  process.stdout.write(`${variant.id}\n`);
+  for (const figure of Object.keys(measured[0]!) as Figure[]) {
+    const spread = spreadText(spreadOf(measured.map((row) => row[figure]))!);
+    const ratios = against && spreadOf(measured.map((row, at) => row[figure] / against[at]![figure]))!;
+    const compared = ratios === undefined ? '' : `   ${digits(ratios.median)} x ${base}`;
+    process.stdout.write(`  ${figure.padEnd(10)} ${spread}${compared}\n`);
   }
-  const keys = join(folder, 'keys', name);
-  const child = cluster.network.start(
-    name,
-    [
-      ...[join(program, '.setup/node'), '--import', join(program, 'forgetful.ts'), ...profile],
-      ...[join(program, 'src/main.ts'), 'proxy', '--manifests', manifests, '--pod', `demo/${name}`],
-      ...['--token', join(keys, 'token.jwt'), '--key', join(keys, 'key.jwk')],
-      ...['--trust', join(folder, 'trust/trust.jwks'), '--flow-log', join(folder, `${name}.flow`)],
-    ],
-    PROXY_UID,
-  );
-  child.stderr!.resume();
-  child.stdout!.resume();
-  cluster.adopt(name, child);
-  await cluster.ready(name);
-  return child.pid!;
-}
-
-async function run(load: Load): Promise<number> {
-  const loader = join(import.meta.dirname, 'load.ts');
-  const program = [join(cluster.program, '.setup/node'), loader, JSON.stringify(load)];
-  const { status, out, complaint } = await cluster.network.run('client', program, { timeoutMs: 120_000 });
-  if (status !== 0) throw new Error(complaint);
-  return JSON.parse(out) as number;
-}
-
-/** Time on a processor, microseconds: of all threads, and of the main threads alone, which run the TypeScript. */
-function cpuMicroseconds(pids: readonly number[]): { all: number; main: number } {
-  const cpu = { all: 0, main: 0 };
-  for (const pid of pids) {
-    for (const task of readdirSync(`/proc/${pid}/task`)) {
-      const [onCpu] = readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ');
-      cpu.all += Number(onCpu) / 1000;
-      if (task === String(pid)) cpu.main += Number(onCpu) / 1000;
-    }
-  }
-  return cpu;
-}
-
-function spread(samples: readonly number[]): string {
-  const sorted = samples.toSorted((a, b) => a - b);
-  const text = [sorted[sorted.length >> 1]!, sorted[0]!, sorted.at(-1)!].map((value) => value.toFixed(0));
-  return `${text[0]} [${text[1]}..${text[2]}]`;
 }

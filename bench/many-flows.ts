@@ -53,7 +53,7 @@ async function run(): Promise<void> {
   const ports = Array.from({ length: PORTS }, (_, at) => FIRST_PORT + at);
   // The last one is for those that come while all the others are open.
   for (const port of [...ports, FIRST_PORT + PORTS]) await place.serve('server', port);
-  await Promise.all(['server', 'client'].map((name) => sidecars.start(name, 'nfqueue')));
+  await Promise.all(['server', 'client'].map((name) => sidecars.start(name, { carrier: 'nfqueue' })));
   const idle = resident();
 
   const begin = Date.now();

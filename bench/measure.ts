@@ -49,7 +49,7 @@ export class Meter {
       variant,
       before,
       report.connections,
-      kind === 'first' || variant.id === 'countersign-first' ? 'full' : undefined,
+      kind === 'first' || variant.forgetful === true ? 'full' : undefined,
     );
     const proxyCpu = end.proxies - start.proxies;
     const allCpu = proxyCpu + end.application - start.application + report.cpu;

@@ -2,10 +2,10 @@
  * What a resumed connection costs two sidecars, by thread, beside HAProxy and, asked to, beside the build of another checkout; all interleaved, in
  * one place, as root:
  *
- *     node bench/resumed.ts [--rounds 5] [--seconds 1] [--against FOLDER] [--only haproxy,countersign]
+ *     node bench/resumed.ts [--mode redirect|nfqueue] [--rounds 5] [--seconds 1] [--against FOLDER] [--only haproxy,countersign]
  *
  * FOLDER holds `bundle/` and `native/build/` (make setup bundle). For each variant medians over the rounds of microseconds of CPU and of context switches per
- * connection: of both proxies, of their busiest threads (the data threads), of all others. Then wall times: rate with 32 at once, and median of one at a time. Fails when a
+ * connection: of both proxies, of the threads that move connections (the data threads; in NFQUEUE mode the main threads), of all others. Then wall times: rate with 32 at once, and median of one at a time. Fails when a
  * connection was not proven.
  */
 import { execFileSync } from 'node:child_process';
@@ -17,7 +17,7 @@ import { type LoadOrder, runLoad } from './load-program.ts';
 import { Place } from './place.ts';
 import { plainVariants } from './plain-variants.ts';
 import { inTurn } from './plan.ts';
-import { type Counts, voidReason } from './proof.ts';
+import { prove } from './prove.ts';
 import { betweenTwoPods, POLICIES } from './sidecar-variants.ts';
 import { Sidecars } from './sidecars.ts';
 import { digits, spreadOf, spreadText } from './statistics.ts';
@@ -25,16 +25,19 @@ import type { Variant } from './variant.ts';
 
 const { values: flags } = parseArgs({
   options: {
+    mode: { type: 'string', default: 'redirect' },
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '1' },
     against: { type: 'string' },
     only: { type: 'string', default: 'haproxy,countersign,other' },
   },
 });
-/** Time for what a load leaves behind to be done with, and within which a verdict that has fallen is counted. */
+/** Time for what a load leaves behind to be done with. */
 const SETTLE_MS = 50;
-const COUNT_MS = 5_000;
 
+if (flags.mode !== 'redirect' && flags.mode !== 'nfqueue')
+  throw new Error(`--mode ${flags.mode}: redirect or nfqueue`);
+const { mode } = flags;
 const wanted = flags.only.split(',');
 const seconds = Number(flags.seconds);
 
@@ -45,14 +48,17 @@ interface Use {
   readonly switches: number;
 }
 
-/** kernel Documentation/scheduler/sched-stats.rst; proc(5). The data thread is the busiest. */
+/** kernel Documentation/scheduler/sched-stats.rst; proc(5). */
 function useOf(pid: number): Use {
   const threads = readdirSync(`/proc/${pid}/task`).map((thread) => {
     const folder = `/proc/${pid}/task/${thread}`;
     const micros = Number(readFileSync(join(folder, 'schedstat'), 'utf8').split(' ', 1)[0]) / 1000;
     const switches = readFileSync(join(folder, 'status'), 'utf8').matchAll(/ctxt_switches:\s+(\d+)/g);
     const own = [...switches].reduce((sum, [, count]) => sum + Number(count), 0);
-    const isData = readFileSync(join(folder, 'comm'), 'utf8').trim() === 'data-path';
+    const isData =
+      mode === 'nfqueue'
+        ? thread === String(pid)
+        : readFileSync(join(folder, 'comm'), 'utf8').trim() === 'data-path';
     return { micros, switches: own, isData };
   });
   const [only] = threads;
@@ -93,7 +99,7 @@ try {
   for (const [id, folder] of builds) {
     if (!wanted.includes(id.replace('countersign-', ''))) continue;
     const sidecars = new Sidecars(place, 'bundle', folder);
-    const kind = { id, title: id, mode: 'redirect' } as const;
+    const kind = { id, title: id, mode: { carrier: mode } } as const;
     variants.push({ variant: await betweenTwoPods(place, sidecars, kind), sidecars });
   }
   const rows = new Map<string, Row[]>(variants.map(({ variant }) => [variant.id, []]));
@@ -128,7 +134,8 @@ async function measure(variant: Variant, sidecars: Sidecars | undefined): Promis
   await sleep(SETTLE_MS);
   const end = variant.proxies.map(useOf);
   const one = await run(variant, { kind: 'connect', seconds: seconds / 2, number: 1_000_000 });
-  if (sidecars !== undefined) await prove(sidecars, ends, before!, load.connections + one.connections);
+  if (sidecars !== undefined)
+    await prove(sidecars, ends, before!, { connections: load.connections + one.connections });
   const spent = (key: keyof Use) => end.map((use, at) => (use[key] - start[at]![key]) / load.connections);
   const [data, rest] = [spent('data'), spent('rest')];
   return {
@@ -140,23 +147,6 @@ async function measure(variant: Variant, sidecars: Sidecars | undefined): Promis
     rate: load.connections / load.seconds,
     p50: one.p50,
   };
-}
-
-/** Throws when the sidecars have not counted just these connections, after a moment for the last of them. */
-async function prove(
-  sidecars: Sidecars,
-  ends: readonly string[],
-  before: readonly Counts[],
-  connections: number,
-): Promise<void> {
-  for (const deadline = Date.now() + COUNT_MS; ; await sleep(50)) {
-    const [client, server] = await sidecars.counts(ends);
-    const why =
-      voidReason([before[0]!], [client!], { direction: 'outbound', connections }) ??
-      voidReason([before[1]!], [server!], { direction: 'inbound', connections });
-    if (why === undefined) return;
-    if (Date.now() > deadline) throw new Error(`the sample is void: ${why}`);
-  }
 }
 
 function run({ client, target }: Variant, order: LoadOrder) {

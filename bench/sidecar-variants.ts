@@ -41,15 +41,24 @@ export interface Kind {
 }
 
 const KINDS: readonly Kind[] = [
-  { id: 'countersign', title: '**Countersign, redirect**', mode: 'redirect' },
+  { id: 'countersign', title: '**Countersign, redirect**', mode: { carrier: 'redirect' } },
   {
     id: 'countersign-fastopen',
     title: '**Countersign, redirect, Fast Open**',
-    mode: 'redirect',
+    mode: { carrier: 'redirect' },
     fastOpen: true,
   },
-  { id: 'countersign-first', title: '**Countersign, redirect, first contact each time**', mode: 'forgetful' },
-  { id: 'countersign-nfqueue', title: '**Countersign, nfqueue**', mode: 'nfqueue' },
+  {
+    id: 'countersign-first',
+    title: '**Countersign, redirect, first contact each time**',
+    mode: { carrier: 'redirect', forgetful: true },
+  },
+  { id: 'countersign-nfqueue', title: '**Countersign, nfqueue**', mode: { carrier: 'nfqueue' } },
+  {
+    id: 'countersign-nfqueue-first',
+    title: '**Countersign, nfqueue, first contact each time**',
+    mode: { carrier: 'nfqueue', forgetful: true },
+  },
 ];
 
 /**
@@ -99,13 +108,14 @@ export async function betweenTwoPods(place: Place, sidecars: Sidecars, kind: Kin
     proxies: [client!, server!].map((name) => sidecars.pid(name)),
     application,
     proves: true,
+    forgetful: kind.mode.forgetful ?? false,
   };
 }
 
 async function behindService(place: Place, sidecars: Sidecars, id: string): Promise<Variant> {
   const client = 'cs-service-c';
   const servers = Array.from({ length: REPLICAS }, (_, at) => `cs-replica-${at + 1}`);
-  const kind: Kind = { id, title: '', mode: 'redirect' };
+  const kind: Kind = { id, title: '', mode: { carrier: 'redirect' } };
   pod(place, client, 'client', kind);
   const addresses = servers.map((name) => pod(place, name, 'server', kind));
   place.cluster.write('service.yaml', serviceOf(addresses));
@@ -125,8 +135,7 @@ async function behindService(place: Place, sidecars: Sidecars, id: string): Prom
 
 /** Makes a pod. @returns its address */
 function pod(place: Place, name: string, role: string, { mode, fastOpen = false }: Kind): string {
-  const carrier = mode === 'nfqueue' ? mode : 'redirect';
-  const { four } = place.cluster.pod(name, { labels: { role }, mode: carrier });
+  const { four } = place.cluster.pod(name, { labels: { role }, mode: mode.carrier });
   place.quieten(name);
   // Both sides, as an administrator would set it; otherwise the kernel's default, which is the client side alone.
   if (fastOpen) place.cluster.network.sysctl(name, 'net.ipv4.tcp_fastopen', '3');

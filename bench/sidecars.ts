@@ -23,15 +23,23 @@ const ROOT = join(import.meta.dirname, '..');
 const IDENTITY_SECONDS = 3 * 3600;
 const PATIENCE_MS = 60_000;
 
-/** How a sidecar runs. `forgetful`: as one to whom every connection is first contact, see forgetful.ts; from source, which a bundle does not allow. */
-export type Mode = 'redirect' | 'nfqueue' | 'forgetful';
+/** How a sidecar runs. */
+export interface Mode {
+  readonly carrier: 'redirect' | 'nfqueue';
+  /** As one to whom every connection is first contact, see forgetful.ts; from a bundle alone. */
+  readonly forgetful?: boolean;
+}
+
+const REDIRECT: Mode = { carrier: 'redirect' };
 
 /** The sidecars of the benchmark: the program as an image carries it (`make bundle`), with its default settings. */
 export class Sidecars {
   readonly #place: Place;
   readonly #node: string;
   readonly #program: string;
+  readonly #forgetful: string;
   readonly #memoryLimit: string;
+  readonly #flags: readonly string[];
   readonly #children = new Map<string, ChildProcess>();
   readonly #logs = new Map<string, string>();
   #issued = 0;
@@ -40,13 +48,16 @@ export class Sidecars {
    * @param from what to run: what an image carries, or this checkout's source
    * @param other another checkout, whose bundle and addon are to run instead
    * @param memoryLimit of the container, which says how large the heap may be
+   * @param flags of Node.js, besides those of an injected container
    */
   constructor(
     place: Place,
     from: 'bundle' | 'source' = 'bundle',
     other?: string,
     memoryLimit: string = DEFAULT_SETTINGS.memoryLimit,
+    flags: readonly string[] = [],
   ) {
+    this.#flags = flags;
     this.#place = place;
     this.#memoryLimit = memoryLimit;
     const copy = other === undefined ? place.cluster.program : join(place.folder, 'other-program');
@@ -54,30 +65,31 @@ export class Sidecars {
       for (const part of ['native/build', 'package.json'])
         cpSync(join(other, part), join(copy, part), { recursive: true });
     }
-    copyFileSync(join(import.meta.dirname, 'forgetful.ts'), join(copy, 'forgetful.ts'));
+    this.#forgetful = join(copy, 'forgetful.ts');
+    copyFileSync(join(import.meta.dirname, 'forgetful.ts'), this.#forgetful);
     if (from === 'bundle') cpSync(join(other ?? ROOT, 'bundle'), join(copy, 'bundle'), { recursive: true });
     this.#node = join(place.cluster.program, '.setup/node');
     this.#program = join(copy, from === 'bundle' ? 'bundle/sidecar.cjs' : 'src/main.ts');
   }
 
   /** Starts the sidecar of a pod and waits until it is ready. */
-  async start(pod: string, mode: Mode = 'redirect'): Promise<void> {
+  async start(pod: string, mode: Mode = REDIRECT): Promise<void> {
     await this.renew([pod], false);
-    const apply = ['redirect', 'apply', ...(mode === 'nfqueue' ? ['--mode', mode] : [])];
+    const apply = ['redirect', 'apply', ...(mode.carrier === 'nfqueue' ? ['--mode', mode.carrier] : [])];
     const { status, complaint } = await this.#place.cluster.network.run(pod, [...this.#command(), ...apply]);
     if (status !== 0) throw new Error(`countersign ${apply.join(' ')} in ${pod}: ${complaint.trim()}`);
     await this.launch(pod, mode);
   }
 
   /** Starts the sidecar where rules and identity are there. @returns milliseconds from the start of the process to `ready` */
-  async launch(pod: string, mode: Mode = 'redirect'): Promise<number> {
+  async launch(pod: string, mode: Mode = REDIRECT): Promise<number> {
     const { network, manifests, folder } = this.#place.cluster;
     const keys = this.#keys(pod);
     const flags = [
       ...['--manifests', manifests, '--pod', `demo/${pod}`, '--trust', join(folder, 'trust/trust.jwks')],
       ...['--token', join(keys, 'token.jwt'), '--key', join(keys, 'key.jwk')],
-      ...(mode === 'nfqueue'
-        ? ['--mode', mode, '--flow-state', join(this.#place.writable, `${pod}.flows`)]
+      ...(mode.carrier === 'nfqueue'
+        ? ['--mode', mode.carrier, '--flow-state', join(this.#place.writable, `${pod}.flows`)]
         : []),
     ];
     const begin = performance.now();
@@ -85,7 +97,7 @@ export class Sidecars {
       pod,
       [...this.#command(mode), 'proxy', ...flags],
       PROXY_UID,
-      mode === 'nfqueue' ? ['net_admin', 'net_raw'] : [],
+      mode.carrier === 'nfqueue' ? ['net_admin', 'net_raw'] : [],
     );
     this.#children.set(pod, child);
     this.#logs.set(pod, '');
@@ -155,13 +167,10 @@ export class Sidecars {
     return this.#logs.get(pod) ?? '';
   }
 
-  #command(mode: Mode = 'redirect'): string[] {
-    if (mode === 'forgetful') {
-      const { program } = this.#place.cluster;
-      return [this.#node, '--import', join(program, 'forgetful.ts'), join(program, 'src/main.ts')];
-    }
+  #command({ forgetful = false }: Mode = REDIRECT): string[] {
+    const preloaded = forgetful ? ['--import', this.#forgetful] : [];
     // As an injected container has it.
-    return [this.#node, ...nodeFlags(this.#memoryLimit), this.#program];
+    return [this.#node, ...preloaded, ...nodeFlags(this.#memoryLimit), ...this.#flags, this.#program];
   }
 
   #keys(pod: string): string {

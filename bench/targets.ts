@@ -218,6 +218,12 @@ const TARGETS: readonly Target[] = [
     what: 'first contact p50: nfqueue - direct',
     atMost: 1_200,
     unit: 'us',
+    of: beyond('connect', 'countersign-nfqueue-first', 'direct'),
+  },
+  {
+    what: 'first contact after a pause p50: nfqueue - direct',
+    atMost: 1_200,
+    unit: 'us',
     of: beyond('first', 'countersign-nfqueue', 'direct'),
   },
   {

@@ -14,4 +14,6 @@ export interface Variant {
   readonly application: readonly number[];
   /** Whether the proxies are sidecars, whose counters have to agree with the load. */
   readonly proves: boolean;
+  /** Whether every connection has to be a first contact. */
+  readonly forgetful?: boolean;
 }

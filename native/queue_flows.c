@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-_Static_assert(sizeof(struct pass_record) == 96, "src/nfqueue/pass-records.ts counts on it");
+_Static_assert(sizeof(struct pass_record) == 112, "src/nfqueue/pass-records.ts counts on it");
 _Static_assert(sizeof(struct flow_key) == 40, "five words are hashed");
 
 bool flows_init(struct queue_flows *flows) {
@@ -31,10 +31,30 @@ struct queue_flow *flow_find(const struct queue_flows *flows, const struct flow_
   return flow;
 }
 
-bool flows_may_begin(const struct queue_flows *flows) { return flows->begun_count < MOST_BEGUN; }
+bool flows_may_begin(const struct queue_flows *flows) { return flows->begun.count < MOST_BEGUN; }
 
-static struct queue_flow *flow_at(struct queue_flows *flows, const struct flow_key *key) {
+static void append(struct flow_list *list, struct queue_flow *flow) {
+  flow->newer = NULL;
+  flow->older = list->newest;
+  if (list->newest != NULL) list->newest->newer = flow;
+  else list->oldest = flow;
+  list->newest = flow;
+  list->count++;
+}
+
+static void take_out(struct flow_list *list, struct queue_flow *flow) {
+  if (flow->older != NULL) flow->older->newer = flow->newer;
+  else list->oldest = flow->newer;
+  if (flow->newer != NULL) flow->newer->older = flow->older;
+  else list->newest = flow->older;
+  flow->older = flow->newer = NULL;
+  list->count--;
+}
+
+/* @param created set when there was none */
+static struct queue_flow *flow_at(struct queue_flows *flows, const struct flow_key *key, bool *created) {
   struct queue_flow *flow = flow_find(flows, key);
+  *created = flow == NULL;
   if (flow != NULL) return flow;
   flow = calloc(1, sizeof *flow);
   if (flow == NULL) return NULL;
@@ -50,30 +70,16 @@ static void free_begun(struct begun *begun) {
   free(begun);
 }
 
-static struct begun *take_begun(struct queue_flows *flows, struct queue_flow *flow) {
-  if (flow->older != NULL) flow->older->newer = flow->newer;
-  else flows->oldest = flow->newer;
-  if (flow->newer != NULL) flow->newer->older = flow->older;
-  else flows->newest = flow->older;
-  flow->older = flow->newer = NULL;
-  flows->begun_count--;
-  struct begun *begun = flow->begun;
-  flow->begun = NULL;
-  return begun;
-}
-
 bool flow_begin(struct queue_flows *flows, const struct flow_key *key, uint32_t initial, struct begun *begun) {
-  struct queue_flow *flow = flow_at(flows, key);
-  if (flow == NULL || flow->begun != NULL) return false;
+  bool created;
+  struct queue_flow *flow = flow_at(flows, key, &created);
+  if (flow == NULL || flow->begun != NULL || flow->untold != NULL) return false;
   flow->initial = initial;
   flow->outgoing = begun->calling;
   flow->waiting = true;
+  flow->alone = created;
   flow->begun = begun;
-  flow->older = flows->newest;
-  if (flows->newest != NULL) flows->newest->newer = flow;
-  else flows->oldest = flow;
-  flows->newest = flow;
-  flows->begun_count++;
+  append(&flows->begun, flow);
   return true;
 }
 
@@ -91,8 +97,22 @@ static uint8_t *record_room(struct queue_flows *flows, size_t length) {
   return memset(at, 0, length);
 }
 
+/* Where to write a record of that length. Of one that is kept back there is no room left: it is told at once then. */
+static uint8_t *room_for(struct queue_flows *flows, struct queue_flow *flow, bool keep_back, size_t length, int64_t now) {
+  struct untold *untold = keep_back ? malloc(sizeof *untold + length) : NULL;
+  if (untold == NULL) return record_room(flows, length);
+  untold->since = now;
+  untold->length = length;
+  flow->untold = untold;
+  append(&flows->untold, flow);
+  flows->untold_bytes += length;
+  return memset(untold->record, 0, length);
+}
+
 void flow_tell(struct queue_flows *flows, struct queue_flow *flow, bool established, uint32_t answer_initial, int64_t now) {
-  struct begun *begun = take_begun(flows, flow);
+  struct begun *begun = flow->begun;
+  take_out(&flows->begun, flow);
+  flow->begun = NULL;
   size_t reply_length = begun->calling ? 0 : REPLY_BYTES;
   /* Of a call that was answered nobody asks for the Hello any more. */
   size_t hello_length = begun->calling && established ? 0 : begun->hello_length;
@@ -115,10 +135,11 @@ void flow_tell(struct queue_flows *flows, struct queue_flow *flow, bool establis
       .maximum_segment = begun->maximum_segment,
       .hello_length = (uint16_t)hello_length,
       .reply_length = (uint16_t)reply_length,
+      .kept_back = established && flow->alone,
   };
   memcpy(record.own, flow->key.own, sizeof record.own);
   memcpy(record.other, flow->key.other, sizeof record.other);
-  uint8_t *at = record_room(flows, total);
+  uint8_t *at = room_for(flows, flow, record.kept_back, total, now);
   memcpy(at, &record, sizeof record);
   if (hello_length > 0) memcpy(at + sizeof record, begun->hello, hello_length);
   if (reply_length > 0) memcpy(at + sizeof record + hello_length, begun->reply, reply_length);
@@ -126,15 +147,34 @@ void flow_tell(struct queue_flows *flows, struct queue_flow *flow, bool establis
   free_begun(begun);
 }
 
+static void drop_untold(struct queue_flows *flows, struct queue_flow *flow) {
+  take_out(&flows->untold, flow);
+  flows->untold_bytes -= flow->untold->length;
+  free(flow->untold);
+  flow->untold = NULL;
+}
+
+void flow_tell_kept_back(struct queue_flows *flows, struct queue_flow *flow) {
+  memcpy(record_room(flows, flow->untold->length), flow->untold->record, flow->untold->length);
+  drop_untold(flows, flow);
+}
+
+void flows_tell_kept_back(struct queue_flows *flows, int64_t before) {
+  while (flows->untold.oldest != NULL && flows->untold.oldest->untold->since < before)
+    flow_tell_kept_back(flows, flows->untold.oldest);
+}
+
 void flows_hand_over(struct queue_flows *flows, int64_t before, int64_t now) {
-  while (flows->oldest != NULL && flows->oldest->begun->since < before) flow_tell(flows, flows->oldest, false, 0, now);
+  while (flows->begun.oldest != NULL && flows->begun.oldest->begun->since < before)
+    flow_tell(flows, flows->begun.oldest, false, 0, now);
 }
 
 void flow_claim(struct queue_flows *flows, const struct flow_key *key, uint32_t initial, bool outgoing,
                 bool waiting) {
-  struct queue_flow *flow = flow_at(flows, key);
+  bool created;
+  struct queue_flow *flow = flow_at(flows, key, &created);
   if (flow == NULL) abort(); /* its SYN, said again, would be taken for another connection's */
-  if (flow->begun != NULL) return;
+  if (flow->begun != NULL || flow->untold != NULL) return;
   flow->initial = initial;
   flow->outgoing = outgoing;
   flow->waiting = waiting;
@@ -144,10 +184,27 @@ void flow_release(struct queue_flows *flows, const struct flow_key *key, uint32_
   for (struct queue_flow **link = bucket_of(flows, key); *link != NULL; link = &(*link)->next) {
     struct queue_flow *flow = *link;
     if (memcmp(&flow->key, key, sizeof *key) != 0) continue;
-    if (flow->begun != NULL || flow->initial != initial) return;
+    if (flow->begun != NULL || flow->untold != NULL || flow->initial != initial) return;
     *link = flow->next;
     free(flow);
     return;
+  }
+}
+
+void flows_forget_ended(struct queue_flows *flows, const uint8_t *records, size_t length) {
+  for (size_t at = 0; at + sizeof(struct pass_record) <= length;) {
+    struct pass_record record;
+    memcpy(&record, records + at, sizeof record);
+    if (record.ended) {
+      struct flow_key key = {.family = record.family,
+                             .own_port = {(uint8_t)(record.own_port >> 8), (uint8_t)record.own_port},
+                             .other_port = {(uint8_t)(record.other_port >> 8), (uint8_t)record.other_port}};
+      memcpy(key.own, record.own, sizeof key.own);
+      memcpy(key.other, record.other, sizeof key.other);
+      flow_release(flows, &key, record.initial);
+    }
+    if (record.total < sizeof record) return;
+    at += record.total;
   }
 }
 
@@ -157,6 +214,7 @@ void flows_destroy(struct queue_flows *flows) {
       struct queue_flow *flow = flows->buckets[i];
       flows->buckets[i] = flow->next;
       if (flow->begun != NULL) free_begun(flow->begun);
+      free(flow->untold);
       free(flow);
     }
   }

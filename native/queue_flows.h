@@ -29,13 +29,22 @@ struct begun {
   uint8_t hello[];
 };
 
+/* What there is to tell of an established connection, kept back. */
+struct untold {
+  int64_t since; /* us: when it was established */
+  size_t length;
+  uint8_t record[];
+};
+
 struct queue_flow {
   struct flow_key key;
-  uint32_t initial;     /* sequence number of its SYN */
-  bool outgoing;        /* this pod opened it */
-  bool waiting;         /* TypeScript has its handshake: every SYN on these ports is its business */
-  struct begun *begun;  /* NULL: TypeScript has it */
-  struct queue_flow *next, *older, *newer; /* in its bucket; among those that are begun */
+  uint32_t initial;      /* sequence number of its SYN */
+  bool outgoing;         /* this pod opened it */
+  bool waiting;          /* TypeScript has its handshake: every SYN on these ports is its business */
+  bool alone;            /* nothing else was known of these ports when a pass began it */
+  struct begun *begun;   /* NULL, and the next one too: TypeScript has it */
+  struct untold *untold;
+  struct queue_flow *next, *older, *newer; /* in its bucket; in one of the lists of struct queue_flows */
 };
 
 /* What TypeScript is told, one record behind the other; src/nfqueue/pass-records.ts reads it. Numbers in the machine's byte order. */
@@ -47,14 +56,20 @@ struct pass_record {
   uint16_t own_port, other_port;
   uint32_t initial, answer_initial, device; /* answer_initial: of the SYN-ACK */
   uint16_t window, maximum_segment, hello_length, reply_length;
-  uint32_t unused;
+  uint8_t kept_back, ended, unused[2]; /* kept_back: nothing else is known of its ports; ended: see connection_ends.h */
+  double bytes_original, bytes_reply;  /* of one that has ended, where conntrack counts them */
+};
+
+struct flow_list {
+  struct queue_flow *oldest, *newest;
+  uint32_t count;
 };
 
 struct queue_flows {
   struct queue_flow *buckets[FLOW_BUCKETS];
   uint64_t seed;
-  struct queue_flow *oldest, *newest; /* begun */
-  uint32_t begun_count;
+  struct flow_list begun, untold;
+  size_t untold_bytes;
   uint8_t *records;
   size_t records_length, records_room;
 };
@@ -66,13 +81,22 @@ struct queue_flow *flow_find(const struct queue_flows *flows, const struct flow_
 bool flows_may_begin(const struct queue_flows *flows);
 /* A pass has answered the SYN; takes `begun` over, and what was known of these ports goes. False without memory: nothing has changed. */
 bool flow_begin(struct queue_flows *flows, const struct flow_key *key, uint32_t initial, struct begun *begun);
-/* Writes down what became of a connection that a pass has begun; it is TypeScript's from here on. */
+/*
+ * Writes down what became of a connection that a pass has begun; it is TypeScript's from here on. One that is established and alone on its ports is
+ * kept back: thousands a second end before anybody wants to know of them, and to tell of two moments of each costs more than all else.
+ */
 void flow_tell(struct queue_flows *flows, struct queue_flow *flow, bool established, uint32_t answer_initial, int64_t now);
+/* A connection that was kept back is TypeScript's from here on. */
+void flow_tell_kept_back(struct queue_flows *flows, struct queue_flow *flow);
+/* The same for those that were established before that moment (us). */
+void flows_tell_kept_back(struct queue_flows *flows, int64_t before);
 /* Those that were begun before that moment (us) are TypeScript's from here on. */
 void flows_hand_over(struct queue_flows *flows, int64_t before, int64_t now);
 /* TypeScript has a connection on these ports. */
 void flow_claim(struct queue_flows *flows, const struct flow_key *key, uint32_t initial, bool outgoing,
                 bool waiting);
+/* The connections of these records that have ended are forgotten. */
+void flows_forget_ended(struct queue_flows *flows, const uint8_t *records, size_t length);
 /* The connection with this SYN is over. Another one on the same ports stays. */
 void flow_release(struct queue_flows *flows, const struct flow_key *key, uint32_t initial);
 

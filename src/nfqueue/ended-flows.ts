@@ -25,7 +25,7 @@ export async function endGoneFlows(proxy: QueueProxy, marks: Marks): Promise<voi
   const { value, mask } = marks.anyVerified;
   const entries = await proxy.path.dumpConnections(value, mask);
   const open = new Set<QueuedFlow>();
-  const { flows } = proxy;
+  const { entered: flows } = proxy;
   let looked = 0;
   for (const { tuple, tcpState, bytes } of entries) {
     if (++looked % AT_ONCE === 0) await nextTurn();

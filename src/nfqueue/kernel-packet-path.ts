@@ -107,6 +107,7 @@ export class KernelPacketPath implements PacketPath {
       const diagnosis = new QuerySocket(this.#addon, PROTOCOL.socketDiagnosis);
       closers.push(() => diagnosis.close());
       this.#opened = { queues, raw, conntrack, sockets: diagnosis };
+      this.passing?.askForEnds((records) => this.markEnded(records));
       for (const [netlink, early] of sockets) {
         const listen = (): void =>
           this.#addon.netlinkListen(
@@ -201,6 +202,13 @@ export class KernelPacketPath implements PacketPath {
   hasSocket(tuple: FlowTuple): boolean {
     const found = this.#opened?.sockets.find((writer, sequence) => encodeSocketFind(writer, tuple, sequence));
     return found !== undefined && isLiveSocket(found, tuple);
+  }
+
+  markEnded(records: Uint8Array): void {
+    this.#flush();
+    if (this.#opened === undefined) return;
+    const { sockets, conntrack } = this.#opened;
+    this.#addon.queuePassesEnded(sockets.socket, conntrack.socket, records);
   }
 
   statistics(): QueueStatistics[] {

@@ -13,7 +13,7 @@
  * A queue without a listener, or a full one, drops.
  */
 
-import type { PassRecord } from './pass-records.ts';
+import type { EndedPass, PassRecord } from './pass-records.ts';
 
 /** Where a packet was queued: the numbers of NF_INET_* in linux/netfilter.h. PREROUTING and INPUT are inbound, the others outbound. */
 export const HOOK = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const;
@@ -62,8 +62,17 @@ export interface PacketPassing {
   claim(key: string, initial: number, outgoing: boolean, waiting: boolean): void;
   /** It is over. */
   release(key: string, initial: number): void;
-  /** What passes have done. @param handOverMs what they have begun so many milliseconds ago, or earlier, is not theirs any more */
-  take(handOverMs: number): readonly PassRecord[];
+  /**
+   * What passes have done. A connection that they have established may be kept back, and is told when more happens to it, or asked for.
+   * @param handOverMs what they have begun so many milliseconds ago, or earlier, is not theirs any more
+   * @param keptBackMs what was kept back for so many milliseconds, or longer, is told
+   * @param onEnded hears of those that were kept back and are over by now, where that can be known; left out, they are told as open ones
+   */
+  take(handOverMs: number, keptBackMs: number, onEnded?: (one: EndedPass) => void): readonly PassRecord[];
+  /** How many are kept back. */
+  readonly keptBack: number;
+  /** Whether the connection with this key was kept back: it is told next. */
+  reveal(key: string): boolean;
 }
 
 /** What goes with an accepted packet. */
@@ -165,6 +174,12 @@ export interface PacketPath {
    * @param tuple seen from the socket
    */
   hasSocket(tuple: FlowTuple): boolean;
+
+  /**
+   * Marks those records of established connections (`src/nfqueue/pass-records.ts`) that are over: no socket here can still send or get bytes, and
+   * conntrack has no entry of them, or a closing one. What the kernel says nothing clear about is not marked.
+   */
+  markEnded(records: Uint8Array): void;
 
   /** One for each queue that is open. */
   statistics(): QueueStatistics[];

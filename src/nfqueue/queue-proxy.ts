@@ -68,6 +68,12 @@ export class QueueProxy implements PacketPathEvents {
     return this.#table.byKey;
   }
 
+  /** {@link flows} without those that a pass has established a moment ago. */
+  get entered(): ReadonlyMap<string, QueuedFlow> {
+    this.byPass.news();
+    return this.#table.byKey;
+  }
+
   /** Binds the queues. @throws as {@link PacketPath.open} */
   open(options: OpenOptions): void {
     this.path.open(options);
@@ -86,7 +92,7 @@ export class QueueProxy implements PacketPathEvents {
   }
 
   packets(batch: readonly QueuedPacket[]): void {
-    this.byPass.tell();
+    this.byPass.news();
     const now = clock();
     for (const queued of batch) {
       try {
@@ -167,7 +173,7 @@ export class QueueProxy implements PacketPathEvents {
     const packet = heardPacket(queued);
     if (packet === undefined) return this.path.verdict(queued, 'drop');
     const key = flowKey(packet, outgoing);
-    const known = this.#table.get(key);
+    const known = this.#table.get(key) ?? this.byPass.reveal(key);
     if (isOpening(packet) && !isReset(packet))
       return this.#opening(queued, packet, key, known, outgoing, now);
     if (known === undefined) return this.#stray(queued, packet, key);
@@ -223,6 +229,11 @@ export class QueueProxy implements PacketPathEvents {
       return this.#toListener(queued);
     }
     if (opened.kind === 'refused') return this.#refuse(queued, packet, opened);
+    if (this.#table.isFull) {
+      // TCP repeats its SYN.
+      opened.one.leave?.();
+      return this.path.verdict(queued, 'drop');
+    }
     opened.one.device = deviceOf(queued);
     this.#table.enter(opened.one);
     this.#apply(opened.one, opened.effects, queued);

@@ -28,7 +28,13 @@ export interface Party {
 export class World {
   readonly #known = new Map<string, Name>();
   readonly admissionKey = randomBytes(32);
+  readonly carrier: 'stream' | 'syn';
   clock: Clock = { monotonic: 1_000_000, epochSeconds: 1_800_000_000 };
+
+  /** @param carrier what its handshakes travel on */
+  constructor(carrier: 'stream' | 'syn' = 'stream') {
+    this.carrier = carrier;
+  }
 
   party(name: string, address: string, options: { trusted?: boolean; expiresIn?: number } = {}): Party {
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -67,7 +73,7 @@ export class World {
       credentials: credentials(party, this.clock),
       admissionKey: this.admissionKey,
       randomness: drawRandomness(),
-      carrier: 'stream',
+      carrier: this.carrier,
       wishes: { encryption: 'none' },
       destination: to,
       toSelf: false,
@@ -83,7 +89,7 @@ export class World {
       credentials: credentials(party, this.clock),
       admissionKeys: [randomBytes(32), this.admissionKey],
       randomness: drawRandomness(),
-      carrier: 'stream',
+      carrier: this.carrier,
       wishes: { encryption: 'none' },
       verify: this.verify,
       explainUnadmitted: () => ({ reason: 'token-untrusted', detail: 'not admitted' }),

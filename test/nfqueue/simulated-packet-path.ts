@@ -12,6 +12,8 @@ import type {
 import { HOOK } from '../../src/nfqueue/packet-path.ts';
 import type { Marks } from '../../src/nfqueue/marks.ts';
 import { tupleKey } from '../../src/nfqueue/flow-key.ts';
+import { markRecords } from '../../src/nfqueue/pass-records.ts';
+import { isClosing } from '../../src/nfqueue/recovery.ts';
 import type { QueuePasses } from '../../src/nfqueue/queue-passes.ts';
 import { encodeQueued, readOrders } from './queue-messages.ts';
 import { isOpening, parseTcpPacket, tupleOf, TCP_FLAG } from '../../src/nfqueue/packets.ts';
@@ -40,6 +42,8 @@ export class SimulatedPacketPath implements PacketPath {
   readonly passing?: QueuePasses;
   /** Packets that a pass has decided. */
   passed = 0;
+  /** Whether it is said that there is something to tell of passes; not in a burst, where it is kept back. */
+  tellsOfPasses = true;
   readonly #pending = new Map<QueuedPacket, (verdict: PacketVerdict, options?: VerdictOptions) => void>();
   #number = 0;
 
@@ -54,7 +58,10 @@ export class SimulatedPacketPath implements PacketPath {
     },
     passing?: QueuePasses,
   ) {
-    if (passing !== undefined) this.passing = passing;
+    if (passing !== undefined) {
+      this.passing = passing;
+      passing.askForEnds((records) => this.markEnded(records));
+    }
     this.#events = events;
     this.#marks = marks;
     this.#own = kernel.own;
@@ -99,7 +106,7 @@ export class SimulatedPacketPath implements PacketPath {
     const orders = this.passing?.decide(encodeQueued(queued));
     if (orders !== undefined) {
       this.passed++;
-      this.#events.passed?.();
+      if (this.tellsOfPasses) this.#events.passed?.();
       for (const order of readOrders(orders, queued, this.#marks)) {
         if (order.kind === 'mark') this.setConnectionMark(order.tuple, order.mark, order.mask);
         else decide('accept', { bytes: order.bytes });
@@ -167,6 +174,10 @@ export class SimulatedPacketPath implements PacketPath {
 
   hasSocket(): boolean {
     return this.socketLives;
+  }
+
+  markEnded(records: Uint8Array): void {
+    markRecords(records, () => !this.socketLives && isClosing(this.tcpState));
   }
 
   statistics(): QueueStatistics[] {

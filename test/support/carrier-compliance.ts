@@ -377,6 +377,17 @@ export function carrierCompliance(t: Test, name: string, makeWorld: MakeWorld): 
     t.equal(world.server.counts.at(-1), 'inbound deny identity-revoked proven full');
   });
 
+  test('no session outlives a new own identity, on either side', async (t, world) => {
+    for (const renewed of [undefined, world.server, world.client, undefined]) {
+      renewed?.proxy!.identityChanged();
+      t.equal((await world.call({ says: 'x' })).served(), 'x');
+    }
+    t.strictSame(
+      world.server.counts.map((count) => count.split(' ').at(-1)),
+      ['full', 'full', 'full', 'resumed'],
+    );
+  });
+
   test('in audit mode what policy denies is served and recorded as what it would have been', async (t, world) => {
     world.simulation.mode = 'audit';
     allow(world.simulation, 'admin');

@@ -42,12 +42,14 @@ export async function modeScenarios(t: Test, { client, server: serverMode }: Mod
   const isServed = (from: string): Promise<void> => until(`${from} is served`, () => served(from));
   const isRefused = (from: string): Promise<void> =>
     until(`${from} is refused`, async () => !(await served(from)));
-  /** A connection that hears ticks, until somebody ends it. */
+  /** A connection that hears ticks, until somebody ends it. @param says what it says again and again */
   const listen = async (
     from: string,
+    says = '',
   ): Promise<{ child: ChildProcess; said: () => string; ticks: () => number }> => {
-    const source = `require('net').connect(9100, '${server.four}').on('data', (d) => process.stdout.write(d))
-      .on('error', (e) => console.log(e.code)).on('close', () => console.log('closed'))`;
+    const source = `const s = require('net').connect(9100, '${server.four}').on('data', (d) => process.stdout.write(d))
+      .on('error', (e) => console.log(e.code)).on('close', () => { console.log('closed'); process.exit(); });
+      if ('${says}' !== '') setInterval(() => s.write('${says}'), 50);`;
     const child = cluster.network.start(from, [join(cluster.program, '.setup/node'), '-e', source], 1_000);
     let said = '';
     child.stdout!.on('data', (chunk: Buffer) => (said += chunk.toString()));
@@ -193,20 +195,25 @@ export async function modeScenarios(t: Test, { client, server: serverMode }: Mod
     t.ok(magic > 0 && bytes.indexOf('GET /captured') > magic);
   });
 
-  t.test('rules that are taken away are noticed, and apply heals', async (t) => {
-    cluster.write('policy.yaml', ALLOW_LABEL('server', 'drinks', 'beer'));
-    await isRefused('other');
-    t.match(await cluster.countersign('server', 'redirect', 'remove'), { status: 0 });
-    t.match(await cluster.ready('server', false), /redirect: /);
-    t.match(await cluster.countersign('server', 'redirect', 'check', ...rules), { status: 1 });
-    t.match(await cluster.countersign('server', 'redirect', 'apply', ...rules), { status: 0 });
-    await cluster.ready('server');
-    t.match(await cluster.countersign('server', 'redirect', 'check', ...rules), { status: 0 });
-    t.ok(await served('approved', 'healed'));
-    t.notOk(await served('other', 'healed'));
-    cluster.remove('policy.yaml');
-    await isServed('other');
-  });
+  t.test(
+    'rules that are taken away are noticed, and apply heals and cuts what came in meanwhile',
+    async (t) => {
+      cluster.write('policy.yaml', ALLOW_LABEL('server', 'drinks', 'beer'));
+      await isRefused('other');
+      t.match(await cluster.countersign('server', 'redirect', 'remove'), { status: 0 });
+      t.match(await cluster.ready('server', false), /redirect: /);
+      t.match(await cluster.countersign('server', 'redirect', 'check', ...rules), { status: 1 });
+      const meanwhile = await listen('plain', 'x');
+      t.match(await cluster.countersign('server', 'redirect', 'apply', ...rules), { status: 0 });
+      await until('who came in without rules is cut', () => meanwhile.said().includes('closed'));
+      await cluster.ready('server');
+      t.match(await cluster.countersign('server', 'redirect', 'check', ...rules), { status: 0 });
+      t.ok(await served('approved', 'healed'));
+      t.notOk(await served('other', 'healed'));
+      cluster.remove('policy.yaml');
+      await isServed('other');
+    },
+  );
 
   t.test(
     'a proxy that is killed lets nothing through, in or out, and its successor serves again',

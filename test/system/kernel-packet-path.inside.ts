@@ -7,6 +7,8 @@ import t from 'tap';
 import { loadAddon } from '../../src/native.ts';
 import { KernelPacketPath } from '../../src/nfqueue/kernel-packet-path.ts';
 import { Marks } from '../../src/nfqueue/marks.ts';
+import { endingOf, recordsOf } from '../../src/nfqueue/pass-records.ts';
+import { reversedTuple } from '../../src/nfqueue/packets.ts';
 import type {
   FlowTuple,
   OpenOptions,
@@ -331,6 +333,52 @@ t.test('kernel packet path: destroying a socket tells its program and its peer a
   await harness.path.close();
   server.close();
 });
+
+t.test(
+  'kernel packet path: marks as ended what neither a socket nor conntrack holds, and nothing else',
+  async (t) => {
+    execFileSync('sysctl', ['-qw', 'net.netfilter.nf_conntrack_acct=1']);
+    const { server, accepted } = await listen();
+    const harness = new Harness();
+    const { path } = harness;
+    const askedBoth = (tuple: FlowTuple): boolean[] => {
+      const records = recordsOf([
+        { tuple, outgoing: true },
+        { tuple, outgoing: false },
+      ]);
+      path.markEnded(records);
+      return [0, 1].map((index) => endingOf(records, index) !== undefined);
+    };
+    for (const family of FAMILIES) {
+      const dialled = Array.from({ length: 70 }, () => dial(family));
+      await until('all are open', () => accepted.length === 70 && dialled.every(({ said }) => said() !== ''));
+      const tuples = dialled.map(({ socket }) => tupleOf(socket, family));
+      for (const tuple of tuples) t.strictSame(askedBoth(tuple), [false, false], 'open at both ends');
+      const [gone, forgotten] = tuples;
+      // A restart of the node's firewall, or a time-out: the sockets live.
+      await path.deleteConnection(forgotten!);
+      t.strictSame(askedBoth(forgotten!), [false, false], 'conntrack alone has no more of it');
+      t.strictSame(askedBoth({ ...forgotten!, sourcePort: 1 }), [true, true], 'nobody has it');
+      dialled[0]!.socket.resetAndDestroy();
+      await until('it is over', () => askedBoth(gone!).every(Boolean));
+      t.strictSame(askedBoth(reversedTuple(gone!)), [true, true]);
+      // Many at once, more than are asked for in one call.
+      for (const { socket } of dialled.slice(2)) socket.end('!');
+      for (const socket of accepted) socket.end();
+      const records = recordsOf(tuples.slice(2).map((tuple) => ({ tuple, outgoing: false })));
+      await until('all others are over', () => {
+        path.markEnded(records);
+        return tuples.slice(2).every((_, index) => endingOf(records, index) !== undefined);
+      });
+      t.match(endingOf(records, 67), { original: Number, reply: Number });
+      t.ok(endingOf(records, 67)!.original > 100, 'as conntrack counted');
+      accepted.length = 0;
+      for (const { socket } of dialled) socket.destroy();
+    }
+    await harness.path.close();
+    server.close();
+  },
+);
 
 t.test('kernel packet path: a packet of its own reaches both ends, and is not queued', async (t) => {
   const { server, accepted, heard } = await listen();
