@@ -194,6 +194,25 @@ static napi_value do_missing(napi_env env, napi_callback_info info) {
   return js_number(env, (double)missing);
 }
 
+/* queueGate(handle, admission keys, strangers, a second and at once from one address, wrong ones a second, strays a second) -> packets dropped since the
+   last time */
+static napi_value do_gate(napi_env env, napi_callback_info info) {
+  enum { KEY_BYTES = 32 };
+  napi_value values[7];
+  struct passing *passing;
+  size_t length;
+  if (!arguments(env, info, 7, values) || (passing = passing_of(env, values[0])) == NULL) return NULL;
+  const uint8_t *keys = view_bytes(env, values[1], &length);
+  struct gate_limits limits = {(uint32_t)number(env, values[2]), (uint32_t)number(env, values[3]),
+                               (uint32_t)number(env, values[4]), (uint32_t)number(env, values[5]),
+                               (uint32_t)number(env, values[6])};
+  struct queue_gate *gate = &passing->queues->gate;
+  gate_set(gate, keys, length / KEY_BYTES, &limits);
+  uint64_t dropped = gate->dropped;
+  gate->dropped = 0;
+  return js_number(env, (double)dropped);
+}
+
 /* A connection as src/nfqueue/flow-key.ts writes it: own address, other address, own port, other port. */
 static bool read_key(napi_env env, napi_value value, struct flow_key *key) {
   char text[ADDRESSES_AND_PORTS6 + 2];
@@ -221,8 +240,9 @@ static napi_value do_claim(napi_env env, napi_callback_info info) {
   if (!arguments(env, info, 5, values) || (passing = passing_of(env, values[0])) == NULL ||
       !read_key(env, values[1], &key))
     return NULL;
-  flow_claim(&passing->queues->flows, &key, (uint32_t)number(env, values[2]), truth(env, values[3]),
-             truth(env, values[4]));
+  bool outgoing = truth(env, values[3]), waiting = truth(env, values[4]);
+  flow_claim(&passing->queues->flows, &key, (uint32_t)number(env, values[2]), outgoing, waiting);
+  if (!outgoing && !waiting) gate_know(&passing->queues->gate, &key, queue_passes_now());
   return NULL;
 }
 
@@ -268,6 +288,6 @@ static const napi_property_descriptor functions[] = {
     JS_FUNCTION("queueClaim", do_claim),           JS_FUNCTION("queueRelease", do_release),
     JS_FUNCTION("queuePassesClose", do_close),     JS_FUNCTION("queuePassesKeptBack", do_kept_back),
     JS_FUNCTION("queuePassesEnded", do_ended),     JS_FUNCTION("queueReveal", do_reveal),
-    JS_FUNCTION("queuePassesForget", do_forget),
+    JS_FUNCTION("queuePassesForget", do_forget),   JS_FUNCTION("queueGate", do_gate),
 };
 const struct js_exports js_queue_passes_exports = JS_EXPORTS(functions);

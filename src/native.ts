@@ -273,6 +273,19 @@ export interface NativeAddon {
   ): void;
   queueRelease(passes: NativeQueuePasses, key: string, initial: number): void;
   queuePassesClose(passes: NativeQueuePasses): void;
+  /**
+   * Limits what comes to JavaScript of packets whose connection nobody knows (`src/nfqueue/gate.ts`); the keys have 32 bytes and lie one behind the other.
+   * @returns packets that were dropped since the last time
+   */
+  queueGate(
+    passes: NativeQueuePasses,
+    admissionKeys: Uint8Array,
+    strangers: number,
+    sourcePerSecond: number,
+    sourceBurst: number,
+    unadmittedPerSecond: number,
+    straysPerSecond: number,
+  ): number;
 
   /** `mark`: for every packet. */
   rawOpen(mark: number): NativeRaw;

@@ -8,6 +8,7 @@ import { endGoneFlows } from './ended-flows.ts';
 import { endpointsOf } from './flow-endpoints.ts';
 import { flowId } from './flow-record-lines.ts';
 import { FlowStore } from './flow-store.ts';
+import { GATE_MS, type Gate, gateLimits } from './gate.ts';
 import { KernelPacketPath } from './kernel-packet-path.ts';
 import type { Marks } from './marks.ts';
 import { passSettings } from './pass-settings.ts';
@@ -66,10 +67,12 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
     const flow = { direction, source, destination, handshake, since, judgement, peer: one.peer };
     store.add(idOf(one), flow);
   };
+  let gate: Gate | undefined;
   const queueProxy = new QueueProxy({
     createPath: (events, user) => {
       const handle = around.passes.openQueues(passSettings(marks, generation), user);
       const passing = handle && new QueuePasses(addon, handle);
+      gate = passing;
       return new KernelPacketPath(addon, marks, events, passing);
     },
     around,
@@ -122,6 +125,14 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
   };
   const timer = setInterval(() => void poll(), ENDED_MS);
   timer.unref();
+  const limit = (): void => {
+    const keys = around.identity.admissionKeys();
+    const dropped = gate?.limit(gateLimits(queueProxy.strangers, keys, performance.now())) ?? 0;
+    if (dropped > 0) metrics.droppedStrangers(dropped);
+  };
+  limit();
+  const limiting = setInterval(limit, GATE_MS);
+  limiting.unref();
   return {
     status: () => ({
       flows: queueProxy.flows.size,
@@ -131,6 +142,7 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
     }),
     close: async () => {
       clearInterval(timer);
+      clearInterval(limiting);
       await queueProxy.close();
       store?.close();
     },

@@ -1,9 +1,10 @@
 import type { NativeAddon, NativeQueuePasses } from '../native.ts';
+import type { Gate, GateLimits } from './gate.ts';
 import type { PacketPassing } from './packet-path.ts';
 import { type EndedPass, type PassRecord, readPassRecords } from './pass-records.ts';
 
 /** The passes of the addon for packets of queues. */
-export class QueuePasses implements PacketPassing {
+export class QueuePasses implements PacketPassing, Gate {
   readonly handle: NativeQueuePasses;
   readonly #addon: NativeAddon;
   #closed = false;
@@ -54,6 +55,19 @@ export class QueuePasses implements PacketPassing {
   /** Packets that the kernel numbered and did not hand over, since the last time. */
   missing(): number {
     return this.#closed ? 0 : this.#addon.queuePassesMissing(this.handle);
+  }
+
+  limit({ admissionKeys, strangers, perSource, unadmittedPerSecond, straysPerSecond }: GateLimits): number {
+    if (this.#closed) return 0;
+    return this.#addon.queueGate(
+      this.handle,
+      Buffer.concat(admissionKeys),
+      strangers,
+      perSource.perSecond,
+      perSource.burst,
+      unadmittedPerSecond,
+      straysPerSecond,
+    );
   }
 
   close(): void {

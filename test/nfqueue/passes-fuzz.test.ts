@@ -219,12 +219,13 @@ t.test('nfqueue passes: no sequence of calls does harm, whatever is in them', as
     ['queuePassesForget', fc.tuple(fc.uint8Array({ maxLength: 400 }))],
     ['queuePassesKeptBack', fc.tuple()],
     ['queuePassesMissing', fc.tuple()],
+    ['queueGate', fc.tuple(fc.uint8Array({ maxLength: 400 }), ...Array.from({ length: 5 }, () => number))],
     ['queuePassesOpen', fc.array(argument, { minLength: 14, maxLength: 14 })],
     ['queuePassesClose', fc.tuple()],
   ];
   const call = fc.oneof(
     ...shapes.map(([name, values], index) => ({
-      weight: index < 8 ? 6 : 1,
+      weight: index < 9 ? 6 : 1,
       arbitrary: fc.record({
         name: fc.constant(name),
         handle: fc.oneof({ weight: 8, arbitrary: fc.nat(1) }, fc.nat(4)),
