@@ -162,7 +162,11 @@ export class ByPass implements PassUser {
     } else {
       one.previous = known;
     }
-    if (passed.kind === 'calling') return this.#table.enter(one);
+    if (passed.kind === 'calling') {
+      // Its SYN, said again, is asked about anew.
+      if (this.#table.isFull) return this.#owner.path.passing?.release(record.key, record.initial);
+      return this.#table.enter(one);
+    }
     this.#table.told(one);
     one.flow.judge(passed.pass.judgement, record.tookUs / 1000);
     around.open.add(one.flow);

@@ -5,6 +5,7 @@ import type { Metrics } from '../observe/metrics.ts';
 import type { Readiness } from '../observe/readiness.ts';
 import type { Proxy } from '../proxy/proxy.ts';
 import { endGoneFlows } from './ended-flows.ts';
+import { EndedPace } from './ended-pace.ts';
 import { endpointsOf } from './flow-endpoints.ts';
 import { flowId } from './flow-record-lines.ts';
 import { FlowStore } from './flow-store.ts';
@@ -19,8 +20,6 @@ import { recoverFlows } from './recovery.ts';
 
 /** How often the kernel is asked which connections have ended. */
 const ENDED_MS = 1_000;
-/** Of all time so much may go into it: of many it is asked more seldom. */
-const POLL_SHARE = 0.05;
 /** Never reached: the socket is full before, and that is what can be counted (`src/nfqueue/queue-gaps.ts`). */
 const MAX_WAITING = 4_194_304;
 /** Twice as much by the kernel's reckoning (socket(7), SO_RCVBUF): about 13,000 packets with a Hello. */
@@ -108,17 +107,19 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
   }
   readiness.set('queues', undefined);
   let polling = false;
-  let notBefore = 0;
+  const pace = new EndedPace();
   const poll = async (): Promise<void> => {
-    if (polling || performance.now() < notBefore) return;
+    const begun = performance.now();
+    if (polling || !pace.isDue(begun, queueProxy.entered.size)) return;
     polling = true;
+    let took = 0;
     try {
-      const took = await endGoneFlows(queueProxy);
-      notBefore = performance.now() + took / POLL_SHARE - took;
+      took = await endGoneFlows(queueProxy);
     } catch (error) {
       log.warn({ err: error }, 'the kernel does not say which connections have ended');
     } finally {
       polling = false;
+      pace.read(begun, begun + took, queueProxy.entered.size);
     }
   };
   const timer = setInterval(() => void poll(), ENDED_MS);

@@ -229,6 +229,11 @@ export class QueueProxy implements PacketPathEvents {
       return this.#toListener(queued);
     }
     if (opened.kind === 'refused') return this.#refuse(queued, packet, opened);
+    if (this.#table.isFull) {
+      // TCP repeats its SYN.
+      opened.one.leave?.();
+      return this.path.verdict(queued, 'drop');
+    }
     opened.one.device = deviceOf(queued);
     this.#table.enter(opened.one);
     this.#apply(opened.one, opened.effects, queued);
