@@ -110,7 +110,7 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
   const pace = new EndedPace();
   const poll = async (): Promise<void> => {
     const begun = performance.now();
-    if (polling || !pace.isDue(begun, queueProxy.flows.size)) return;
+    if (polling || !pace.isDue(begun, queueProxy.entered.size)) return;
     polling = true;
     try {
       await endGoneFlows(queueProxy, marks);
@@ -118,7 +118,7 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
       log.warn({ err: error }, 'conntrack cannot be read');
     } finally {
       polling = false;
-      pace.read(begun, performance.now(), queueProxy.flows.size);
+      pace.read(begun, performance.now(), queueProxy.entered.size);
     }
   };
   const timer = setInterval(() => void poll(), ENDED_MS);
