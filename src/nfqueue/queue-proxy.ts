@@ -329,7 +329,9 @@ export class QueueProxy implements PacketPathEvents {
     one.flow.judge(standing);
     this.#around.open.add(one.flow);
     this.#options.onVerified?.(one);
-    one.givePass?.();
+    // An address that was turned away from in the meantime is not called by SYNs with a Hello: the SYN of a call that turned would bear a second one.
+    const { address } = one.flow.facts.destination;
+    if (!one.outgoing || !this.#fallback.has(address, performance.now())) one.givePass?.();
     one.givePass = undefined;
   }
 
