@@ -21,12 +21,7 @@ import {
   isPacket,
   VERDICT,
 } from '../netlink/queue.ts';
-import {
-  decodeConnectedSocket,
-  encodeSocketDestroy,
-  encodeSocketFind,
-  isLiveSocket,
-} from '../netlink/socket-destroy.ts';
+import { decodeConnectedSocket, encodeSocketDestroy, encodeSocketFind } from '../netlink/socket-destroy.ts';
 import type { Marks } from './marks.ts';
 import type {
   ConntrackEntry,
@@ -47,6 +42,7 @@ import { queueStatistics } from './queue-statistics.ts';
 const FLUSH_BYTES = 256 * 1024;
 /** The kernel's own bound: what fits into an attribute. */
 const MOST_COPIED = 65_531;
+const COUNTING_FILE = '/proc/sys/net/netfilter/nf_conntrack_acct';
 const STATISTICS_FILE = '/proc/self/net/netfilter/nfnetlink_queue';
 
 /**
@@ -199,16 +195,19 @@ export class KernelPacketPath implements PacketPath {
     return sockets.request((writer, sequence) => encodeSocketDestroy(writer, tuple, cookie, sequence)) === 0;
   }
 
-  hasSocket(tuple: FlowTuple): boolean {
-    const found = this.#opened?.sockets.find((writer, sequence) => encodeSocketFind(writer, tuple, sequence));
-    return found !== undefined && isLiveSocket(found, tuple);
-  }
-
   markEnded(records: Uint8Array): void {
     this.#flush();
     if (this.#opened === undefined) return;
     const { sockets, conntrack } = this.#opened;
     this.#addon.queuePassesEnded(sockets.socket, conntrack.socket, records);
+  }
+
+  get countsBytes(): boolean {
+    try {
+      return readFileSync(COUNTING_FILE, 'utf8').trim() === '1';
+    } catch {
+      return false; // conntrack is a module that nobody has loaded yet
+    }
   }
 
   statistics(): QueueStatistics[] {

@@ -337,6 +337,24 @@ t.test(
   },
 );
 
+t.test(
+  'nfqueue passes: of a burst one on the ports of an earlier one ends that one, and is kept back itself',
+  (t) => {
+    const one = pods(t);
+    burst(one, 1);
+    one.connect({ sourcePort: 51_000, initial: 2_000_000, serverInitial: 7_000_000 });
+    t.equal(one.client.tcp.state, 'established');
+    for (const { path, pod, proxy, kept } of [one.client, one.server]) {
+      t.equal(path.passing!.keptBack, 1);
+      t.equal(proxy.flows.size, 3);
+      t.equal(pod.records.length, 1);
+      t.match(pod.records[0], { facts: { source: { port: 51_000 }, handshake: 'resumed' } });
+      t.equal(kept.size, 3);
+    }
+    t.end();
+  },
+);
+
 t.test('nfqueue passes: of a burst a connection whose socket lives is told as open', async (t) => {
   const one = pods(t);
   burst(one, 3);
