@@ -10,9 +10,9 @@ import {
   encodeGet,
   encodeMark,
 } from '../netlink/conntrack.ts';
-import { decodeMessages } from '../netlink/message.ts';
+import { decodeMessages, type Message } from '../netlink/message.ts';
 import { MessageWriter } from '../netlink/message-writer.ts';
-import { dumpAll, nameOf, PROTOCOL, QuerySocket } from '../netlink/query-socket.ts';
+import { dumpAll, nameOf, PROTOCOL, QuerySocket, type Request } from '../netlink/query-socket.ts';
 import {
   BIND_ANSWERS,
   decodePacket,
@@ -74,6 +74,7 @@ export class KernelPacketPath implements PacketPath {
   /** The socket that the orders are for. */
   #orderedBy: NativeNetlink | undefined;
   readonly #gaps = new QueueGaps();
+  #device = 0; // that the first packet went by
 
   /** @param passing decides packets before they come here */
   constructor(addon: NativeAddon, marks: Marks, events: PacketPathEvents, passing?: QueuePasses) {
@@ -172,9 +173,11 @@ export class KernelPacketPath implements PacketPath {
     return found && entryOf(found);
   }
 
-  async deleteConnection(tuple: FlowTuple): Promise<boolean> {
+  async deleteConnection(tuple: FlowTuple, id?: number): Promise<boolean> {
     this.#flush();
-    return this.#opened?.conntrack.request((writer, sequence) => encodeDelete(writer, tuple, sequence)) === 0;
+    return (
+      this.#opened?.conntrack.request((writer, sequence) => encodeDelete(writer, tuple, sequence, id)) === 0
+    );
   }
 
   async dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]> {
@@ -190,18 +193,22 @@ export class KernelPacketPath implements PacketPath {
     );
   }
 
-  async destroySocket(tuple: FlowTuple): Promise<boolean> {
+  async destroySocket(tuple: FlowTuple, device = this.#device): Promise<boolean> {
     this.#flush();
-    const sockets = this.#opened?.sockets;
-    const found = sockets?.find((writer, sequence) => encodeSocketFind(writer, tuple, sequence));
+    const found = this.#find(tuple, device);
     const cookie = found && decodeConnectedSocket(found, tuple);
-    if (sockets === undefined || cookie === undefined) return false;
-    return sockets.request((writer, sequence) => encodeSocketDestroy(writer, tuple, cookie, sequence)) === 0;
+    if (this.#opened === undefined || cookie === undefined) return false;
+    const destroy: Request = (to, sequence) => encodeSocketDestroy(to, tuple, device, cookie, sequence);
+    return this.#opened.sockets.request(destroy) === 0;
   }
 
-  hasSocket(tuple: FlowTuple): boolean {
-    const found = this.#opened?.sockets.find((writer, sequence) => encodeSocketFind(writer, tuple, sequence));
+  hasSocket(tuple: FlowTuple, device = this.#device): boolean {
+    const found = this.#find(tuple, device);
     return found !== undefined && isLiveSocket(found, tuple);
+  }
+
+  #find(tuple: FlowTuple, device: number): Message | undefined {
+    return this.#opened?.sockets.find((to, sequence) => encodeSocketFind(to, tuple, device, sequence));
   }
 
   markEnded(records: Uint8Array): void {
@@ -269,6 +276,7 @@ export class KernelPacketPath implements PacketPath {
       const packet = decodePacket(one);
       if (packet === undefined) continue;
       const { queue, id, hook, mark, inDevice, outDevice, bytes, wholeLength } = packet;
+      if (this.#device === 0) this.#device = inDevice === 0 ? outDevice : inDevice;
       if (this.passing === undefined) missing += this.#gaps.missingBefore(queue, id);
       packets.push({
         queue,

@@ -155,8 +155,8 @@ export interface PacketPath {
   /** The entry of a connection. */
   findConnection(tuple: FlowTuple): Promise<ConntrackEntry | undefined>;
 
-  /** Removes a connection's entry. @returns whether there was one */
-  deleteConnection(tuple: FlowTuple): Promise<boolean>;
+  /** Removes a connection's entry. @param id of {@link ConntrackEntry}: another one stays @returns whether there was one */
+  deleteConnection(tuple: FlowTuple, id?: number): Promise<boolean>;
 
   /** All TCP entries with `mark` in the bits of `mask`. */
   dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]>;
@@ -164,16 +164,18 @@ export interface PacketPath {
   /**
    * Ends the local socket of a connection (SOCK_DESTROY): its application gets ECONNABORTED, the peer a RST.
    * @param tuple seen from the socket: the source is its own address
+   * @param device number of the interface that its packets go by, where that is known: a socket may be bound to it
    * @returns whether there was one; false too where the kernel has no CONFIG_INET_DIAG_DESTROY
    */
-  destroySocket(tuple: FlowTuple): Promise<boolean>;
+  destroySocket(tuple: FlowTuple, device?: number): Promise<boolean>;
 
   /**
    * Whether a connection has a local socket that can still send or get bytes: what conntrack believes about its end a forged packet may have
    * told it.
    * @param tuple seen from the socket
+   * @param device as for {@link destroySocket}
    */
-  hasSocket(tuple: FlowTuple): boolean;
+  hasSocket(tuple: FlowTuple, device?: number): boolean;
 
   /**
    * Marks those records of established connections (`src/nfqueue/pass-records.ts`) that are over: no socket here can still send or get bytes, and

@@ -98,11 +98,15 @@ export function markRecords(bytes: Uint8Array, ended: (record: PassRecord) => bo
 
 /** Records of connections that are known to be established, for {@link markRecords} or the kernel to mark; of the same length each. */
 export function recordsOf(
-  connections: readonly { readonly tuple: FlowTuple; readonly outgoing: boolean }[],
+  connections: readonly {
+    readonly tuple: FlowTuple;
+    readonly outgoing: boolean;
+    readonly device?: number;
+  }[],
 ): Uint8Array {
   const bytes = new Uint8Array(connections.length * AT.end);
   const view = new DataView(bytes.buffer);
-  for (const [index, { tuple, outgoing }] of connections.entries()) {
+  for (const [index, { tuple, outgoing, device = 0 }] of connections.entries()) {
     const at = index * AT.end;
     const { family, sourceAddress, sourcePort, destinationAddress, destinationPort } = tuple;
     view.setUint32(at + AT.total, AT.end, LITTLE_ENDIAN);
@@ -111,6 +115,7 @@ export function recordsOf(
     bytes[at + AT.established] = bytes[at + AT.keptBack] = 1;
     bytes.set(outgoing ? sourceAddress : destinationAddress, at + AT.own);
     bytes.set(outgoing ? destinationAddress : sourceAddress, at + AT.other);
+    view.setUint32(at + AT.device, device, LITTLE_ENDIAN);
     view.setUint16(at + AT.ownPort, outgoing ? sourcePort : destinationPort, LITTLE_ENDIAN);
     view.setUint16(at + AT.otherPort, outgoing ? destinationPort : sourcePort, LITTLE_ENDIAN);
   }

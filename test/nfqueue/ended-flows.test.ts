@@ -50,6 +50,23 @@ t.test(
 );
 
 t.test(
+  'nfqueue attack: a RST before the last ACK, where a SYN cookie stands for the socket, keeps nothing open',
+  async (t) => {
+    const { network, client, server, call } = world(t);
+    call();
+    server.path.tcpState = client.path.tcpState = CLOSE;
+    server.path.socketLives = client.path.socketLives = false;
+    await endGoneFlows(server.proxy, MARKS);
+    t.equal(server.path.deleted.length, 1, 'what comes now has no mark');
+    client.tcp.write('still here');
+    network.run();
+    t.equal(server.tcp.received, '');
+    await endGoneFlows(client.proxy, MARKS);
+    t.equal(client.path.deleted.length, 0, 'who has called has a socket');
+  },
+);
+
+t.test(
   'nfqueue: a connection that comes while conntrack is read is not taken for the closed one on its ports',
   async (t) => {
     const { server, call } = world(t);

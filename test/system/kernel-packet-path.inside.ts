@@ -1,5 +1,5 @@
 /** Runs in a network namespace of its own, see kernel-packet-path.test.ts: queues what goes over loopback to one port. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -362,6 +362,7 @@ t.test(
       dialled[0]!.socket.resetAndDestroy();
       await until('it is over', () => askedBoth(gone!).every(Boolean));
       t.strictSame(askedBoth(reversedTuple(gone!)), [true, true]);
+      t.equal(await path.findConnection(gone!), undefined, 'and what a RST has closed has no entry any more');
       // Many at once, more than are asked for in one call.
       for (const { socket } of dialled.slice(2)) socket.end('!');
       for (const socket of accepted) socket.end();
@@ -377,6 +378,45 @@ t.test(
     }
     await harness.path.close();
     server.close();
+  },
+);
+
+t.test(
+  'kernel packet path: sockets that are bound to a device are found and ended like others',
+  async (t) => {
+    const harness = new Harness();
+    const program = `
+import socket, time
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'lo'); s.bind(('127.0.0.1', ${PORT})); s.listen(); print('up', flush=True)
+kept = [s.accept()[0] for _ in range(2)]
+time.sleep(600)
+`;
+    const bound = spawn('python3', ['-c', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+    t.teardown(() => bound.kill('SIGKILL'));
+    await once(bound.stdout, 'data');
+    const [one, other] = [dial(4), dial(4)];
+    await until('both are there', () => one.said() !== '' && other.said() !== '');
+    const tuple = tupleOf(one.socket, 4);
+    const server = reversedTuple(tuple);
+    const records = recordsOf([{ tuple, outgoing: false, device: 1 }]);
+    await until('it is accepted', () => harness.path.hasSocket(server));
+    await harness.path.deleteConnection(tuple);
+    harness.path.markEnded(records);
+    t.equal(endingOf(records, 0), undefined, 'it lives');
+    t.equal(await harness.path.destroySocket(server), true);
+    await until('its peer knows', () => one.said().includes('ECONNRESET'));
+    t.equal(harness.path.hasSocket(server), false);
+    t.equal(harness.path.hasSocket(reversedTuple(tupleOf(other.socket, 4))), true, 'the other one lives on');
+    t.equal(
+      harness.path.hasSocket(tupleOf(other.socket, 4), 99),
+      true,
+      'and one that is bound to none, by any',
+    );
+    other.socket.destroy();
+    await harness.path.close();
+    bound.kill('SIGKILL');
+    await once(bound, 'exit');
   },
 );
 
