@@ -118,7 +118,8 @@ try {
       if (id !== 'countersign' || name === id) continue;
       const ratio = (key: keyof Row) =>
         digits(spreadOf(measured.map((row, at) => row[key] / others[at]![key]))!.median);
-      process.stdout.write(`  x ${name}: cpu ${ratio('cpu')}, rate ${ratio('rate')}, p50 ${ratio('p50')}\n`);
+      const keys = ['cpu', 'client', 'server', 'rate', 'p50'] as const;
+      process.stdout.write(`  x ${name}: ${keys.map((key) => `${key} ${ratio(key)}`).join(', ')}\n`);
     }
   }
 } finally {

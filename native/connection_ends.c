@@ -31,7 +31,8 @@ enum {
 struct asked {
   uint8_t *at[AT_ONCE];
   struct pass_record record[AT_ONCE];
-  bool gone[AT_ONCE]; /* what was asked for last says so */
+  bool gone[AT_ONCE];  /* what was asked for last says so */
+  bool lives[AT_ONCE]; /* it has a socket, and its bytes are wanted */
   struct entry {
     uint8_t id[4];
     bool was_reset;
@@ -187,14 +188,15 @@ static bool conntrack_is_closing(struct pass_record *record, struct entry *entry
   const uint8_t *at = find(body, length, CTA_PROTOINFO, &found);
   if (at != NULL) at = find(at, found, CTA_PROTOINFO_TCP, &found);
   if (at != NULL) at = find(at, found, CTA_PROTOINFO_TCP_STATE, &found);
-  if (at == NULL || found != 1 || (*at != CONNTRACK_TIME_WAIT && *at != CONNTRACK_CLOSE)) return false;
-  entry->was_reset = *at == CONNTRACK_CLOSE;
+  bool closing = at != NULL && found == 1 && (*at == CONNTRACK_TIME_WAIT || *at == CONNTRACK_CLOSE);
+  bool was_reset = closing && *at == CONNTRACK_CLOSE;
   at = find(body, length, CTA_ID, &found);
   if (at == NULL || found != sizeof entry->id) return false;
   memcpy(entry->id, at, sizeof entry->id);
+  entry->was_reset = was_reset;
   record->bytes_original = counter(body, length, CTA_COUNTERS_ORIG);
   record->bytes_reply = counter(body, length, CTA_COUNTERS_REPLY);
-  return true;
+  return closing;
 }
 
 /* One message of the kernel; the number of a question is its place. */
@@ -231,7 +233,6 @@ static void hear_all(struct netlink *netlink, struct asked *asked, bool of_socke
   }
 }
 
-/* Leaves those of which it says that they are gone. */
 static void ask(struct netlink *netlink, struct asked *asked,
                 void (*write)(struct question *question, const struct pass_record *record, uint32_t sequence), bool of_sockets) {
   static struct question question;
@@ -240,11 +241,15 @@ static void ask(struct netlink *netlink, struct asked *asked,
   memset(asked->entry, 0, sizeof asked->entry);
   for (uint32_t i = 0; i < asked->count; i++) write(&question, &asked->record[i], i);
   if (asked->count > 0 && netlink_send(netlink, question.bytes, question.length) == 0) hear_all(netlink, asked, of_sockets);
+}
+
+/* Leaves those that have no socket, and those that shall be counted. */
+static void leave_out_living(struct asked *asked) {
   uint32_t left = 0;
   for (uint32_t i = 0; i < asked->count; i++) {
-    if (!asked->gone[i]) continue;
+    if (!asked->gone[i] && !asked->record[i].counted) continue;
+    asked->lives[left] = !asked->gone[i];
     asked->at[left] = asked->at[i];
-    asked->entry[left] = asked->entry[i];
     asked->record[left++] = asked->record[i];
   }
   asked->count = left;
@@ -258,7 +263,7 @@ static void delete_reset(struct netlink *conntrack, struct asked *asked) {
   static struct question question;
   question.length = 0;
   for (uint32_t i = 0; i < asked->count; i++) {
-    if (!asked->entry[i].was_reset || asked->record[i].calling) continue;
+    if (!asked->entry[i].was_reset || asked->lives[i] || asked->record[i].calling) continue;
     size_t start = about_entry(&question, IPCTNL_MSG_CT_DELETE, &asked->record[i], UINT32_MAX);
     attribute(&question, CTA_ID, asked->entry[i].id, sizeof asked->entry[i].id);
     end_message(&question, start);
@@ -268,10 +273,11 @@ static void delete_reset(struct netlink *conntrack, struct asked *asked) {
 
 static void look(struct netlink *sockets, struct netlink *conntrack, struct asked *asked) {
   ask(sockets, asked, ask_for_socket, true);
+  leave_out_living(asked);
   ask(conntrack, asked, ask_conntrack, false);
   delete_reset(conntrack, asked);
   for (uint32_t i = 0; i < asked->count; i++) {
-    asked->record[i].ended = true;
+    asked->record[i].ended = asked->gone[i] && !asked->lives[i];
     memcpy(asked->at[i], &asked->record[i], sizeof asked->record[i]);
   }
   asked->count = 0;
@@ -285,7 +291,7 @@ void connection_ends(struct netlink *sockets, struct netlink *conntrack, uint8_t
     memcpy(record, records + at, sizeof *record);
     asked.at[asked.count] = records + at;
     size_t total = record->total;
-    if (record->established && record->kept_back && ++asked.count == AT_ONCE) look(sockets, conntrack, &asked);
+    if (record->established && record->kept_back && !record->ended && ++asked.count == AT_ONCE) look(sockets, conntrack, &asked);
     if (total < sizeof *record) break;
     at += total;
   }

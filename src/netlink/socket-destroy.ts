@@ -17,7 +17,7 @@ const NAME_AT = 4;
 const MESSAGE_BYTES = 52;
 const ADDRESSES_BYTES = 36;
 /** `net/tcp_states.h`. */
-const [TIME_WAIT, CLOSE, LISTEN] = [6, 7, 10];
+const LISTEN = 10;
 const ANY_COOKIE = new Uint8Array(COOKIE_BYTES).fill(0xff);
 
 /**
@@ -48,12 +48,6 @@ export function decodeConnectedSocket(message: Message, sending: Tuple): Uint8Ar
   if (!names.some(isSame)) return undefined;
   const at = NAME_AT + COOKIE_AT - 8;
   return bytes.slice(at, at + COOKIE_BYTES);
-}
-
-/** Whether a connection has a socket of its own that can still send or get bytes. */
-export function isLiveSocket(message: Message, sending: Tuple): boolean {
-  const state = message.bytes[message.start + 1];
-  return decodeConnectedSocket(message, sending) !== undefined && state !== TIME_WAIT && state !== CLOSE;
 }
 
 /**

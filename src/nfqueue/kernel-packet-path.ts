@@ -10,7 +10,7 @@ import {
   encodeGet,
   encodeMark,
 } from '../netlink/conntrack.ts';
-import { decodeMessages, type Message } from '../netlink/message.ts';
+import { decodeMessages } from '../netlink/message.ts';
 import { MessageWriter } from '../netlink/message-writer.ts';
 import { dumpAll, nameOf, PROTOCOL, QuerySocket, type Request } from '../netlink/query-socket.ts';
 import {
@@ -21,12 +21,7 @@ import {
   isPacket,
   VERDICT,
 } from '../netlink/queue.ts';
-import {
-  decodeConnectedSocket,
-  encodeSocketDestroy,
-  encodeSocketFind,
-  isLiveSocket,
-} from '../netlink/socket-destroy.ts';
+import { decodeConnectedSocket, encodeSocketDestroy, encodeSocketFind } from '../netlink/socket-destroy.ts';
 import type { Marks } from './marks.ts';
 import type {
   ConntrackEntry,
@@ -47,6 +42,7 @@ import { queueStatistics } from './queue-statistics.ts';
 const FLUSH_BYTES = 256 * 1024;
 /** The kernel's own bound: what fits into an attribute. */
 const MOST_COPIED = 65_531;
+const COUNTING_FILE = '/proc/sys/net/netfilter/nf_conntrack_acct';
 const STATISTICS_FILE = '/proc/self/net/netfilter/nfnetlink_queue';
 
 /**
@@ -74,7 +70,6 @@ export class KernelPacketPath implements PacketPath {
   /** The socket that the orders are for. */
   #orderedBy: NativeNetlink | undefined;
   readonly #gaps = new QueueGaps();
-  #device = 0; // that the first packet went by
 
   /** @param passing decides packets before they come here */
   constructor(addon: NativeAddon, marks: Marks, events: PacketPathEvents, passing?: QueuePasses) {
@@ -173,11 +168,9 @@ export class KernelPacketPath implements PacketPath {
     return found && entryOf(found);
   }
 
-  async deleteConnection(tuple: FlowTuple, id?: number): Promise<boolean> {
+  async deleteConnection(tuple: FlowTuple): Promise<boolean> {
     this.#flush();
-    return (
-      this.#opened?.conntrack.request((writer, sequence) => encodeDelete(writer, tuple, sequence, id)) === 0
-    );
+    return this.#opened?.conntrack.request((writer, sequence) => encodeDelete(writer, tuple, sequence)) === 0;
   }
 
   async dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]> {
@@ -193,22 +186,14 @@ export class KernelPacketPath implements PacketPath {
     );
   }
 
-  async destroySocket(tuple: FlowTuple, device = this.#device): Promise<boolean> {
+  async destroySocket(tuple: FlowTuple, device = 0): Promise<boolean> {
     this.#flush();
-    const found = this.#find(tuple, device);
+    const sockets = this.#opened?.sockets;
+    const found = sockets?.find((writer, sequence) => encodeSocketFind(writer, tuple, device, sequence));
     const cookie = found && decodeConnectedSocket(found, tuple);
-    if (this.#opened === undefined || cookie === undefined) return false;
+    if (sockets === undefined || cookie === undefined) return false;
     const destroy: Request = (to, sequence) => encodeSocketDestroy(to, tuple, device, cookie, sequence);
-    return this.#opened.sockets.request(destroy) === 0;
-  }
-
-  hasSocket(tuple: FlowTuple, device = this.#device): boolean {
-    const found = this.#find(tuple, device);
-    return found !== undefined && isLiveSocket(found, tuple);
-  }
-
-  #find(tuple: FlowTuple, device: number): Message | undefined {
-    return this.#opened?.sockets.find((to, sequence) => encodeSocketFind(to, tuple, device, sequence));
+    return sockets.request(destroy) === 0;
   }
 
   markEnded(records: Uint8Array): void {
@@ -216,6 +201,14 @@ export class KernelPacketPath implements PacketPath {
     if (this.#opened === undefined) return;
     const { sockets, conntrack } = this.#opened;
     this.#addon.queuePassesEnded(sockets.socket, conntrack.socket, records);
+  }
+
+  get countsBytes(): boolean {
+    try {
+      return readFileSync(COUNTING_FILE, 'utf8').trim() === '1';
+    } catch {
+      return false; // conntrack is a module that nobody has loaded yet
+    }
   }
 
   statistics(): QueueStatistics[] {
@@ -276,7 +269,6 @@ export class KernelPacketPath implements PacketPath {
       const packet = decodePacket(one);
       if (packet === undefined) continue;
       const { queue, id, hook, mark, inDevice, outDevice, bytes, wholeLength } = packet;
-      if (this.#device === 0) this.#device = inDevice === 0 ? outDevice : inDevice;
       if (this.passing === undefined) missing += this.#gaps.missingBefore(queue, id);
       packets.push({
         queue,

@@ -66,9 +66,15 @@ export interface PacketPassing {
    * What passes have done. A connection that they have established may be kept back, and is told when more happens to it, or asked for.
    * @param handOverMs what they have begun so many milliseconds ago, or earlier, is not theirs any more
    * @param keptBackMs what was kept back for so many milliseconds, or longer, is told
-   * @param onEnded hears of those that were kept back and are over by now, where that can be known; left out, they are told as open ones
+   * @param onEnded hears of those that were kept back and are over by now: others have their ports, or the kernel says so
+   * @param askForEnds whether the kernel is asked; where it cannot be, they are told as open ones
    */
-  take(handOverMs: number, keptBackMs: number, onEnded?: (one: EndedPass) => void): readonly PassRecord[];
+  take(
+    handOverMs: number,
+    keptBackMs: number,
+    onEnded: (one: EndedPass) => void,
+    askForEnds: boolean,
+  ): readonly PassRecord[];
   /** How many are kept back. */
   readonly keptBack: number;
   /** Whether the connection with this key was kept back: it is told next. */
@@ -155,8 +161,8 @@ export interface PacketPath {
   /** The entry of a connection. */
   findConnection(tuple: FlowTuple): Promise<ConntrackEntry | undefined>;
 
-  /** Removes a connection's entry. @param id of {@link ConntrackEntry}: another one stays @returns whether there was one */
-  deleteConnection(tuple: FlowTuple, id?: number): Promise<boolean>;
+  /** Removes a connection's entry. @returns whether there was one */
+  deleteConnection(tuple: FlowTuple): Promise<boolean>;
 
   /** All TCP entries with `mark` in the bits of `mask`. */
   dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]>;
@@ -170,18 +176,13 @@ export interface PacketPath {
   destroySocket(tuple: FlowTuple, device?: number): Promise<boolean>;
 
   /**
-   * Whether a connection has a local socket that can still send or get bytes: what conntrack believes about its end a forged packet may have
-   * told it.
-   * @param tuple seen from the socket
-   * @param device as for {@link destroySocket}
-   */
-  hasSocket(tuple: FlowTuple, device?: number): boolean;
-
-  /**
    * Marks those records of established connections (`src/nfqueue/pass-records.ts`) that are over: no socket here can still send or get bytes, and
    * conntrack has no entry of them, or a closing one. What the kernel says nothing clear about is not marked.
    */
   markEnded(records: Uint8Array): void;
+
+  /** Whether conntrack counts bytes (net.netfilter.nf_conntrack_acct). */
+  readonly countsBytes: boolean;
 
   /** One for each queue that is open. */
   statistics(): QueueStatistics[];

@@ -229,6 +229,11 @@ export class QueueProxy implements PacketPathEvents {
       return this.#toListener(queued);
     }
     if (opened.kind === 'refused') return this.#refuse(queued, packet, opened);
+    if (this.#table.isFull) {
+      // TCP repeats its SYN.
+      opened.one.leave?.();
+      return this.path.verdict(queued, 'drop');
+    }
     opened.one.device = deviceOf(queued);
     this.#table.enter(opened.one);
     this.#apply(opened.one, opened.effects, queued);
@@ -324,7 +329,9 @@ export class QueueProxy implements PacketPathEvents {
     one.flow.judge(standing);
     this.#around.open.add(one.flow);
     this.#options.onVerified?.(one);
-    one.givePass?.();
+    // An address that was turned away from in the meantime is not called by SYNs with a Hello: the SYN of a call that turned would bear a second one.
+    const { address } = one.flow.facts.destination;
+    if (!one.outgoing || !this.#fallback.has(address, performance.now())) one.givePass?.();
     one.givePass = undefined;
   }
 
