@@ -156,14 +156,14 @@ export class QueueProxy implements PacketPathEvents {
     this.#around.open.delete(one.flow);
     this.#options.onEnded?.(one);
     this.#forget(one);
-    this.cutConnection(one.tuple, one.outgoing);
+    this.cutConnection(one.tuple, one.outgoing, one.device || undefined);
   };
 
   /** Cuts a connection that is no flow here. @param outgoing whether this pod opened it */
-  cutConnection(tuple: QueuedFlow['tuple'], outgoing: boolean): void {
+  cutConnection(tuple: QueuedFlow['tuple'], outgoing: boolean, device?: number): void {
     const done = Promise.all([
       this.path.deleteConnection(tuple),
-      this.path.destroySocket(outgoing ? tuple : reversedTuple(tuple)),
+      this.path.destroySocket(outgoing ? tuple : reversedTuple(tuple), device),
     ]);
     done.catch((error: unknown) => this.#options.onDefect(error));
   }
