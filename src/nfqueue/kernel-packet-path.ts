@@ -12,7 +12,7 @@ import {
 } from '../netlink/conntrack.ts';
 import { decodeMessages } from '../netlink/message.ts';
 import { MessageWriter } from '../netlink/message-writer.ts';
-import { dumpAll, nameOf, PROTOCOL, QuerySocket } from '../netlink/query-socket.ts';
+import { dumpAll, nameOf, PROTOCOL, QuerySocket, type Request } from '../netlink/query-socket.ts';
 import {
   BIND_ANSWERS,
   decodePacket,
@@ -186,13 +186,14 @@ export class KernelPacketPath implements PacketPath {
     );
   }
 
-  async destroySocket(tuple: FlowTuple): Promise<boolean> {
+  async destroySocket(tuple: FlowTuple, device = 0): Promise<boolean> {
     this.#flush();
     const sockets = this.#opened?.sockets;
-    const found = sockets?.find((writer, sequence) => encodeSocketFind(writer, tuple, sequence));
+    const found = sockets?.find((writer, sequence) => encodeSocketFind(writer, tuple, device, sequence));
     const cookie = found && decodeConnectedSocket(found, tuple);
     if (sockets === undefined || cookie === undefined) return false;
-    return sockets.request((writer, sequence) => encodeSocketDestroy(writer, tuple, cookie, sequence)) === 0;
+    const destroy: Request = (to, sequence) => encodeSocketDestroy(to, tuple, device, cookie, sequence);
+    return sockets.request(destroy) === 0;
   }
 
   markEnded(records: Uint8Array): void {

@@ -170,9 +170,10 @@ export interface PacketPath {
   /**
    * Ends the local socket of a connection (SOCK_DESTROY): its application gets ECONNABORTED, the peer a RST.
    * @param tuple seen from the socket: the source is its own address
+   * @param device number of the interface that its packets go by, where that is known: a socket may be bound to it
    * @returns whether there was one; false too where the kernel has no CONFIG_INET_DIAG_DESTROY
    */
-  destroySocket(tuple: FlowTuple): Promise<boolean>;
+  destroySocket(tuple: FlowTuple, device?: number): Promise<boolean>;
 
   /**
    * Marks those records of established connections (`src/nfqueue/pass-records.ts`) that are over: no socket here can still send or get bytes, and

@@ -103,12 +103,16 @@ export function markRecords(bytes: Uint8Array, ended: (record: PassRecord) => bo
  * @param counted whether the bytes of those that live are wanted, too
  */
 export function recordsOf(
-  connections: readonly { readonly tuple: FlowTuple; readonly outgoing: boolean }[],
+  connections: readonly {
+    readonly tuple: FlowTuple;
+    readonly outgoing: boolean;
+    readonly device?: number;
+  }[],
   counted: boolean,
 ): Uint8Array {
   const bytes = new Uint8Array(connections.length * AT.end);
   const view = new DataView(bytes.buffer);
-  for (const [index, { tuple, outgoing }] of connections.entries()) {
+  for (const [index, { tuple, outgoing, device = 0 }] of connections.entries()) {
     const at = index * AT.end;
     const { family, sourceAddress, sourcePort, destinationAddress, destinationPort } = tuple;
     view.setUint32(at + AT.total, AT.end, LITTLE_ENDIAN);
@@ -118,6 +122,7 @@ export function recordsOf(
     bytes[at + AT.counted] = Number(counted);
     bytes.set(outgoing ? sourceAddress : destinationAddress, at + AT.own);
     bytes.set(outgoing ? destinationAddress : sourceAddress, at + AT.other);
+    view.setUint32(at + AT.device, device, LITTLE_ENDIAN);
     view.setUint16(at + AT.ownPort, outgoing ? sourcePort : destinationPort, LITTLE_ENDIAN);
     view.setUint16(at + AT.otherPort, outgoing ? destinationPort : sourcePort, LITTLE_ENDIAN);
   }

@@ -1,5 +1,5 @@
 /** Runs in a network namespace of its own, see kernel-packet-path.test.ts: queues what goes over loopback to one port. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -372,6 +372,7 @@ t.test(
       dialled[0]!.socket.resetAndDestroy();
       await until('it is over', () => askedBoth(gone!).every(Boolean));
       t.strictSame(askedBoth(reversedTuple(gone!)), [true, true]);
+      t.equal(await path.findConnection(gone!), undefined, 'and what a RST has closed has no entry any more');
       // Many at once, more than are asked for in one call.
       for (const { socket } of dialled.slice(2)) socket.end('!');
       for (const socket of accepted) socket.end();
@@ -411,6 +412,46 @@ t.test(
     t.equal(askedBoth(waiting)[0], false, 'no socket alone is not enough');
     await harness.path.close();
     server.close();
+  },
+);
+
+t.test(
+  'kernel packet path: sockets that are bound to a device are found and ended like others',
+  async (t) => {
+    const harness = new Harness();
+    const program = `
+import socket, time
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'lo'); s.bind(('127.0.0.1', ${PORT})); s.listen(); print('up', flush=True)
+kept = [s.accept()[0] for _ in range(2)]
+time.sleep(600)
+`;
+    const bound = spawn('python3', ['-c', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+    t.teardown(() => bound.kill('SIGKILL'));
+    await once(bound.stdout, 'data');
+    const [one, other] = [dial(4), dial(4)];
+    await until('both are there', () => one.said() !== '' && other.said() !== '');
+    const tuple = tupleOf(one.socket, 4);
+    const ended = (device: number): boolean => {
+      const records = recordsOf([{ tuple, outgoing: false, device }], false);
+      harness.path.markEnded(records);
+      return foundOf(records, 0).ended;
+    };
+    await harness.path.deleteConnection(tuple);
+    t.equal(ended(1), false, 'it lives');
+    t.equal(await harness.path.destroySocket(reversedTuple(tuple), 1), true);
+    await until('its peer knows', () => one.said().includes('ECONNRESET'));
+    t.equal(await harness.path.destroySocket(reversedTuple(tuple), 1), false);
+    await until('it is over', () => ended(1));
+    t.equal(
+      await harness.path.destroySocket(tupleOf(other.socket, 4), 1),
+      true,
+      'one that is bound to none, too',
+    );
+    other.socket.destroy();
+    await harness.path.close();
+    bound.kill('SIGKILL');
+    await once(bound, 'exit');
   },
 );
 
