@@ -16,7 +16,7 @@ export interface LoadReport {
 
 /** What to do: seconds, and for some kinds a number; see load.c. */
 export interface LoadOrder {
-  readonly kind: 'connect' | 'rate' | 'ping' | 'bulk';
+  readonly kind: 'connect' | 'rate' | 'ping' | 'bulk' | 'eager';
   readonly seconds: number;
   readonly number: number;
 }

@@ -7,6 +7,8 @@
  *   load ping ADDRESS PORT SECONDS AT_MOST        64 bytes there and back on one connection
  *   load bulk ADDRESS PORT SECONDS STREAMS        bytes to the sink, until it has said that it read the last one, which is marked: an end
  *                                                 of file would not do, since nginx passes none on while the other way is open
+ *   load eager ADDRESS PORT SECONDS CPU           one after the other, each sends its byte in the very moment in which it is established; `failed` are those
+ *                                                 that were reset after that (bench/eager.ts)
  *   load hold ADDRESS PORT COUNT                  open connections that have exchanged a byte and then rest, until standard input ends
  *
  * Each but `serve` ends with a line of JSON: connections that got their answer, those that failed and why, bytes, seconds (wall),
@@ -17,6 +19,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -254,6 +257,39 @@ static void bulk(double seconds, int streams)
 	}
 }
 
+/* As `send` or `recv` would wait, without going to sleep. */
+static bool spin(ssize_t (*once)(int fd), int fd)
+{
+	double last = now() + PATIENCE;
+	ssize_t done;
+	while ((done = once(fd)) < 0 && (errno == EAGAIN || errno == ENOTCONN) && now() < last) continue;
+	return done == 1;
+}
+
+static ssize_t ask(int fd) { return send(fd, "E", 1, MSG_NOSIGNAL); }
+static ssize_t hear(int fd) { return recv(fd, chunk, 1, 0); }
+
+static void eager(double seconds, int cpu)
+{
+	cpu_set_t only;
+	CPU_ZERO(&only);
+	CPU_SET((size_t)cpu, &only);
+	if (sched_setaffinity(0, sizeof only, &only) != 0) die("sched_setaffinity");
+	for (double end = now() + seconds; now() < end;) {
+		int fd = new_socket(SOCK_NONBLOCK);
+		double begin = now();
+		if (connect(fd, (struct sockaddr *)&target, target_length) != 0 && errno != EINPROGRESS) die("connect");
+		if (!spin(ask, fd)) die("send");
+		if (spin(hear, fd)) {
+			took(now() - begin);
+			result.connections++;
+		} else {
+			failed("receive", errno);
+		}
+		close(fd);
+	}
+}
+
 static void hold(long count)
 {
 	int *fds = calloc((size_t)count, sizeof *fds);
@@ -332,7 +368,7 @@ int main(int count, char **words)
 	const char *kind = count > 1 ? words[1] : "";
 	if (strcmp(kind, "serve") == 0 && count == 3) serve(words[2]);
 	if (count < 5) {
-		fprintf(stderr, "usage: load serve PORT | load connect|rate|ping|bulk|hold ADDRESS PORT ...\n");
+		fprintf(stderr, "usage: load serve PORT | load connect|rate|ping|bulk|eager|hold ADDRESS PORT ...\n");
 		return 2;
 	}
 	set_target(words[2], words[3]);
@@ -342,6 +378,7 @@ int main(int count, char **words)
 	else if (strcmp(kind, "rate") == 0) rate(seconds, number < MAX_CONCURRENCY ? (int)number : MAX_CONCURRENCY);
 	else if (strcmp(kind, "ping") == 0) ping(seconds, number);
 	else if (strcmp(kind, "bulk") == 0) bulk(seconds, number < MAX_STREAMS ? (int)number : MAX_STREAMS);
+	else if (strcmp(kind, "eager") == 0) eager(seconds, (int)number);
 	else if (strcmp(kind, "hold") == 0) return hold(atol(words[4])), 0;
 	else return 2;
 	double wall = now() - begin;

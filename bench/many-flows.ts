@@ -1,7 +1,8 @@
 /**
  * Part of `make soak`: 100,000 connections of NFQUEUE mode that are open at once between two pods, through real queues (root; two to five minutes).
  *
- * Each has to get its answer, and to be in the table of both sidecars. With all of them open further ones are made, and then policy ends every one. Prints what a sidecar holds for each, as JSON; exit status 1 when anything is not so.
+ * Each has to get its answer, and to be in the table of both sidecars. With all of them open further ones are made, and then policy ends every one, while the server's sidecar
+ * is asked whether it lives. Prints what a sidecar holds for each, how long it takes to end all, and the slowest answer meanwhile, as JSON; exit status 1 when anything is not so.
  */
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
@@ -87,8 +88,12 @@ async function run(): Promise<void> {
   const cutting = Date.now();
   cluster.write('policies.yaml', policies.replace('{role: client}}}]', '{role: nobody}}}]'));
   // The client's kernel may not hear of it: of so many RSTs at once some are lost on the way, and who rests sends nothing that would be answered.
+  const asking = new AbortController();
+  const slowest = slowestAnswer('server', asking.signal);
   await becomes('cut', 0, ['server']);
   const cut = (Date.now() - cutting) / 1000;
+  asking.abort();
+  const secondsForHealthz = await slowest;
   for (const holder of holders) holder.kill('SIGKILL');
   await becomes('over', 0);
   const figures = {
@@ -97,7 +102,9 @@ async function run(): Promise<void> {
     bytesPerConnection: { client: grown[0], server: grown[1] },
   };
   const beside = { connections: report.connections, p50: report.p50, p99: report.p99 };
-  process.stdout.write(`${JSON.stringify({ ...figures, beside, secondsToCutAll: cut, wrong })}\n`);
+  process.stdout.write(
+    `${JSON.stringify({ ...figures, beside, secondsToCutAll: cut, secondsForHealthz, wrong })}\n`,
+  );
 }
 
 function resident(): number[] {
@@ -119,7 +126,23 @@ async function becomes(what: string, wanted: number, pods = ['client', 'server']
   }
 }
 
-/** Undefined while a sidecar does not answer: it does nothing else while it cuts what a change has ended. */
+/** How long a sidecar let the slowest question wait whether it lives, seconds, of those that are asked one after the other until `over`. */
+async function slowestAnswer(pod: string, over: AbortSignal): Promise<number> {
+  const probe = ['curl', '-s', '-o', '/dev/null', '-w', '%{time_total} %{http_code}', '--max-time', '60'];
+  let slowest = 0;
+  do {
+    const { out } = await cluster.network.run(pod, [...probe, 'http://127.0.0.1:14020/healthz'], {
+      timeoutMs: PATIENCE_MS,
+    });
+    const [seconds, code] = out.split(' ');
+    if (code !== '200') wrong.push(`healthz of ${pod}: ${code} after ${seconds} s`);
+    slowest = Math.max(slowest, Number(seconds));
+    await sleep(20);
+  } while (!over.aborted);
+  return slowest;
+}
+
+/** Undefined where a sidecar does not answer in time. */
 async function openConnections(pod: string): Promise<number | undefined> {
   let text: string;
   try {

@@ -2,10 +2,10 @@
  * What a resumed connection costs two sidecars, by thread, beside HAProxy and, asked to, beside the build of another checkout; all interleaved, in
  * one place, as root:
  *
- *     node bench/resumed.ts [--rounds 5] [--seconds 1] [--against FOLDER] [--only haproxy,countersign]
+ *     node bench/resumed.ts [--mode redirect|nfqueue] [--rounds 5] [--seconds 1] [--against FOLDER] [--only haproxy,countersign]
  *
  * FOLDER holds `bundle/` and `native/build/` (make setup bundle). For each variant medians over the rounds of microseconds of CPU and of context switches per
- * connection: of both proxies, of their busiest threads (the data threads), of all others. Then wall times: rate with 32 at once, and median of one at a time. Fails when a
+ * connection: of both proxies, of the threads that move connections (the data threads; in NFQUEUE mode the main threads), of all others. Then wall times: rate with 32 at once, and median of one at a time. Fails when a
  * connection was not proven.
  */
 import { execFileSync } from 'node:child_process';
@@ -25,6 +25,7 @@ import type { Variant } from './variant.ts';
 
 const { values: flags } = parseArgs({
   options: {
+    mode: { type: 'string', default: 'redirect' },
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '1' },
     against: { type: 'string' },
@@ -34,6 +35,9 @@ const { values: flags } = parseArgs({
 /** Time for what a load leaves behind to be done with. */
 const SETTLE_MS = 50;
 
+if (flags.mode !== 'redirect' && flags.mode !== 'nfqueue')
+  throw new Error(`--mode ${flags.mode}: redirect or nfqueue`);
+const { mode } = flags;
 const wanted = flags.only.split(',');
 const seconds = Number(flags.seconds);
 
@@ -44,14 +48,17 @@ interface Use {
   readonly switches: number;
 }
 
-/** kernel Documentation/scheduler/sched-stats.rst; proc(5). The data thread is the busiest. */
+/** kernel Documentation/scheduler/sched-stats.rst; proc(5). */
 function useOf(pid: number): Use {
   const threads = readdirSync(`/proc/${pid}/task`).map((thread) => {
     const folder = `/proc/${pid}/task/${thread}`;
     const micros = Number(readFileSync(join(folder, 'schedstat'), 'utf8').split(' ', 1)[0]) / 1000;
     const switches = readFileSync(join(folder, 'status'), 'utf8').matchAll(/ctxt_switches:\s+(\d+)/g);
     const own = [...switches].reduce((sum, [, count]) => sum + Number(count), 0);
-    const isData = readFileSync(join(folder, 'comm'), 'utf8').trim() === 'data-path';
+    const isData =
+      mode === 'nfqueue'
+        ? thread === String(pid)
+        : readFileSync(join(folder, 'comm'), 'utf8').trim() === 'data-path';
     return { micros, switches: own, isData };
   });
   const [only] = threads;
@@ -92,7 +99,7 @@ try {
   for (const [id, folder] of builds) {
     if (!wanted.includes(id.replace('countersign-', ''))) continue;
     const sidecars = new Sidecars(place, 'bundle', folder);
-    const kind = { id, title: id, mode: { carrier: 'redirect' } } as const;
+    const kind = { id, title: id, mode: { carrier: mode } } as const;
     variants.push({ variant: await betweenTwoPods(place, sidecars, kind), sidecars });
   }
   const rows = new Map<string, Row[]>(variants.map(({ variant }) => [variant.id, []]));
@@ -111,7 +118,8 @@ try {
       if (id !== 'countersign' || name === id) continue;
       const ratio = (key: keyof Row) =>
         digits(spreadOf(measured.map((row, at) => row[key] / others[at]![key]))!.median);
-      process.stdout.write(`  x ${name}: cpu ${ratio('cpu')}, rate ${ratio('rate')}, p50 ${ratio('p50')}\n`);
+      const keys = ['cpu', 'client', 'server', 'rate', 'p50'] as const;
+      process.stdout.write(`  x ${name}: ${keys.map((key) => `${key} ${ratio(key)}`).join(', ')}\n`);
     }
   }
 } finally {

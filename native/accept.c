@@ -16,7 +16,8 @@
 #endif
 
 enum {
-  ACCEPTS = 64, /* before others get their turn */
+  MOST_ACCEPTS = 64, /* before others get their turn */
+  FULL_TURNS = 4,    /* until more are looked for */
   REST_MS = 20, /* when there is nothing to accept with */
   /* Behind so many events and reports who comes waits in the kernel's queue, which is bounded: a main thread that stands still for
    * seconds shall not cost memory by the second. */
@@ -38,7 +39,7 @@ void add_listener(struct data_path *path, const struct command *command) {
   for (int i = 0; i < LISTENERS; i++) {
     struct listener *listener = &path->listeners[i];
     if (listener->end.fd >= 0) continue;
-    *listener = (struct listener){.end = {.fd = command->fd}, .id = command->id, .role = command->role};
+    *listener = (struct listener){.end = {.fd = command->fd}, .id = command->id, .role = command->role, .batch = 1};
     /* Most who call from outside are sidecars, whose Hello is answered at once: the Reply acknowledges it, and saves a packet. A listener's choice
      * is inherited. Of others report_accepted takes it back: applications may wait for the acknowledgement of what they sent first (Nagle). */
     int off = 0;
@@ -113,18 +114,35 @@ static bool refuse_one(struct data_path *path, struct listener *listener) {
   return fd >= 0;
 }
 
+/*
+ * To be told that nobody is left costs the kernel nearly as much as to accept somebody. So as many are asked for as came lately, and more when so many have
+ * come several times in a row; whoever is left is told of again.
+ */
+static int next_batch(struct listener *listener) {
+  if (++listener->full_turns > FULL_TURNS && listener->batch < MOST_ACCEPTS) {
+    listener->batch *= 2;
+    listener->full_turns = 0;
+  }
+  return listener->batch < MOST_ACCEPTS ? listener->batch : MOST_ACCEPTS;
+}
+
 void accept_some(struct data_path *path, struct listener *listener) {
   if (count_untold(path) >= MOST_UNTOLD) {
     rest(path);
     return;
   }
-  for (int i = 0; i < ACCEPTS && listener->end.fd >= 0; i++) {
+  int batch = next_batch(listener);
+  for (int i = 0; i < batch && listener->end.fd >= 0; i++) {
     /* Of one that resets in a moment the kernel knows no peer any more, and who it was is recorded all the same. */
     struct sockaddr_storage peer = {0};
     socklen_t length = sizeof peer;
     int fd = accept4(listener->end.fd, (struct sockaddr *)&peer, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
-      if (errno == EAGAIN) return;
+      if (errno == EAGAIN) {
+        listener->batch = i > 0 ? i : 1;
+        listener->full_turns = 0;
+        return;
+      }
       if (errno == EMFILE || errno == ENFILE) {
         if (!refuse_one(path, listener)) return;
       } else if (errno == ENOBUFS || errno == ENOMEM) {

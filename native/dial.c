@@ -145,14 +145,11 @@ void dial(struct data_path *path, struct connection *connection, const struct co
     if (sent < 0) sent = 0;
     upstream->syn_data = sent > 0;
   }
-  if (command->length > 0) {
-    upstream->spoken = true;
-    append(&upstream->out, command->bytes + sent, command->length - (size_t)sent);
-  }
   if (!watch(path, upstream)) {
     report_dialled(path, connection, errno, NULL);
     return;
   }
+  if (command->length > 0) speak(path, upstream, command->bytes + sent, command->length - (size_t)sent);
   if (!upstream->writable) return;
   /* Who has answered so soon is near, and to its first SYN; else the kernel is asked. */
   if (now_us() - begun >= NEAR_US) continue_dial(path, connection);

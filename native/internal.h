@@ -62,6 +62,7 @@ struct resuming {
   struct sockaddr_storage picked; /* of the servers behind it; family 0: nothing is picked there */
   uint8_t *hello; /* sent, or received and its counter used */
   size_t hello_length;
+  struct buffer reply; /* the beginning of one that has not come whole */
   int64_t deadline;
   struct resuming *previous, *next;
 };
@@ -93,6 +94,8 @@ struct listener {
   struct end end; /* connection NULL: tells it from a connection's end */
   uint64_t id;
   int role;
+  int batch;      /* how many are accepted in a turn, from 1 on */
+  int full_turns; /* in a row, in which so many had come */
 };
 
 struct slot {
@@ -174,6 +177,8 @@ int64_t now_ms(void);
 int64_t now_us(void);
 bool is_empty(const struct buffer *buffer);
 void append(struct buffer *buffer, const uint8_t *bytes, size_t length);
+/* Sends the brain's bytes; what does not fit is kept and goes later. */
+void speak(struct data_path *path, struct end *end, uint8_t *bytes, size_t length);
 void free_buffer(struct buffer *buffer);
 bool take_pipe(struct data_path *path, int pipe_out[2]);
 void give_pipe(struct data_path *path, struct direction *direction);
@@ -246,6 +251,8 @@ void give_up_resumption(struct data_path *path, struct connection *connection);
 void tend_resumptions(struct data_path *path);
 
 /* --- relay.c --- */
+/* Read by the main thread, too. */
+void count_bytes(struct direction *direction, size_t bytes);
 void run(struct data_path *path, struct connection *connection);
 void run_later(struct data_path *path, struct connection *connection);
 void run_queued(struct data_path *path);

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "event_loop.h"
 #include "js.h"
+#include "js_netlink.h"
 #include "js_queue_passes.h"
 #include "netlink.h"
 
@@ -37,6 +38,14 @@ static struct netlink_handle *netlink_handle_of(napi_env env, napi_value value) 
   struct netlink_handle *handle = tagged(env, value, &NETLINK_TAG);
   if (handle == NULL || handle->netlink != NULL) return handle;
   napi_throw_error(env, "ECLOSED", "the netlink socket is closed");
+  return NULL;
+}
+
+struct netlink *netlink_of(napi_env env, napi_value value) {
+  struct netlink_handle *handle = netlink_handle_of(env, value);
+  if (handle == NULL) return NULL;
+  if (handle->callback == NULL) return handle->netlink;
+  throw_errno(env, EALREADY);
   return NULL;
 }
 
@@ -123,9 +132,10 @@ static void deliver(struct netlink_handle *handle, size_t length, uint64_t lost,
   napi_env env = handle->env;
   napi_value values[3], callback, global, buffer;
   void *data;
+  /* The thread ends, and its event loop turns once more: nobody is there to hear it. */
+  if (napi_create_arraybuffer(env, length, &data, &buffer) != napi_ok) return;
   napi_get_reference_value(env, handle->callback, &callback);
   napi_get_global(env, &global);
-  napi_create_arraybuffer(env, length, &data, &buffer);
   netlink_gathered(handle->netlink, data);
   napi_create_typedarray(env, napi_uint8_array, length, buffer, 0, &values[0]);
   values[1] = js_number(env, (double)lost);

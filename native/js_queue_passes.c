@@ -1,6 +1,8 @@
 /* Passes of the queues for JavaScript. All of it runs on the main thread. */
 #define _GNU_SOURCE
 #include "js_queue_passes.h"
+#include "connection_ends.h"
+#include "js_netlink.h"
 #include "queue_passes.h"
 
 #include <errno.h>
@@ -11,6 +13,7 @@ enum {
   ORDERS_BYTES = NETLINK_BATCH * ORDER_BYTES,
   /* JavaScript takes them soon; of so many it is told again. */
   MANY_RECORD_BYTES = 512 * 1024,
+  MANY_KEPT_BACK_BYTES = 8 * 1024 * 1024,
   ADDRESSES_AND_PORTS4 = 12,
   ADDRESSES_AND_PORTS6 = 36,
 };
@@ -51,11 +54,12 @@ size_t passing_sift(struct passing *passing, struct netlink *netlink, bool *news
     int failed = netlink_send(netlink, passing->orders.bytes, passing->orders.length);
     if (failed != 0) *error = failed;
   }
-  size_t records = passing->queues->flows.records_length;
-  if (records > 0 && passing->told == NOT_TOLD) {
+  const struct queue_flows *flows = &passing->queues->flows;
+  bool many = flows->records_length > MANY_RECORD_BYTES || flows->untold_bytes > MANY_KEPT_BACK_BYTES;
+  if ((flows->records_length > 0 || flows->untold_count > 0) && passing->told == NOT_TOLD) {
     passing->told = TOLD;
     *news = true;
-  } else if (records > MANY_RECORD_BYTES && passing->told == TOLD) {
+  } else if (many && passing->told == TOLD) {
     passing->told = TOLD_AGAIN;
     *news = true;
   }
@@ -81,7 +85,7 @@ static void forget(napi_env env, void *data, void *hint) {
 static bool read_mark_order(napi_env env, const napi_value *values, size_t address_bytes, struct mark_order *order) {
   size_t length;
   const uint8_t *bytes = view_bytes(env, values[0], &length);
-  if (length == 0 || length > sizeof order->bytes) return false;
+  if (length < address_bytes || length > sizeof order->bytes) return false;
   memcpy(order->bytes, bytes, length);
   order->length = length;
   order->source_at = number(env, values[1]);
@@ -132,19 +136,52 @@ static napi_value do_try(napi_env env, napi_callback_info info) {
   return js_bytes(env, passing->orders.bytes, passing->orders.length);
 }
 
-/* queuePassesTake(handle, hand over what was begun so many ms ago) -> records, or undefined */
+/* queuePassesTake(handle, hand over what was begun so many ms ago, tell what was kept back for so many ms) -> records, or undefined */
 static napi_value do_take(napi_env env, napi_callback_info info) {
-  napi_value values[2];
+  napi_value values[3];
   struct passing *passing;
-  if (!arguments(env, info, 2, values) || (passing = passing_of(env, values[0])) == NULL) return NULL;
+  if (!arguments(env, info, 3, values) || (passing = passing_of(env, values[0])) == NULL) return NULL;
   struct queue_flows *flows = &passing->queues->flows;
-  int64_t now = queue_passes_now(), age = (int64_t)number(env, values[1]);
+  int64_t now = queue_passes_now(), age = (int64_t)number(env, values[1]), kept = (int64_t)number(env, values[2]);
+  if (kept < now / 1000) flows_tell_kept_back(flows, now + 1 - kept * 1000);
   if (age < now / 1000) flows_hand_over(flows, now + 1 - age * 1000, now);
   passing->told = NOT_TOLD;
   if (flows->records_length == 0) return NULL;
   napi_value records = js_bytes(env, flows->records, flows->records_length);
   flows->records_length = 0;
   return records;
+}
+
+/* queuePassesKeptBack(handle) -> how many connections are kept back */
+static napi_value do_kept_back(napi_env env, napi_callback_info info) {
+  napi_value value;
+  struct passing *passing;
+  if (!arguments(env, info, 1, &value) || (passing = passing_of(env, value)) == NULL) return NULL;
+  return js_number(env, passing->queues->flows.untold_count);
+}
+
+/* queuePassesEnded(socket of sock_diag, socket of conntrack, records): marks those that have ended */
+static napi_value do_ended(napi_env env, napi_callback_info info) {
+  napi_value values[3];
+  struct netlink *sockets, *conntrack;
+  size_t length;
+  if (!arguments(env, info, 3, values) || (sockets = netlink_of(env, values[0])) == NULL ||
+      (conntrack = netlink_of(env, values[1])) == NULL)
+    return NULL;
+  uint8_t *records = (uint8_t *)view_bytes(env, values[2], &length);
+  connection_ends(sockets, conntrack, records, length);
+  return NULL;
+}
+
+/* queuePassesForget(handle, records): those that are marked as ended are no connections any more */
+static napi_value do_forget(napi_env env, napi_callback_info info) {
+  napi_value values[2];
+  struct passing *passing;
+  size_t length;
+  if (!arguments(env, info, 2, values) || (passing = passing_of(env, values[0])) == NULL) return NULL;
+  const uint8_t *records = view_bytes(env, values[1], &length);
+  flows_forget_ended(&passing->queues->flows, records, length);
+  return NULL;
 }
 
 /* queuePassesMissing(handle) -> packets that the kernel dropped since the last time */
@@ -155,6 +192,25 @@ static napi_value do_missing(napi_env env, napi_callback_info info) {
   uint64_t missing = passing->queues->missing;
   passing->queues->missing = 0;
   return js_number(env, (double)missing);
+}
+
+/* queueGate(handle, admission keys, strangers, a second and at once from one address, wrong ones a second, strays a second) -> packets dropped since the
+   last time */
+static napi_value do_gate(napi_env env, napi_callback_info info) {
+  enum { KEY_BYTES = 32 };
+  napi_value values[7];
+  struct passing *passing;
+  size_t length;
+  if (!arguments(env, info, 7, values) || (passing = passing_of(env, values[0])) == NULL) return NULL;
+  const uint8_t *keys = view_bytes(env, values[1], &length);
+  struct gate_limits limits = {(uint32_t)number(env, values[2]), (uint32_t)number(env, values[3]),
+                               (uint32_t)number(env, values[4]), (uint32_t)number(env, values[5]),
+                               (uint32_t)number(env, values[6])};
+  struct queue_gate *gate = &passing->queues->gate;
+  gate_set(gate, keys, length / KEY_BYTES, &limits);
+  uint64_t dropped = gate->dropped;
+  gate->dropped = 0;
+  return js_number(env, (double)dropped);
 }
 
 /* A connection as src/nfqueue/flow-key.ts writes it: own address, other address, own port, other port. */
@@ -184,9 +240,25 @@ static napi_value do_claim(napi_env env, napi_callback_info info) {
   if (!arguments(env, info, 5, values) || (passing = passing_of(env, values[0])) == NULL ||
       !read_key(env, values[1], &key))
     return NULL;
-  flow_claim(&passing->queues->flows, &key, (uint32_t)number(env, values[2]), truth(env, values[3]),
-             truth(env, values[4]));
+  bool outgoing = truth(env, values[3]), waiting = truth(env, values[4]);
+  flow_claim(&passing->queues->flows, &key, (uint32_t)number(env, values[2]), outgoing, waiting);
+  if (!outgoing && !waiting) gate_know(&passing->queues->gate, &key, queue_passes_now());
   return NULL;
+}
+
+/* queueReveal(handle, key) -> whether it was kept back; it is among the records now */
+static napi_value do_reveal(napi_env env, napi_callback_info info) {
+  napi_value values[2], found;
+  struct passing *passing;
+  struct flow_key key;
+  if (!arguments(env, info, 2, values) || (passing = passing_of(env, values[0])) == NULL ||
+      !read_key(env, values[1], &key))
+    return NULL;
+  struct queue_flow *flow = flow_find(&passing->queues->flows, &key);
+  bool kept_back = flow != NULL && flow->untold != NULL;
+  if (kept_back) flow_tell_kept_back(&passing->queues->flows, flow);
+  napi_get_boolean(env, kept_back, &found);
+  return found;
 }
 
 /* queueRelease(handle, key, initial) */
@@ -214,6 +286,8 @@ static const napi_property_descriptor functions[] = {
     JS_FUNCTION("queuePassesOpen", do_open),       JS_FUNCTION("queuePassesTry", do_try),
     JS_FUNCTION("queuePassesTake", do_take),       JS_FUNCTION("queuePassesMissing", do_missing),
     JS_FUNCTION("queueClaim", do_claim),           JS_FUNCTION("queueRelease", do_release),
-    JS_FUNCTION("queuePassesClose", do_close),
+    JS_FUNCTION("queuePassesClose", do_close),     JS_FUNCTION("queuePassesKeptBack", do_kept_back),
+    JS_FUNCTION("queuePassesEnded", do_ended),     JS_FUNCTION("queueReveal", do_reveal),
+    JS_FUNCTION("queuePassesForget", do_forget),   JS_FUNCTION("queueGate", do_gate),
 };
 const struct js_exports js_queue_passes_exports = JS_EXPORTS(functions);

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 size_t write_place(const struct sockaddr_storage *address, uint8_t out[PLACE_BYTES]) {
   const struct sockaddr_in *four = (const struct sockaddr_in *)address;
@@ -47,7 +48,8 @@ void place_of_carrier(enum carrier carrier, uint8_t place[2 * PLACE_BYTES]) {
 }
 
 static struct pass **bucket_of(struct passes *passes, const uint8_t place[2 * PLACE_BYTES]) {
-  uint32_t hash = 0x811c9dc5; /* FNV-1a: places come from TypeScript, nobody chooses collisions */
+  /* FNV-1a. Peers choose their addresses: without the seed they do not know what lies in one bucket. */
+  uint32_t hash = 0x811c9dc5 ^ passes->seed;
   for (int i = 0; i < 2 * PLACE_BYTES; i++) hash = (hash ^ place[i]) * 0x01000193;
   return &passes->buckets[(hash ^ hash >> 16) % PASS_BUCKETS];
 }
@@ -145,7 +147,10 @@ static void sweep(struct passes *passes, int64_t now) {
   }
 }
 
-void passes_init(struct passes *passes) { pthread_mutex_init(&passes->lock, NULL); }
+void passes_init(struct passes *passes) {
+  pthread_mutex_init(&passes->lock, NULL);
+  if (getrandom(&passes->seed, sizeof passes->seed, 0) < 0) passes->seed = 0; /* slower for some, and nothing else */
+}
 
 bool passes_give(struct passes *passes, struct pass *pass, int64_t now) {
   pthread_mutex_lock(&passes->lock);

@@ -68,6 +68,7 @@ struct passes {
   struct pass *leaving; /* no longer in the table, and still in use */
   uint32_t count;
   uint64_t revocations; /* how often all were taken back */
+  uint32_t seed;        /* of the hash */
   struct sessions sessions;
 };
 

@@ -2,11 +2,12 @@
 #define _GNU_SOURCE
 #include "queue_flows.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
-_Static_assert(sizeof(struct pass_record) == 96, "src/nfqueue/pass-records.ts counts on it");
+_Static_assert(sizeof(struct pass_record) == 112, "src/nfqueue/pass-records.ts counts on it");
 _Static_assert(sizeof(struct flow_key) == 40, "five words are hashed");
 
 bool flows_init(struct queue_flows *flows) {
@@ -33,8 +34,10 @@ struct queue_flow *flow_find(const struct queue_flows *flows, const struct flow_
 
 bool flows_may_begin(const struct queue_flows *flows) { return flows->begun_count < MOST_BEGUN; }
 
-static struct queue_flow *flow_at(struct queue_flows *flows, const struct flow_key *key) {
+/* @param created set when there was none */
+static struct queue_flow *flow_at(struct queue_flows *flows, const struct flow_key *key, bool *created) {
   struct queue_flow *flow = flow_find(flows, key);
+  *created = flow == NULL;
   if (flow != NULL) return flow;
   flow = calloc(1, sizeof *flow);
   if (flow == NULL) return NULL;
@@ -63,11 +66,13 @@ static struct begun *take_begun(struct queue_flows *flows, struct queue_flow *fl
 }
 
 bool flow_begin(struct queue_flows *flows, const struct flow_key *key, uint32_t initial, struct begun *begun) {
-  struct queue_flow *flow = flow_at(flows, key);
+  bool created;
+  struct queue_flow *flow = flow_at(flows, key, &created);
   if (flow == NULL || flow->begun != NULL) return false;
   flow->initial = initial;
   flow->outgoing = begun->calling;
   flow->waiting = true;
+  flow->alone = created || flow->untold != NULL;
   flow->begun = begun;
   flow->older = flows->newest;
   if (flows->newest != NULL) flows->newest->newer = flow;
@@ -91,7 +96,53 @@ static uint8_t *record_room(struct queue_flows *flows, size_t length) {
   return memset(at, 0, length);
 }
 
+static void drop_untold(struct queue_flows *flows, struct queue_flow *flow) {
+  struct untold *untold = flow->untold;
+  if (untold->older != NULL) untold->older->newer = untold->newer;
+  else flows->oldest_untold = untold->newer;
+  if (untold->newer != NULL) untold->newer->older = untold->older;
+  else flows->newest_untold = untold->older;
+  flows->untold_count--;
+  flows->untold_bytes -= untold->length;
+  free(untold);
+  flow->untold = NULL;
+}
+
+void flow_tell_kept_back(struct queue_flows *flows, struct queue_flow *flow) {
+  memcpy(record_room(flows, flow->untold->length), flow->untold->record, flow->untold->length);
+  drop_untold(flows, flow);
+  flow->alone = false;
+}
+
+/* Our own kernel has another connection on its ports. */
+static void tell_superseded(struct queue_flows *flows, struct queue_flow *flow) {
+  size_t at = flows->records_length;
+  bool alone = flow->alone;
+  flow_tell_kept_back(flows, flow);
+  flow->alone = alone;
+  flows->records[at + offsetof(struct pass_record, ended)] = true;
+}
+
+/* Where to write a record of that length. Without room to keep it back it is told at once. */
+static uint8_t *room_for(struct queue_flows *flows, struct queue_flow *flow, bool keep_back, size_t length, int64_t now) {
+  struct untold *untold = keep_back ? malloc(sizeof *untold + length) : NULL;
+  if (untold == NULL) return record_room(flows, length);
+  untold->flow = flow;
+  untold->since = now;
+  untold->length = length;
+  untold->newer = NULL;
+  untold->older = flows->newest_untold;
+  if (untold->older != NULL) untold->older->newer = untold;
+  else flows->oldest_untold = untold;
+  flows->newest_untold = flow->untold = untold;
+  flows->untold_count++;
+  flows->untold_bytes += length;
+  return memset(untold->record, 0, length);
+}
+
 void flow_tell(struct queue_flows *flows, struct queue_flow *flow, bool established, uint32_t answer_initial, int64_t now) {
+  if (flow->untold != NULL && established) tell_superseded(flows, flow);
+  else if (flow->untold != NULL) flow_tell_kept_back(flows, flow);
   struct begun *begun = take_begun(flows, flow);
   size_t reply_length = begun->calling ? 0 : REPLY_BYTES;
   /* Of a call that was answered nobody asks for the Hello any more. */
@@ -115,15 +166,21 @@ void flow_tell(struct queue_flows *flows, struct queue_flow *flow, bool establis
       .maximum_segment = begun->maximum_segment,
       .hello_length = (uint16_t)hello_length,
       .reply_length = (uint16_t)reply_length,
+      .kept_back = established && flow->alone,
   };
   memcpy(record.own, flow->key.own, sizeof record.own);
   memcpy(record.other, flow->key.other, sizeof record.other);
-  uint8_t *at = record_room(flows, total);
+  uint8_t *at = room_for(flows, flow, record.kept_back, total, now);
   memcpy(at, &record, sizeof record);
   if (hello_length > 0) memcpy(at + sizeof record, begun->hello, hello_length);
   if (reply_length > 0) memcpy(at + sizeof record + hello_length, begun->reply, reply_length);
   flow->waiting = begun->calling && !established;
   free_begun(begun);
+}
+
+void flows_tell_kept_back(struct queue_flows *flows, int64_t before) {
+  while (flows->oldest_untold != NULL && flows->oldest_untold->since < before)
+    flow_tell_kept_back(flows, flows->oldest_untold->flow);
 }
 
 void flows_hand_over(struct queue_flows *flows, int64_t before, int64_t now) {
@@ -132,9 +189,10 @@ void flows_hand_over(struct queue_flows *flows, int64_t before, int64_t now) {
 
 void flow_claim(struct queue_flows *flows, const struct flow_key *key, uint32_t initial, bool outgoing,
                 bool waiting) {
-  struct queue_flow *flow = flow_at(flows, key);
+  bool created;
+  struct queue_flow *flow = flow_at(flows, key, &created);
   if (flow == NULL) abort(); /* its SYN, said again, would be taken for another connection's */
-  if (flow->begun != NULL) return;
+  if (flow->begun != NULL || flow->untold != NULL) return;
   flow->initial = initial;
   flow->outgoing = outgoing;
   flow->waiting = waiting;
@@ -144,10 +202,27 @@ void flow_release(struct queue_flows *flows, const struct flow_key *key, uint32_
   for (struct queue_flow **link = bucket_of(flows, key); *link != NULL; link = &(*link)->next) {
     struct queue_flow *flow = *link;
     if (memcmp(&flow->key, key, sizeof *key) != 0) continue;
-    if (flow->begun != NULL || flow->initial != initial) return;
+    if (flow->begun != NULL || flow->untold != NULL || flow->initial != initial) return;
     *link = flow->next;
     free(flow);
     return;
+  }
+}
+
+void flows_forget_ended(struct queue_flows *flows, const uint8_t *records, size_t length) {
+  for (size_t at = 0; at + sizeof(struct pass_record) <= length;) {
+    struct pass_record record;
+    memcpy(&record, records + at, sizeof record);
+    if (record.ended) {
+      struct flow_key key = {.family = record.family,
+                             .own_port = {(uint8_t)(record.own_port >> 8), (uint8_t)record.own_port},
+                             .other_port = {(uint8_t)(record.other_port >> 8), (uint8_t)record.other_port}};
+      memcpy(key.own, record.own, sizeof key.own);
+      memcpy(key.other, record.other, sizeof key.other);
+      flow_release(flows, &key, record.initial);
+    }
+    if (record.total < sizeof record) return;
+    at += record.total;
   }
 }
 
@@ -157,6 +232,7 @@ void flows_destroy(struct queue_flows *flows) {
       struct queue_flow *flow = flows->buckets[i];
       flows->buckets[i] = flow->next;
       if (flow->begun != NULL) free_begun(flow->begun);
+      free(flow->untold);
       free(flow);
     }
   }

@@ -29,12 +29,23 @@ struct begun {
   uint8_t hello[];
 };
 
+/* What there is to tell of an established connection, kept back. */
+struct untold {
+  struct queue_flow *flow;
+  struct untold *older, *newer;
+  int64_t since; /* us: when it was established */
+  size_t length;
+  uint8_t record[];
+};
+
 struct queue_flow {
   struct flow_key key;
-  uint32_t initial;     /* sequence number of its SYN */
-  bool outgoing;        /* this pod opened it */
-  bool waiting;         /* TypeScript has its handshake: every SYN on these ports is its business */
-  struct begun *begun;  /* NULL: TypeScript has it */
+  uint32_t initial;      /* sequence number of its SYN */
+  bool outgoing;         /* this pod opened it */
+  bool waiting;          /* TypeScript has its handshake: every SYN on these ports is its business */
+  bool alone;            /* TypeScript knew nothing of these ports when a pass began it */
+  struct begun *begun;   /* NULL, and the next one too: TypeScript has it */
+  struct untold *untold; /* with `begun`: the connection before it on these ports */
   struct queue_flow *next, *older, *newer; /* in its bucket; among those that are begun */
 };
 
@@ -47,7 +58,9 @@ struct pass_record {
   uint16_t own_port, other_port;
   uint32_t initial, answer_initial, device; /* answer_initial: of the SYN-ACK */
   uint16_t window, maximum_segment, hello_length, reply_length;
-  uint32_t unused;
+  /* kept_back: nothing else is known of its ports; for connection_ends.h: whether it has ended, and whether its bytes are wanted if not */
+  uint8_t kept_back, ended, counted, unused;
+  double bytes_original, bytes_reply; /* as conntrack has counted them */
 };
 
 struct queue_flows {
@@ -55,6 +68,9 @@ struct queue_flows {
   uint64_t seed;
   struct queue_flow *oldest, *newest; /* begun */
   uint32_t begun_count;
+  struct untold *oldest_untold, *newest_untold;
+  uint32_t untold_count;
+  size_t untold_bytes;
   uint8_t *records;
   size_t records_length, records_room;
 };
@@ -66,13 +82,23 @@ struct queue_flow *flow_find(const struct queue_flows *flows, const struct flow_
 bool flows_may_begin(const struct queue_flows *flows);
 /* A pass has answered the SYN; takes `begun` over, and what was known of these ports goes. False without memory: nothing has changed. */
 bool flow_begin(struct queue_flows *flows, const struct flow_key *key, uint32_t initial, struct begun *begun);
-/* Writes down what became of a connection that a pass has begun; it is TypeScript's from here on. */
+/*
+ * Writes down what became of a connection that a pass has begun; it is TypeScript's from here on. One that is established and alone on its ports is
+ * kept back: thousands a second end before anybody wants to know of them, and to tell of two moments of each costs more than all else. One that was kept
+ * back on the same ports is over then, since our own kernel has taken the new one.
+ */
 void flow_tell(struct queue_flows *flows, struct queue_flow *flow, bool established, uint32_t answer_initial, int64_t now);
+/* A connection that was kept back is TypeScript's from here on, and so is what a pass has begun on its ports. */
+void flow_tell_kept_back(struct queue_flows *flows, struct queue_flow *flow);
+/* The same for those that were established before that moment (us). */
+void flows_tell_kept_back(struct queue_flows *flows, int64_t before);
 /* Those that were begun before that moment (us) are TypeScript's from here on. */
 void flows_hand_over(struct queue_flows *flows, int64_t before, int64_t now);
 /* TypeScript has a connection on these ports. */
 void flow_claim(struct queue_flows *flows, const struct flow_key *key, uint32_t initial, bool outgoing,
                 bool waiting);
+/* The connections of these records that have ended are forgotten. */
+void flows_forget_ended(struct queue_flows *flows, const uint8_t *records, size_t length);
 /* The connection with this SYN is over. Another one on the same ports stays. */
 void flow_release(struct queue_flows *flows, const struct flow_key *key, uint32_t initial);
 

@@ -15,6 +15,7 @@ enum {
   TCP_WITH_OPTIONS = TCP_HEADER + SYN_OPTIONS_BYTES,
   PROTOCOL_TCP = 6,
   FLAG_SYN = 2,
+  FLAG_RST = 4,
   FLAG_ACK = 16,
   MOST_SHIFT = 14,
 };
@@ -77,6 +78,10 @@ static void read_tcp(struct queued_packet *packet) {
   packet->acknowledgement = read32(tcp + 8);
   size_t there = packet->length - (size_t)(tcp - packet->bytes);
   uint8_t flags = tcp[13] & 0x3f;
+  size_t header = (size_t)(tcp[12] >> 4) * 4;
+  packet->opening = (flags & (FLAG_SYN | FLAG_ACK | FLAG_RST)) == FLAG_SYN;
+  packet->data = header < TCP_HEADER || header > there ? tcp + there : tcp + header;
+  packet->data_length = (size_t)(tcp + there - packet->data);
   if ((flags != FLAG_SYN && flags != (FLAG_SYN | FLAG_ACK)) || there < TCP_WITH_OPTIONS ||
       tcp[12] >> 4 != TCP_WITH_OPTIONS / 4 || !has_linux_options(tcp + TCP_HEADER))
     return;
@@ -172,6 +177,11 @@ bool packet_read(const uint8_t *datagram, size_t length, struct queued_packet *p
   return true;
 }
 
+bool packet_has_magic(const struct queued_packet *packet) {
+  static const uint8_t MAGIC[8] = {0x9c, 0x43, 0x54, 0x53, 0x47, 0x4e, 0x0d, 0x0a};
+  return packet->data_length >= sizeof MAGIC && memcmp(packet->data, MAGIC, sizeof MAGIC) == 0;
+}
+
 /* --- writing --- */
 
 void order_bytes(struct orders *orders, const uint8_t *bytes, size_t length) {
@@ -185,6 +195,26 @@ static uint8_t *attribute(uint8_t *at, uint16_t type, size_t length) {
   struct nlattr header = {.nla_len = (uint16_t)(4 + length), .nla_type = type};
   memcpy(at, &header, sizeof header);
   return at + 4;
+}
+
+/* What every verdict begins with. @returns where its next attribute stands */
+static uint8_t *begin_verdict(uint8_t *start, size_t total, const struct queued_packet *packet, uint32_t decision) {
+  struct nlmsghdr header = {.nlmsg_len = (uint32_t)NLMSG_ALIGN(total),
+                            .nlmsg_type = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT,
+                            .nlmsg_flags = NLM_F_REQUEST};
+  memcpy(start, &header, sizeof header);
+  uint8_t generic[4] = {0, 0, (uint8_t)(packet->queue >> 8), (uint8_t)packet->queue};
+  memcpy(start + NLMSG_HDRLEN, generic, sizeof generic);
+  uint32_t verdict[2] = {htonl(decision), htonl(packet->id)};
+  uint8_t *at = attribute(start + NLMSG_HDRLEN + sizeof generic, NFQA_VERDICT_HDR, sizeof verdict);
+  memcpy(at, verdict, sizeof verdict);
+  return at + sizeof verdict;
+}
+
+void order_drop(struct orders *orders, const struct queued_packet *packet) {
+  enum { TOTAL = NLMSG_HDRLEN + 4 + 12 };
+  begin_verdict(orders->bytes + orders->length, TOTAL, packet, NF_DROP);
+  orders->length += TOTAL;
 }
 
 static void finish_packet(uint8_t *bytes, size_t length, uint32_t family, uint8_t *tcp) {
@@ -204,19 +234,12 @@ static void finish_packet(uint8_t *bytes, size_t length, uint32_t family, uint8_
 
 void order_accept(struct orders *orders, const struct queued_packet *packet, uint32_t mark, const uint8_t *payload,
                   size_t payload_length) {
-  enum { VERDICT_AT = NLMSG_HDRLEN + 4, MARK_AT = VERDICT_AT + 12, PACKET_AT = MARK_AT + 8 };
+  enum { MARK_AT = NLMSG_HDRLEN + 4 + 12, PACKET_AT = MARK_AT + 8 };
   uint8_t *start = orders->bytes + orders->length;
   size_t tcp_at = (size_t)(packet->tcp - packet->bytes), headers = tcp_at + TCP_WITH_OPTIONS;
   size_t length = headers + payload_length, total = PACKET_AT + 4 + length;
-  struct nlmsghdr header = {.nlmsg_len = (uint32_t)NLMSG_ALIGN(total),
-                            .nlmsg_type = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT,
-                            .nlmsg_flags = NLM_F_REQUEST};
-  memcpy(start, &header, sizeof header);
-  uint8_t generic[4] = {0, 0, (uint8_t)(packet->queue >> 8), (uint8_t)packet->queue};
-  memcpy(start + NLMSG_HDRLEN, generic, sizeof generic);
-  uint32_t verdict[2] = {htonl(NF_ACCEPT), htonl(packet->id)}, marked = htonl(mark);
-  memcpy(attribute(start + VERDICT_AT, NFQA_VERDICT_HDR, sizeof verdict), verdict, sizeof verdict);
-  memcpy(attribute(start + MARK_AT, NFQA_MARK, sizeof marked), &marked, sizeof marked);
+  uint32_t marked = htonl(mark);
+  memcpy(attribute(begin_verdict(start, total, packet, NF_ACCEPT), NFQA_MARK, sizeof marked), &marked, sizeof marked);
   uint8_t *bytes = attribute(start + PACKET_AT, NFQA_PAYLOAD, length);
   memcpy(bytes, packet->bytes, headers);
   if (payload_length > 0) memcpy(bytes + headers, payload, payload_length);

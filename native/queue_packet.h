@@ -26,6 +26,10 @@ struct queued_packet {
   const uint8_t *tcp;
   struct flow_key key;
   uint32_t sequence, acknowledgement;
+  /* A SYN without ACK and RST, and what it carries, whatever else is in it. */
+  bool opening;
+  const uint8_t *data;
+  size_t data_length;
   /* SYN or SYN-ACK, with no other flag and the options of Linux; then what is below holds. */
   enum { OTHER_PACKET, OPENING, SYN_ACK } kind;
   const uint8_t *payload;
@@ -42,6 +46,9 @@ bool packet_read(const uint8_t *datagram, size_t length, struct queued_packet *p
 /* Whether the TCP checksum is right. */
 bool packet_checksum_right(const struct queued_packet *packet);
 
+/* Whether what a SYN carries begins as a preamble does. */
+bool packet_has_magic(const struct queued_packet *packet);
+
 /* Messages for the kernel, one behind the other. */
 struct orders {
   uint8_t *bytes;
@@ -54,6 +61,8 @@ enum { ORDER_BYTES = 8 * 1024 };
 /* Lets a packet go on with this mark and this payload in place of its own, lengths and checksums done. Wants ORDER_BYTES of room. */
 void order_accept(struct orders *orders, const struct queued_packet *packet, uint32_t mark, const uint8_t *payload,
                   size_t payload_length);
+/* Wants ORDER_BYTES of room. */
+void order_drop(struct orders *orders, const struct queued_packet *packet);
 void order_bytes(struct orders *orders, const uint8_t *bytes, size_t length);
 
 #endif

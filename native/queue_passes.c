@@ -22,13 +22,14 @@ struct queue_passes *queue_passes_open(const struct packet_marks *marks, const s
   if (queues == NULL) return NULL;
   queues->marks = *marks;
   memcpy(queues->mark_order, mark_order, sizeof queues->mark_order);
-  if (flows_init(&queues->flows)) return queues;
+  if (flows_init(&queues->flows) && gate_init(&queues->gate)) return queues;
   free(queues);
   return NULL;
 }
 
 void queue_passes_close(struct queue_passes *queues) {
   flows_destroy(&queues->flows);
+  gate_destroy(&queues->gate);
   free(queues);
 }
 
@@ -225,6 +226,7 @@ static bool finish(struct queue_passes *queues, struct passes *passes, struct qu
     mark_verified(queues, &flow->key, false, orders);
     accept_with(queues, packet, begun->reply, REPLY_BYTES, orders);
   }
+  if (!begun->calling) gate_know(&queues->gate, &flow->key, now);
   flow_tell(&queues->flows, flow, true, packet->sequence, now);
   return true;
 }
@@ -264,14 +266,25 @@ static bool is_in_javascript(const struct queue_passes *queues, const struct flo
 
 void queue_passes_batch(struct queue_passes *queues) { queues->in_javascript_count = 0; }
 
+static bool gated(struct queue_passes *queues, const struct queued_packet *packet, struct orders *orders) {
+  if (orders->room - orders->length < ORDER_BYTES || !gate_drops(&queues->gate, packet, queue_passes_now())) return false;
+  order_drop(orders, packet);
+  return true;
+}
+
 bool queue_passes_take(struct queue_passes *queues, struct passes *passes, const uint8_t *datagram, size_t length,
                        struct orders *orders) {
   struct queued_packet packet;
   if (!packet_read(datagram, length, &packet)) return false;
   count_missing(queues, packet.queue, packet.id);
-  if (packet.tcp == NULL || is_in_javascript(queues, &packet.key)) return false;
+  if (packet.tcp == NULL) return gated(queues, &packet, orders);
   struct queue_flow *flow = flow_find(&queues->flows, &packet.key);
-  if (decide(queues, passes, &packet, flow, orders)) return true;
+  bool in_javascript = is_in_javascript(queues, &packet.key);
+  if (!in_javascript && decide(queues, passes, &packet, flow, orders)) return true;
+  /* Something more happens to what was kept back: it is TypeScript's, and what has happened to it before is told before this. */
+  if (flow != NULL && flow->untold != NULL) flow_tell_kept_back(&queues->flows, flow);
+  if (in_javascript) return false;
+  if (flow == NULL && gated(queues, &packet, orders)) return true;
   if (flow != NULL && flow->begun != NULL) {
     if (flow->begun->calling && passes != NULL) retire(passes, flow);
     flow_tell(&queues->flows, flow, false, 0, queue_passes_now());

@@ -6,6 +6,7 @@
 #define COUNTERSIGN_QUEUE_PASSES_H
 
 #include "queue_flows.h"
+#include "queue_gate.h"
 
 enum { MOST_QUEUES = 64, MARK_ORDER_BYTES = 256, IN_JAVASCRIPT = 64 };
 
@@ -24,6 +25,7 @@ struct queue_passes {
   struct packet_marks marks;
   struct mark_order mark_order[2]; /* IPv4, IPv6 */
   struct queue_flows flows;
+  struct queue_gate gate;
   /* Connections of which JavaScript gets a packet of this batch: those behind it are not decided before it. */
   struct flow_key in_javascript[IN_JAVASCRIPT];
   uint32_t in_javascript_count;
@@ -41,7 +43,7 @@ struct queue_passes *queue_passes_open(const struct packet_marks *marks, const s
 void queue_passes_close(struct queue_passes *queues);
 /* What was handed to JavaScript before has been decided by it. */
 void queue_passes_batch(struct queue_passes *queues);
-/* Decides the packet of a datagram by a pass. False: it is JavaScript's. @param passes NULL: there are none */
+/* Decides the packet of a datagram by a pass, or drops it at the gate. False: it is JavaScript's. @param passes NULL: there are none */
 bool queue_passes_take(struct queue_passes *queues, struct passes *passes, const uint8_t *datagram, size_t length,
                        struct orders *orders);
 int64_t queue_passes_now(void);

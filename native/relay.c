@@ -54,8 +54,8 @@ static enum moved push_held(struct data_path *path, struct direction *direction,
   return MOVED_MORE;
 }
 
-static void count(struct direction *direction, ssize_t bytes) {
-  __atomic_store_n(&direction->bytes, direction->bytes + (uint64_t)bytes, __ATOMIC_RELAXED);
+void count_bytes(struct direction *direction, size_t bytes) {
+  __atomic_store_n(&direction->bytes, direction->bytes + bytes, __ATOMIC_RELAXED);
 }
 
 static enum moved move(struct data_path *path, struct connection *connection, enum side from_side) {
@@ -85,7 +85,7 @@ static enum moved move(struct data_path *path, struct connection *connection, en
       got = splice(from->fd, NULL, direction->pipe[1], NULL, SPLICE_BYTES, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
       if (got > 0) {
         direction->piped = (uint32_t)got;
-        count(direction, got);
+        count_bytes(direction, (size_t)got);
         to->spoken = false;
         if (got >= SCRATCH_BYTES / 4) direction->small_splices = 0;
         else if (++direction->small_splices >= SMALL_SPLICES_BEFORE_COPY) direction->full_reads = direction->small_splices = 0;
@@ -100,7 +100,7 @@ static enum moved move(struct data_path *path, struct connection *connection, en
     } else {
       got = recv(from->fd, path->scratch, SCRATCH_BYTES, 0);
       if (got > 0) {
-        count(direction, got);
+        count_bytes(direction, (size_t)got);
         to->spoken = false;
         if (got == SCRATCH_BYTES) {
           if (direction->full_reads < FULL_READS_BEFORE_SPLICE) direction->full_reads++;

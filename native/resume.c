@@ -61,6 +61,7 @@ static void forget(struct data_path *path, struct resuming *resuming) {
     pthread_mutex_unlock(&path->passes.lock);
   }
   free(resuming->hello);
+  free_buffer(&resuming->reply);
   free(resuming);
 }
 
@@ -100,25 +101,26 @@ static void establish(struct data_path *path, struct connection *connection) {
 
 enum look { LOOK_WAIT, LOOK_FRAME, LOOK_NO_FRAME };
 
+/* Whether this begins with a whole frame, and how long that is. */
+static enum look measure_frame(const uint8_t *bytes, size_t got, size_t *length) {
+  static const uint8_t MAGIC[8] = {0x9c, 0x43, 0x54, 0x53, 0x47, 0x4e, 0x0d, 0x0a};
+  if (memcmp(bytes, MAGIC, got < sizeof MAGIC ? got : sizeof MAGIC) != 0) return LOOK_NO_FRAME;
+  if (got < HEADER_BYTES) return LOOK_WAIT;
+  *length = HEADER_BYTES + ((size_t)bytes[10] << 8 | bytes[11]);
+  if (*length > MOST_FRAME_BYTES) return LOOK_NO_FRAME;
+  return got >= *length ? LOOK_FRAME : LOOK_WAIT;
+}
+
 /* Looks for a whole frame at the beginning of what a side has sent, and takes nothing. */
 static enum look look_for_frame(struct data_path *path, struct end *end, size_t *length) {
-  static const uint8_t MAGIC[8] = {0x9c, 0x43, 0x54, 0x53, 0x47, 0x4e, 0x0d, 0x0a};
   ssize_t got = recv(end->fd, path->scratch, MOST_FRAME_BYTES, MSG_PEEK);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return end->failed ? LOOK_NO_FRAME : LOOK_WAIT;
   if (got < 0) note_failure(end, errno);
   if (got <= 0) return LOOK_NO_FRAME;
-  size_t compared = (size_t)got < sizeof MAGIC ? (size_t)got : sizeof MAGIC;
-  if (memcmp(path->scratch, MAGIC, compared) != 0) return LOOK_NO_FRAME;
-  if (got >= HEADER_BYTES) {
-    *length = HEADER_BYTES + ((size_t)path->scratch[10] << 8 | path->scratch[11]);
-    if (*length > MOST_FRAME_BYTES) return LOOK_NO_FRAME;
-    if ((size_t)got >= *length) {
-      /* Once it is taken nothing is left, and of what comes then epoll tells. */
-      if ((size_t)got == *length && !end->peer_finished && !end->failed) end->readable = false;
-      return LOOK_FRAME;
-    }
-  }
-  return end->peer_finished || end->failed ? LOOK_NO_FRAME : LOOK_WAIT;
+  enum look look = measure_frame(path->scratch, (size_t)got, length);
+  /* Once it is taken nothing is left, and of what comes then epoll tells. */
+  if (look == LOOK_FRAME && (size_t)got == *length && !end->peer_finished && !end->failed) end->readable = false;
+  return look == LOOK_WAIT && (end->peer_finished || end->failed) ? LOOK_NO_FRAME : look;
 }
 
 static bool take(struct data_path *path, struct end *end, size_t length) {
@@ -191,10 +193,7 @@ static void answer(struct data_path *path, struct connection *connection) {
     hand_over(path, connection, NULL, 0);
     return;
   }
-  struct end *client = &connection->end[CLIENT];
-  client->spoken = true;
-  append(&client->out, reply, sizeof reply);
-  flush_out(path, client);
+  speak(path, &connection->end[CLIENT], reply, sizeof reply);
   establish(path, connection);
 }
 
@@ -236,12 +235,32 @@ static bool call(struct data_path *path, struct connection *connection, struct r
   return true;
 }
 
+/*
+ * Takes what has come into the scratch, behind what had come before. Nothing has to be left in the socket: where it is not the Reply, what comes behind it
+ * belongs to a connection that is given up. @returns as look_for_frame does; of a frame *got counts what follows it, too
+ */
+static enum look take_reply(struct data_path *path, struct end *upstream, struct buffer *begun, size_t *length, size_t *got) {
+  size_t had = begun->end - begun->start;
+  if (had > 0) memcpy(path->scratch, begun->bytes, had);
+  ssize_t taken = recv(upstream->fd, path->scratch + had, SCRATCH_BYTES - had, 0);
+  if (taken < 0 && (errno == EAGAIN || errno == EINTR)) return upstream->failed ? LOOK_NO_FRAME : LOOK_WAIT;
+  if (taken < 0) note_failure(upstream, errno);
+  if (taken <= 0) return LOOK_NO_FRAME;
+  *got = had + (size_t)taken;
+  /* It emptied the socket, and of what comes then epoll tells; an end that came is read in the next turn. */
+  if (*got < SCRATCH_BYTES && !upstream->peer_finished && !upstream->failed && !upstream->urgent) upstream->readable = false;
+  enum look look = measure_frame(path->scratch, *got, length);
+  if (look != LOOK_WAIT) return look;
+  append(begun, path->scratch + had, (size_t)taken);
+  return upstream->peer_finished || upstream->failed ? LOOK_NO_FRAME : LOOK_WAIT;
+}
+
 static void receive_reply(struct data_path *path, struct connection *connection) {
   struct resuming *resuming = connection->resuming;
   struct end *upstream = &connection->end[UPSTREAM];
   if (upstream->connecting || !upstream->readable) return; /* epoll tells when there is something to look at */
-  size_t length = 0;
-  enum look look = look_for_frame(path, upstream, &length);
+  size_t length = 0, got = 0;
+  enum look look = take_reply(path, upstream, &resuming->reply, &length, &got);
   if (look == LOOK_WAIT) return;
   if (look == LOOK_NO_FRAME) {
     hand_over(path, connection, NULL, 0);
@@ -252,9 +271,17 @@ static void receive_reply(struct data_path *path, struct connection *connection)
   bool matches = stands && reply_matches(resuming->pass->session_id, &resuming->pass->server_key, resuming->hello,
                                          resuming->hello_length, path->scratch, length);
   pthread_mutex_unlock(&path->passes.lock);
-  if (!stands || !take(path, upstream, length)) hand_over(path, connection, NULL, 0);
-  else if (!matches) hand_over(path, connection, path->scratch, length);
-  else establish(path, connection);
+  /* Somebody who says more than another answer is called anew: it was taken, and TypeScript could not read it. */
+  if (!stands || (!matches && got > length)) {
+    hand_over(path, connection, NULL, 0);
+  } else if (!matches) {
+    hand_over(path, connection, path->scratch, length);
+  } else {
+    struct direction *back = &connection->direction[UPSTREAM];
+    append(&back->rest, path->scratch + length, got - length);
+    count_bytes(back, got - length);
+    establish(path, connection);
+  }
 }
 
 /* --- both --- */

@@ -49,6 +49,16 @@ void complete_hello(const struct pass *pass, uint8_t *hello, const uint8_t nonce
          hello + length - ADMISSION_FROM_END);
 }
 
+bool hello_is_admitted(const struct mac_key *keys, size_t count, const uint8_t *hello, size_t length) {
+  if (length < SHORTEST_HELLO || length > MOST_FRAME_BYTES || !has_header(hello, 1, length)) return false;
+  for (size_t i = 0; i < count; i++) {
+    uint8_t expected[MAC_BYTES];
+    mac_of(&keys[i], "countersign/1 admission", hello, length - ADMISSION_FROM_END, expected);
+    if (mac_equals(expected, hello + length - ADMISSION_FROM_END)) return true;
+  }
+  return false;
+}
+
 bool hello_matches(const struct pass *pass, const uint8_t *hello, size_t length, uint64_t *counter) {
   size_t cookie_at = DESTINATION_AT + pass->meant_length, token_at = cookie_at + 3;
   size_t count_at = token_at + pass->token_length, id_at = count_at + 1;
@@ -64,14 +74,9 @@ bool hello_matches(const struct pass *pass, const uint8_t *hello, size_t length,
   uint8_t expected[MAC_BYTES];
   mac_of(&pass->client_key, "countersign/1 resumption binder", hello, length - BINDER_FROM_END, expected);
   if (!mac_equals(expected, hello + length - BINDER_FROM_END)) return false;
-  bool admitted = false;
-  for (size_t i = 0; i < pass->admission_count && !admitted; i++) {
-    mac_of(&pass->admission_keys[i], "countersign/1 admission", hello, length - ADMISSION_FROM_END, expected);
-    admitted = mac_equals(expected, hello + length - ADMISSION_FROM_END);
-  }
   *counter = 0;
   for (int i = 0; i < 8; i++) *counter = *counter << 8 | hello[length - COUNTER_FROM_END + (size_t)i];
-  return admitted;
+  return hello_is_admitted(pass->admission_keys, pass->admission_count, hello, length);
 }
 
 static void mac_of_reply(const struct mac_key *server_key, const uint8_t *hello, size_t hello_length,

@@ -12,6 +12,9 @@ void complete_hello(const struct pass *pass, uint8_t *hello, const uint8_t nonce
 /* Whether a whole frame is the Hello that an inbound pass is for, MACs included. @param counter gets what it offers */
 bool hello_matches(const struct pass *pass, const uint8_t *hello, size_t length, uint64_t *counter);
 
+/* Whether this has the header of a Hello, and its last bytes are the admission MAC under one of these keys. */
+bool hello_is_admitted(const struct mac_key *keys, size_t count, const uint8_t *hello, size_t length);
+
 /* The Reply that resumes. */
 void write_reply(const struct pass *pass, const uint8_t *hello, size_t hello_length, const uint8_t nonce[NONCE_BYTES],
                  uint8_t reply[REPLY_BYTES]);

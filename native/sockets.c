@@ -135,11 +135,11 @@ void note_failure(struct end *end, int error) {
   if (error != EPIPE) end->broken = true;
 }
 
-void flush_out(struct data_path *path, struct end *end) {
-  while (!is_empty(&end->out) && end->writable) {
-    ssize_t sent = send(end->fd, end->out.bytes + end->out.start, end->out.end - end->out.start, MSG_NOSIGNAL);
+static void write_some(struct data_path *path, struct end *end, struct buffer *buffer) {
+  while (!is_empty(buffer) && end->writable) {
+    ssize_t sent = send(end->fd, buffer->bytes + buffer->start, buffer->end - buffer->start, MSG_NOSIGNAL);
     if (sent >= 0) {
-      end->out.start += (size_t)sent;
+      buffer->start += (size_t)sent;
     } else if (errno == EAGAIN || errno == EINPROGRESS || errno == ENOTCONN) {
       await_room(path, end);
     } else if (errno != EINTR) {
@@ -147,7 +147,18 @@ void flush_out(struct data_path *path, struct end *end) {
       break;
     }
   }
+}
+
+void flush_out(struct data_path *path, struct end *end) {
+  write_some(path, end, &end->out);
   if (is_empty(&end->out)) free_buffer(&end->out);
+}
+
+void speak(struct data_path *path, struct end *end, uint8_t *bytes, size_t length) {
+  struct buffer left = {.bytes = bytes, .start = 0, .end = length};
+  end->spoken = true;
+  if (is_empty(&end->out)) write_some(path, end, &left);
+  append(&end->out, left.bytes + left.start, left.end - left.start);
 }
 
 void reset_fd(int fd) {

@@ -248,8 +248,19 @@ export interface NativeAddon {
   ): NativeQueuePasses;
   /** The orders for the kernel about one datagram; undefined: no pass foresees its packet. */
   queuePassesTry(passes: NativeQueuePasses, datagram: Uint8Array): Uint8Array | undefined;
-  /** Records of what passes did (`src/nfqueue/pass-records.ts`); what they have begun so many milliseconds ago is handed over with them. */
-  queuePassesTake(passes: NativeQueuePasses, handOverMs: number): Uint8Array | undefined;
+  /**
+   * Records of what passes did (`src/nfqueue/pass-records.ts`); what they have begun so many milliseconds ago is handed over with them, and what
+   * was kept back for so many is told.
+   */
+  queuePassesTake(passes: NativeQueuePasses, handOverMs: number, keptBackMs: number): Uint8Array | undefined;
+  /** How many established connections are kept back. */
+  queuePassesKeptBack(passes: NativeQueuePasses): number;
+  /** Marks those records of connections kept back that have ended. The sockets are for sock_diag and for conntrack, and not listened to. */
+  queuePassesEnded(sockets: NativeNetlink, conntrack: NativeNetlink, records: Uint8Array): void;
+  /** The connections of records that are marked as ended are none any more. */
+  queuePassesForget(passes: NativeQueuePasses, records: Uint8Array): void;
+  /** Whether this connection was kept back; it is among the records now. */
+  queueReveal(passes: NativeQueuePasses, key: string): boolean;
   /** Packets that the kernel dropped since the last time. */
   queuePassesMissing(passes: NativeQueuePasses): number;
   /** TypeScript has a connection with this key and the sequence number of its SYN; `waiting`: every SYN there is its own business. */
@@ -262,6 +273,19 @@ export interface NativeAddon {
   ): void;
   queueRelease(passes: NativeQueuePasses, key: string, initial: number): void;
   queuePassesClose(passes: NativeQueuePasses): void;
+  /**
+   * Limits what comes to JavaScript of packets whose connection nobody knows (`src/nfqueue/gate.ts`); the keys have 32 bytes and lie one behind the other.
+   * @returns packets that were dropped since the last time
+   */
+  queueGate(
+    passes: NativeQueuePasses,
+    admissionKeys: Uint8Array,
+    strangers: number,
+    sourcePerSecond: number,
+    sourceBurst: number,
+    unadmittedPerSecond: number,
+    straysPerSecond: number,
+  ): number;
 
   /** `mark`: for every packet. */
   rawOpen(mark: number): NativeRaw;

@@ -20,6 +20,9 @@ const TESTS = [
   'test/relay/native-resumption-outbound.test.ts',
   'test/nfqueue/passes.test.ts',
   'test/nfqueue/passes-fuzz.test.ts',
+  'test/nfqueue/gate.test.ts',
+  'test/nfqueue/pass-bounds.test.ts',
+  'test/nfqueue/pass-frames.test.ts',
   'test/lib/curves.test.ts',
 ];
 interface Sanitizer {

@@ -45,6 +45,11 @@ export class QuerySocket {
     return found[0];
   }
 
+  /** For questions that the addon asks: none is under way between two calls of this class. */
+  get socket(): NativeNetlink {
+    return this.#socket;
+  }
+
   close(): void {
     this.#addon.netlinkClose(this.#socket);
   }

@@ -1,17 +1,23 @@
+import { MONOTONIC_ORIGIN } from '../lib/monotonic-origin.ts';
 import { rejudge } from '../proxy/open-flows.ts';
 import type { PassUser } from '../proxy/passes.ts';
+import { PassingFacts } from '../proxy/resumed.ts';
 import type { FlowTable } from './flow-table.ts';
 import type { FlowTuple, PacketPath } from './packet-path.ts';
-import type { PassRecord } from './pass-records.ts';
+import type { EndedPass, PassRecord } from './pass-records.ts';
 import { passedFlow } from './passed-flow.ts';
 import type { QueueProxyOptions } from './queue-proxy-options.ts';
 import type { QueuedFlow } from './queued-flow.ts';
 
 /** Connections that go by passes are told so often, milliseconds; one that comes alone is told at once. */
 const SOON_MS = 20;
+/** So many in {@link SOON_MS} are a burst: they are kept back, and most of them are over when they are told. */
+const FEW = 8;
+/** Of a burst what is older is told with the next tick. */
+const KEPT_BACK_MS = 500;
 /** What a pass has begun, and what was not answered so long, is TypeScript's: the application may give up, or say its SYN again. */
 const UNANSWERED_MS = 500;
-/** Nothing is handed over that is not over. */
+/** Nothing is handed over that is not over; nothing that is kept back is told. */
 const NOTHING = Number.MAX_SAFE_INTEGER;
 
 /** Who has the flows. */
@@ -33,6 +39,14 @@ export class ByPass implements PassUser {
   #atOnce: NodeJS.Immediate | undefined;
   #toldAt = 0;
   #count = 0;
+  readonly #facts = new PassingFacts();
+  readonly #onEnded = (one: EndedPass): void => {
+    try {
+      this.#ended(one);
+    } catch (error) {
+      this.#options.onDefect(error);
+    }
+  };
 
   /** @param forget a connection that never came to be is forgotten */
   constructor(
@@ -49,14 +63,27 @@ export class ByPass implements PassUser {
 
   /**
    * There is something to be told. At once after the packets of this turn, so that the file of flows knows nearly as early as the kernel; where much is told,
-   * with what comes in the next milliseconds. Asked again before that: now.
+   * with what comes in the next milliseconds; in a burst, with a later tick. Asked again before that: now, there is much.
    */
   soon(): void {
-    if (this.#soon !== undefined || this.#atOnce !== undefined) return this.tell();
+    if (this.#soon !== undefined || this.#atOnce !== undefined) return this.#take(NOTHING, 0, true);
     const left = this.#toldAt + SOON_MS - performance.now();
-    if (left <= 0) this.#atOnce = setImmediate(() => this.tell());
-    else this.#soon = setTimeout(() => this.tell(), left);
+    if (left <= 0) this.#atOnce = setImmediate(() => this.#tellFew());
+    else this.#soon = setTimeout(() => this.#tellFew(), left);
     this.#soon?.unref();
+  }
+
+  #tellFew(): void {
+    const burst = (this.#owner.path.passing?.keptBack ?? 0) > FEW;
+    if (burst) this.#toldAt = performance.now();
+    this.#take(NOTHING, burst ? NOTHING : 0);
+  }
+
+  /** The connection with this key, where it was kept back. */
+  reveal(key: string): QueuedFlow | undefined {
+    if (this.#owner.path.passing?.reveal(key) !== true) return undefined;
+    this.news();
+    return this.#table.get(key);
   }
 
   /** Connections that passes have established, so far. */
@@ -65,24 +92,31 @@ export class ByPass implements PassUser {
     return this.#count;
   }
 
+  /** All, also what was kept back. */
   tell(): void {
-    this.#take(NOTHING);
+    this.#take(NOTHING, 0);
   }
 
-  /** {@link tell}, and what was not answered for long is handed over. */
+  /** What cannot be kept back: it comes before any packet that JavaScript gets. */
+  news(): void {
+    this.#take(NOTHING, NOTHING);
+  }
+
+  /** {@link news}; what was not answered for long is handed over, and what was kept back for long is told. */
   tick(): void {
-    this.#take(UNANSWERED_MS);
+    this.#take(UNANSWERED_MS, KEPT_BACK_MS, true);
   }
 
   takeBack(): void {
-    this.#take(0);
+    this.#take(0, 0);
   }
 
-  #take(handOverMs: number): void {
+  #take(handOverMs: number, keptBackMs: number, askForEnds = false): void {
     clearTimeout(this.#soon);
     clearImmediate(this.#atOnce);
     this.#soon = this.#atOnce = undefined;
-    for (const record of this.#owner.path.passing?.take(handOverMs) ?? []) {
+    const { passing } = this.#owner.path;
+    for (const record of passing?.take(handOverMs, keptBackMs, this.#onEnded, askForEnds) ?? []) {
       this.#toldAt = performance.now();
       try {
         this.#enter(record);
@@ -94,11 +128,29 @@ export class ByPass implements PassUser {
     }
   }
 
+  /** It never was more than its counters and its record: nothing of it is in the table, nor in the file of flows. */
+  #ended(one: EndedPass): void {
+    this.#toldAt = performance.now();
+    const { around } = this.#options;
+    const pass = around.passes.find(one.pass);
+    if (pass === undefined) return;
+    this.#count++;
+    const { bytesOriginal: bytesIn, bytesReply: bytesOut } = one;
+    const facts = this.#facts.of(one, pass);
+    const durationMs = this.#toldAt - (one.since / 1000 - MONOTONIC_ORIGIN);
+    around.sink.counted(facts, pass.judgement, one.tookUs / 1000);
+    around.sink.relayed(bytesIn, bytesOut);
+    around.sink.recorded(facts, pass.judgement, { bytesIn, bytesOut, durationMs });
+  }
+
   #enter(record: PassRecord): void {
     const { around } = this.#options;
     const passed = passedFlow(record, around, this.#owner.cut);
-    // Given so long ago that nobody knows what was decided.
-    if (passed === undefined) return this.#owner.cutConnection(record.tuple, record.outgoing);
+    if (passed === undefined) {
+      // Given so long ago that nobody knows what was decided.
+      this.#owner.path.passing?.release(record.key, record.initial);
+      return this.#owner.cutConnection(record.tuple, record.outgoing);
+    }
     if (record.established) this.#count++;
     const { one } = passed;
     const known = this.#table.get(record.key);
@@ -110,7 +162,11 @@ export class ByPass implements PassUser {
     } else {
       one.previous = known;
     }
-    if (passed.kind === 'calling') return this.#table.enter(one);
+    if (passed.kind === 'calling') {
+      // Its SYN, said again, is asked about anew.
+      if (this.#table.isFull) return this.#owner.path.passing?.release(record.key, record.initial);
+      return this.#table.enter(one);
+    }
     this.#table.told(one);
     one.flow.judge(passed.pass.judgement, record.tookUs / 1000);
     around.open.add(one.flow);

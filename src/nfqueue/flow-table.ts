@@ -1,6 +1,9 @@
 import type { PacketPassing } from './packet-path.ts';
 import type { QueuedFlow } from './queued-flow.ts';
 
+/** Handshakes under way at once, of strangers (4,096 of them at most, `src/proxy/half-open.ts`) and of the pod's own calls; some 5 KB each. */
+export const MOST_WAITING = 8_192;
+
 /** The flows by their connection, those among them that wait for something, and the older connection on a flow's ports. */
 export class FlowTable {
   readonly byKey = new Map<string, QueuedFlow>();
@@ -15,6 +18,11 @@ export class FlowTable {
   /** Flows whose handshake is under way. */
   get waiting(): Iterable<QueuedFlow> {
     return this.#waiting;
+  }
+
+  /** Whether so many handshakes are under way that no more calls of the pod are begun. */
+  get isFull(): boolean {
+    return this.#waiting.size >= MOST_WAITING;
   }
 
   get(key: string): QueuedFlow | undefined {

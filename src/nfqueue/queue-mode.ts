@@ -5,9 +5,11 @@ import type { Metrics } from '../observe/metrics.ts';
 import type { Readiness } from '../observe/readiness.ts';
 import type { Proxy } from '../proxy/proxy.ts';
 import { endGoneFlows } from './ended-flows.ts';
+import { EndedPace } from './ended-pace.ts';
 import { endpointsOf } from './flow-endpoints.ts';
 import { flowId } from './flow-record-lines.ts';
 import { FlowStore } from './flow-store.ts';
+import { GATE_MS, type Gate, gateLimits } from './gate.ts';
 import { KernelPacketPath } from './kernel-packet-path.ts';
 import type { Marks } from './marks.ts';
 import { passSettings } from './pass-settings.ts';
@@ -16,10 +18,8 @@ import { QueueProxy } from './queue-proxy.ts';
 import type { QueuedFlow } from './queued-flow.ts';
 import { recoverFlows } from './recovery.ts';
 
-/** How often conntrack is asked which connections have ended. */
+/** How often the kernel is asked which connections have ended. */
 const ENDED_MS = 1_000;
-/** Of all time so much may go into it: a large table is read more seldom. */
-const POLL_SHARE = 0.05;
 /** Never reached: the socket is full before, and that is what can be counted (`src/nfqueue/queue-gaps.ts`). */
 const MAX_WAITING = 4_194_304;
 /** Twice as much by the kernel's reckoning (socket(7), SO_RCVBUF): about 13,000 packets with a Hello. */
@@ -66,10 +66,12 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
     const flow = { direction, source, destination, handshake, since, judgement, peer: one.peer };
     store.add(idOf(one), flow);
   };
+  let gate: Gate | undefined;
   const queueProxy = new QueueProxy({
     createPath: (events, user) => {
       const handle = around.passes.openQueues(passSettings(marks, generation), user);
       const passing = handle && new QueuePasses(addon, handle);
+      gate = passing;
       return new KernelPacketPath(addon, marks, events, passing);
     },
     around,
@@ -105,23 +107,31 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
   }
   readiness.set('queues', undefined);
   let polling = false;
-  let notBefore = 0;
+  const pace = new EndedPace();
   const poll = async (): Promise<void> => {
     const begun = performance.now();
-    if (polling || begun < notBefore) return;
+    if (polling || !pace.isDue(begun, queueProxy.entered.size)) return;
     polling = true;
+    let took = 0;
     try {
-      await endGoneFlows(queueProxy, marks);
+      took = await endGoneFlows(queueProxy);
     } catch (error) {
-      log.warn({ err: error }, 'conntrack cannot be read');
+      log.warn({ err: error }, 'the kernel does not say which connections have ended');
     } finally {
       polling = false;
-      const ended = performance.now();
-      notBefore = ended + (ended - begun) / POLL_SHARE - (ended - begun);
+      pace.read(begun, begun + took, queueProxy.entered.size);
     }
   };
   const timer = setInterval(() => void poll(), ENDED_MS);
   timer.unref();
+  const limit = (): void => {
+    const keys = around.identity.admissionKeys();
+    const dropped = gate?.limit(gateLimits(queueProxy.strangers, keys, performance.now())) ?? 0;
+    if (dropped > 0) metrics.droppedStrangers(dropped);
+  };
+  limit();
+  const limiting = setInterval(limit, GATE_MS);
+  limiting.unref();
   return {
     status: () => ({
       flows: queueProxy.flows.size,
@@ -131,6 +141,7 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
     }),
     close: async () => {
       clearInterval(timer);
+      clearInterval(limiting);
       await queueProxy.close();
       store?.close();
     },

@@ -1,12 +1,14 @@
 import type { NativeAddon, NativeQueuePasses } from '../native.ts';
+import type { Gate, GateLimits } from './gate.ts';
 import type { PacketPassing } from './packet-path.ts';
-import { type PassRecord, readPassRecords } from './pass-records.ts';
+import { type EndedPass, type PassRecord, readPassRecords } from './pass-records.ts';
 
 /** The passes of the addon for packets of queues. */
-export class QueuePasses implements PacketPassing {
+export class QueuePasses implements PacketPassing, Gate {
   readonly handle: NativeQueuePasses;
   readonly #addon: NativeAddon;
   #closed = false;
+  #markEnded: ((records: Uint8Array) => void) | undefined;
 
   constructor(addon: NativeAddon, handle: NativeQueuePasses) {
     this.#addon = addon;
@@ -21,9 +23,33 @@ export class QueuePasses implements PacketPassing {
     if (!this.#closed) this.#addon.queueRelease(this.handle, key, initial);
   }
 
-  take(handOverMs: number): readonly PassRecord[] {
-    const bytes = this.#closed ? undefined : this.#addon.queuePassesTake(this.handle, handOverMs);
-    return bytes === undefined ? [] : readPassRecords(bytes);
+  /** @param markEnded marks records of connections that the kernel has no more */
+  askForEnds(markEnded: (records: Uint8Array) => void): void {
+    this.#markEnded = markEnded;
+  }
+
+  take(
+    handOverMs: number,
+    keptBackMs: number,
+    onEnded: (one: EndedPass) => void,
+    askForEnds: boolean,
+  ): readonly PassRecord[] {
+    if (this.#closed) return [];
+    const bytes = this.#addon.queuePassesTake(this.handle, handOverMs, keptBackMs);
+    if (bytes === undefined) return [];
+    if (askForEnds && this.#markEnded !== undefined) {
+      this.#markEnded(bytes);
+      this.#addon.queuePassesForget(this.handle, bytes);
+    }
+    return readPassRecords(bytes, onEnded);
+  }
+
+  get keptBack(): number {
+    return this.#closed ? 0 : this.#addon.queuePassesKeptBack(this.handle);
+  }
+
+  reveal(key: string): boolean {
+    return !this.#closed && this.#addon.queueReveal(this.handle, key);
   }
 
   /** Decides the packet of one datagram. @returns orders for the kernel; undefined: no pass foresees it */
@@ -34,6 +60,19 @@ export class QueuePasses implements PacketPassing {
   /** Packets that the kernel numbered and did not hand over, since the last time. */
   missing(): number {
     return this.#closed ? 0 : this.#addon.queuePassesMissing(this.handle);
+  }
+
+  limit({ admissionKeys, strangers, perSource, unadmittedPerSecond, straysPerSecond }: GateLimits): number {
+    if (this.#closed) return 0;
+    return this.#addon.queueGate(
+      this.handle,
+      Buffer.concat(admissionKeys),
+      strangers,
+      perSource.perSecond,
+      perSource.burst,
+      unadmittedPerSecond,
+      straysPerSecond,
+    );
   }
 
   close(): void {

@@ -68,6 +68,12 @@ export class QueueProxy implements PacketPathEvents {
     return this.#table.byKey;
   }
 
+  /** {@link flows} without those that a pass has established a moment ago. */
+  get entered(): ReadonlyMap<string, QueuedFlow> {
+    this.byPass.news();
+    return this.#table.byKey;
+  }
+
   /** Binds the queues. @throws as {@link PacketPath.open} */
   open(options: OpenOptions): void {
     this.path.open(options);
@@ -86,7 +92,7 @@ export class QueueProxy implements PacketPathEvents {
   }
 
   packets(batch: readonly QueuedPacket[]): void {
-    this.byPass.tell();
+    this.byPass.news();
     const now = clock();
     for (const queued of batch) {
       try {
@@ -150,14 +156,14 @@ export class QueueProxy implements PacketPathEvents {
     this.#around.open.delete(one.flow);
     this.#options.onEnded?.(one);
     this.#forget(one);
-    this.cutConnection(one.tuple, one.outgoing);
+    this.cutConnection(one.tuple, one.outgoing, one.device || undefined);
   };
 
   /** Cuts a connection that is no flow here. @param outgoing whether this pod opened it */
-  cutConnection(tuple: QueuedFlow['tuple'], outgoing: boolean): void {
+  cutConnection(tuple: QueuedFlow['tuple'], outgoing: boolean, device?: number): void {
     const done = Promise.all([
       this.path.deleteConnection(tuple),
-      this.path.destroySocket(outgoing ? tuple : reversedTuple(tuple)),
+      this.path.destroySocket(outgoing ? tuple : reversedTuple(tuple), device),
     ]);
     done.catch((error: unknown) => this.#options.onDefect(error));
   }
@@ -167,7 +173,7 @@ export class QueueProxy implements PacketPathEvents {
     const packet = heardPacket(queued);
     if (packet === undefined) return this.path.verdict(queued, 'drop');
     const key = flowKey(packet, outgoing);
-    const known = this.#table.get(key);
+    const known = this.#table.get(key) ?? this.byPass.reveal(key);
     if (isOpening(packet) && !isReset(packet))
       return this.#opening(queued, packet, key, known, outgoing, now);
     if (known === undefined) return this.#stray(queued, packet, key);
@@ -223,6 +229,11 @@ export class QueueProxy implements PacketPathEvents {
       return this.#toListener(queued);
     }
     if (opened.kind === 'refused') return this.#refuse(queued, packet, opened);
+    if (this.#table.isFull) {
+      // TCP repeats its SYN.
+      opened.one.leave?.();
+      return this.path.verdict(queued, 'drop');
+    }
     opened.one.device = deviceOf(queued);
     this.#table.enter(opened.one);
     this.#apply(opened.one, opened.effects, queued);
@@ -318,8 +329,17 @@ export class QueueProxy implements PacketPathEvents {
     one.flow.judge(standing);
     this.#around.open.add(one.flow);
     this.#options.onVerified?.(one);
-    if (one.givePass !== undefined) this.#around.passes.soon(one.givePass);
+    this.#givePassSoon(one);
+  }
+
+  #givePassSoon(one: QueuedFlow): void {
+    const { givePass } = one;
     one.givePass = undefined;
+    if (givePass === undefined) return;
+    // An address that was turned away from in the meantime is not called by SYNs with a Hello: the SYN of a call that turned would bear a second one.
+    const { address } = one.flow.facts.destination;
+    const hasTurned = (): boolean => one.outgoing && this.#fallback.has(address, performance.now());
+    this.#around.passes.soon(() => void (hasTurned() || givePass()));
   }
 
   #fellBack(one: QueuedFlow, detail: string): void {

@@ -15,6 +15,10 @@ const MAX_SOURCES = 4_096;
  */
 const TIME = { perSecond: 600, burst: 2_000 };
 
+/** Full handshakes that are let in where time is owed, so that their cost is known; and milliseconds of one before any was seen. */
+const FEWEST = 10;
+const FIRST_COST = 0.5;
+
 /**
  * What is done with a Hello in a SYN before it costs anything. `hear-known`: its admission MAC is right and it offers a session that is known here,
  * `hear-admitted`: its admission MAC is right.
@@ -42,6 +46,8 @@ export class Strangers {
   readonly #unadmitted = new TokenBucket(UNADMITTED);
   readonly #time = new TokenBucket(TIME);
   readonly #bySource = new LRUCache<string, TokenBucket>({ max: MAX_SOURCES });
+  /** Milliseconds that one has taken of late. */
+  #cost = FIRST_COST;
   /** Hellos that were dropped. */
   dropped = 0;
 
@@ -55,6 +61,13 @@ export class Strangers {
   /** A full handshake with a stranger has taken so many milliseconds. */
   spent(milliseconds: number): void {
     this.#time.spend(milliseconds);
+    this.#cost += (milliseconds - this.#cost) / 16;
+  }
+
+  /** How many full handshakes there is time for now; those beyond it are dropped here in any case. */
+  room(now: number): number {
+    const fitting = this.#time.left(now) / Math.max(this.#cost, 0.01);
+    return Math.round(Math.min(Math.max(fitting, FEWEST), TOTAL.burst));
   }
 
   #judge(

@@ -25,6 +25,12 @@ export class TokenBucket {
     return this.#left >= 1;
   }
 
+  /** How much there is; below zero when something is owed. */
+  left(now: number): number {
+    this.has(now);
+    return this.#left;
+  }
+
   /** Takes what something has cost that was known only afterwards; what is missing then has to come first. */
   spend(amount: number): void {
     this.#left -= amount;

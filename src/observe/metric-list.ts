@@ -78,6 +78,11 @@ export const METRICS = {
     help: 'Packets that the kernel dropped because they could not be handed over in time (nfqueue mode)',
     labels: {},
   },
+  countersign_queue_strangers_dropped_total: {
+    type: 'counter',
+    help: 'Packets of unknown connections that were dropped before they were looked at, beyond what is heard of strangers (nfqueue mode)',
+    labels: {},
+  },
   countersign_pipes_refused_total: {
     type: 'counter',
     help: 'How often the system gave no pipe for a bulk transfer, or one too small to be of use; it is copied instead, at more CPU (redirect mode)',

@@ -51,6 +51,7 @@ export class Metrics {
   readonly #droppedRecords: Counter;
   readonly #fallbacks: Counter;
   readonly #lostPackets: Counter;
+  readonly #droppedStrangers: Counter;
   readonly #refresh: () => void;
   #text: Promise<string> | undefined;
 
@@ -78,6 +79,7 @@ export class Metrics {
     this.#droppedRecords = this.#counter('countersign_flow_records_dropped_total');
     this.#fallbacks = this.#counter('countersign_carrier_fallbacks_total');
     this.#lostPackets = this.#counter('countersign_queue_lost_packets_total');
+    this.#droppedStrangers = this.#counter('countersign_queue_strangers_dropped_total');
     this.#handshakes = this.#histogram('countersign_handshake_seconds', (direction, handshake = '') => ({
       direction: closed('direction', direction),
       handshake: closed('handshake', handshake),
@@ -125,6 +127,11 @@ export class Metrics {
   /** Packets that no queue could hand over. */
   lostPackets(count: number): void {
     this.#lostPackets.inc(count);
+  }
+
+  /** Packets that the gate in the addon dropped. */
+  droppedStrangers(count: number): void {
+    this.#droppedStrangers.inc(count);
   }
 
   /** The text that Prometheus scrapes, and its content type. Requests at the same moment share one. */

@@ -122,9 +122,13 @@ export class Flow<C extends FlowConnection = Connection> {
   deny(judgement: Judgement): void {
     if (this.#over) return;
     this.#over = true;
-    this.judge(judgement);
-    if (judgement.verdict === 'deny') this.#record(this.#connection.progress());
-    this.#connection.reset();
+    try {
+      this.judge(judgement);
+      if (judgement.verdict === 'deny') this.#record(this.#connection.progress());
+    } finally {
+      // Whatever becomes of what is said about it.
+      this.#connection.reset();
+    }
   }
 
   /** The connection is over. */

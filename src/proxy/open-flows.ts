@@ -14,9 +14,30 @@ export interface OpenFlow {
   deny(judgement: Judgement): void;
 }
 
+/** So long flows are judged again at a stretch, milliseconds, and then others on the event loop have their turn: there may be a hundred thousand. */
+const TURN_MS = 10;
+/** So many at least, and so many between two looks at the clock. */
+const AT_ONCE = 32;
+/** What nobody can judge any more does not go on. */
+const UNJUDGED: Judgement = {
+  verdict: 'deny',
+  reason: 'policy-changed',
+  detail: 'it could not be judged again because of a defect, which the log tells',
+};
+
 /** The flows that are allowed and open, so that a change can judge them again. */
 export class OpenFlows {
+  /** Those that were not judged for longest come first. */
   readonly #flows = new Set<OpenFlow>();
+  readonly #onDefect: (error: unknown) => void;
+  /** How many, from the first on, were not judged since the last change. */
+  #left = 0;
+  #next: NodeJS.Immediate | undefined;
+
+  /** @param onDefect hears of a flow whose judging threw; it is cut */
+  constructor(onDefect: (error: unknown) => void) {
+    this.#onDefect = onDefect;
+  }
 
   get size(): number {
     return this.#flows.size;
@@ -42,10 +63,48 @@ export class OpenFlows {
 
   /**
    * Judges every open flow again, after any change of policy, labels or identity. What is no longer allowed is cut; what audit mode would cut
-   * is counted once more under its new verdict.
+   * is counted once more under its new verdict. The first ones before this returns, the others in turns of the event loop, each by what holds then. With another
+   * change meanwhile all are judged again, and those come first that were not judged for longest: however often something changes, each has its turn.
    */
   rejudge(): void {
-    for (const flow of this.#flows) rejudge(flow);
+    this.#left = this.#flows.size;
+    clearImmediate(this.#next);
+    this.#turn();
+  }
+
+  /** Judges none any more. */
+  close(): void {
+    this.#left = 0;
+    clearImmediate(this.#next);
+  }
+
+  #turn(): void {
+    const until = performance.now() + TURN_MS;
+    let judged = 0;
+    for (const flow of this.#flows) {
+      // One that ended was counted, too: then some are judged twice, and none is left out.
+      if (this.#left === 0) return;
+      if (++judged % AT_ONCE === 0 && performance.now() >= until) break;
+      this.#left--;
+      this.#flows.delete(flow);
+      this.#flows.add(flow);
+      this.#judge(flow);
+    }
+    if (this.#flows.size === 0) this.#left = 0;
+    if (this.#left > 0) this.#next = setImmediate(() => this.#turn());
+  }
+
+  #judge(flow: OpenFlow): void {
+    try {
+      rejudge(flow);
+    } catch (error) {
+      this.#onDefect(error);
+      try {
+        flow.deny(UNJUDGED);
+      } catch (another) {
+        this.#onDefect(another);
+      }
+    }
   }
 }
 

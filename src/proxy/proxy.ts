@@ -52,7 +52,7 @@ export interface ProxyOptions {
 
 /** The sidecar: accepts what redirection brings, and gives each connection its life. */
 export class Proxy {
-  readonly open = new OpenFlows();
+  readonly open: OpenFlows;
   readonly #options: ProxyOptions;
   readonly #views: Views;
   readonly #dataPath: DataPath;
@@ -65,6 +65,7 @@ export class Proxy {
 
   constructor(options: ProxyOptions) {
     this.#options = options;
+    this.open = new OpenFlows(options.onDefect);
     this.#ephemerals = new EphemeralPool(undefined, options.generateEphemeral);
     this.#views = new Views(
       options.source,
@@ -183,6 +184,7 @@ export class Proxy {
     this.#draining = true;
     this.#around.passes.end();
     this.#views.close();
+    this.open.close();
     this.#ephemerals.close();
     for (const listener of this.#listeners) listener.close();
     await this.#dataPath.close();

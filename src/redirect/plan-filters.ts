@@ -39,11 +39,12 @@ export function inboundFilter({ inboundPorts, answers }: Parts, passing: readonl
   ];
 }
 
-/** What may go out. `own`: what a mode decides besides. */
+/** What may go out. `own`: what a mode decides besides; `opened`: what it notes of connections of the proxy. */
 export function outboundFilter(
   { proxyUid }: RedirectOptions,
   { inboundPorts, calls }: Parts,
   own: readonly Rule[] = [],
+  opened: readonly Rule[] = [],
 ): Rule[] {
   return [
     rule('the pod talks to itself', 'pass', LOOPBACK, notTo(OUTBOUND_FILTER_PROBE_PORT)),
@@ -55,6 +56,7 @@ export function outboundFilter(
       of: 'destination',
       ports: [OUTBOUND_PORT, INBOUND_PORT],
     }),
+    ...opened,
     rule('calls of the proxy', 'pass', { kind: 'user', uid: proxyUid }, notTo(OUTBOUND_FILTER_PROBE_PORT)),
     rule('redirected to the proxy', 'pass', REWRITTEN, ORIGINAL, to(OUTBOUND_PORT)),
     // For a socket that is closed a kernel may send them by a socket of its own, which xt_owner takes for one of another user.

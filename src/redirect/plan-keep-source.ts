@@ -25,12 +25,13 @@ export function keepZone(): Chain {
 }
 
 /** What leads the application's answers to the proxy, instead of out of the pod to the client. */
-export function keepSource({ proxyUid }: RedirectOptions): Rule[] {
+export function keepMarks({ proxyUid }: RedirectOptions): Chain {
   const proxy: Match = { kind: 'user', uid: proxyUid };
-  return [
+  const rules = [
     rule('dials from the address of a client', { markConnection: KEPT }, ...DIALS, proxy),
     rule('answers to them stay in the pod', { markPacket: KEPT }, OF_KEPT, REPLY),
   ];
+  return { name: 'mark_own', table: 'mangle', hook: 'output', reroutes: true, rules };
 }
 
 /** The outbound filter sees such answers on the way that they had before they were marked. */

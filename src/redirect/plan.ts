@@ -1,5 +1,5 @@
 import { inboundFilter, outboundFilter } from './plan-filters.ts';
-import { KEEP_SOURCE_ROUTING, keepSource, keepZone, keptAnswers } from './plan-keep-source.ts';
+import { KEEP_SOURCE_ROUTING, keepMarks, keepZone, keptAnswers } from './plan-keep-source.ts';
 import { checkOptions, type RedirectOptions } from './plan-options.ts';
 import { LOOPBACK, notTo, OTHER_INTERFACE, type Parts, partsOf, rule, sorted } from './plan-parts.ts';
 import type { Rule, RuleSet } from './plan-rules.ts';
@@ -8,7 +8,7 @@ import { INBOUND_PORT, OUTBOUND_PORT, REDIRECT_PROBE_PORT } from './ports.ts';
 export { checkOptions, type RedirectOptions } from './plan-options.ts';
 
 /** Changes whenever the rules' meaning does. */
-export const RULES_VERSION = 4;
+export const RULES_VERSION = 5;
 
 /** Part of a connection's mark that says «opened by the proxy». The other bits belong to others. */
 export const MARK = { value: 0x0c50_0000, mask: 0x0ff0_0000 } as const;
@@ -27,19 +27,13 @@ export function redirectPlan(options: RedirectOptions): RuleSet {
     mark: MARK,
     chains: [
       ...(keeps ? [keepZone()] : []),
-      {
-        name: 'mark_own',
-        table: 'mangle',
-        hook: 'output',
-        ...(keeps ? { reroutes: true } : {}),
-        rules: [...markOwn(options), ...(keeps ? keepSource(options) : [])],
-      },
+      ...(keeps ? [keepMarks(options)] : []),
       { name: 'inbound_filter', table: 'filter', hook: 'input', rules: inboundFilter(parts) },
       {
         name: 'outbound_filter',
         table: 'filter',
         hook: 'output',
-        rules: outboundFilter(options, parts, keeps ? keptAnswers() : []),
+        rules: outboundFilter(options, parts, keeps ? keptAnswers() : [], markOwn(options)),
       },
       { name: 'outbound', table: 'nat', hook: 'output', rules: outbound(options, parts) },
       { name: 'inbound', table: 'nat', hook: 'prerouting', rules: inbound(parts) },
@@ -70,7 +64,10 @@ function inbound({ inboundPorts }: Parts): Rule[] {
   ];
 }
 
-/** Packets that the kernel sends for sockets that are gone (last ACKs, TIME_WAIT) have no user: the mark says whose they are. */
+/**
+ * Packets that the kernel sends for sockets that are gone (last ACKs, TIME_WAIT) have no user: the mark says whose they are. It is written in the filter, which
+ * every packet meets as it is: a chain of its own costs more than the rule (docs/decisions/0092-one-chain-less-for-each-packet.md).
+ */
 function markOwn({ proxyUid }: RedirectOptions): Rule[] {
   return [rule('opened by the proxy', 'mark', OTHER_INTERFACE, { kind: 'user', uid: proxyUid })];
 }

@@ -172,6 +172,12 @@ t.test('curves: the addon is not taken where its OpenSSL is missing or not what 
   const random: CurvesAddon['x25519Derive'] = (_own, _peer, _salt, _info, out) =>
     out.set(randomBytes(out.length)) === undefined;
   t.equal(nativeCurves({ ...real, x25519Derive: random }), undefined);
+  const constant: CurvesAddon['x25519Derive'] = (_own, _peer, _salt, _info, out) => out.fill(7) === out;
+  t.equal(nativeCurves({ ...real, x25519Derive: constant }), undefined, 'one that agrees with everybody');
+  const forbidden = (): never => {
+    throw new Error('ENOMEM');
+  };
+  t.equal(nativeCurves({ ...real, x25519Generate: forbidden }), undefined, 'one that makes no keys');
   t.end();
 });
 

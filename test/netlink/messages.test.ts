@@ -78,14 +78,15 @@ t.test('netlink: requests have the bytes that the kernel headers demand', (t) =>
       '48000000 0201 0500 04000000 00000000 02000000 34000180 14000180 08000100 0a000001 08000200 0a000002 1c000280 05000100 06000000 06000200 9c400000 06000300 00500000',
     ),
   );
-  const destroy = written((w) => encodeSocketDestroy(w, SIX, COOKIE, 1));
+  const destroy = written((w) => encodeSocketDestroy(w, SIX, 0, COOKIE, 1));
   t.equal(destroy.length, 16 + 56);
   t.equal(hex(destroy.subarray(16, 24)), '0a060000ffffffff');
   t.equal(hex(destroy.subarray(24, 28)), '9c4001bb');
   t.equal(hex(destroy.subarray(28, 60)), hex(SIX.sourceAddress) + hex(SIX.destinationAddress));
   t.equal(hex(destroy.subarray(60)), '000000000102030405060708');
-  const find = written((w) => encodeSocketFind(w, SIX, 1));
+  const find = written((w) => encodeSocketFind(w, SIX, 0, 1));
   t.equal(hex(find.subarray(60)), '00000000ffffffffffffffff', 'whatever cookie');
+  t.equal(hex(written((w) => encodeSocketFind(w, SIX, 7, 1)).subarray(60, 64)), '07000000', 'by a device');
   t.equal(hex(find.subarray(4, 6)), '1400');
   t.end();
 });
@@ -129,7 +130,7 @@ t.test('netlink: a mark is set under a mask, and on request the connection is ma
     /an address of IPv4 has 4 bytes/,
   );
   t.throws(
-    () => written((w) => encodeSocketDestroy(w, { ...SIX, sourcePort: 65_536 }, COOKIE, 1)),
+    () => written((w) => encodeSocketDestroy(w, { ...SIX, sourcePort: 65_536 }, 0, COOKIE, 1)),
     /65536 is no port/,
   );
   t.end();
@@ -323,7 +324,7 @@ t.test('netlink: a writer that grows in the middle of anything writes the same b
       9,
     );
     encodeMark(writer, SIX, { value: 5, mask: 15 }, { liberal: true, acknowledge: true }, 1);
-    encodeSocketDestroy(writer, FOUR, COOKIE, 2);
+    encodeSocketDestroy(writer, FOUR, 0, COOKIE, 2);
   };
   const expected = hex(written(write));
   // The buffer of a new writer is full at some place of the second half.
@@ -340,7 +341,7 @@ t.test('netlink: what cannot be written leaves nothing half written', (t) => {
   const wrong = { ...FOUR, sourcePort: -1 };
   t.throws(() => encodeMark(writer, wrong, { value: 1, mask: 1 }, { liberal: true, acknowledge: true }, 1));
   t.throws(() => encodeDelete(writer, wrong, 1));
-  t.throws(() => encodeSocketDestroy(writer, wrong, COOKIE, 1));
+  t.throws(() => encodeSocketDestroy(writer, wrong, 0, COOKIE, 1));
   t.equal(writer.length, 0);
   t.end();
 });

@@ -26,6 +26,8 @@ interface Scenario {
   readonly linux: boolean;
   /** All passes are taken back when the SYN is on its way. */
   readonly revoked: boolean;
+  /** It comes in a burst: what passes establish is kept back until somebody asks. */
+  readonly burst: boolean;
   readonly waited: number;
   /** Changes one byte of one packet; `mended`: and the checksums are right. */
   readonly change?: {
@@ -61,6 +63,7 @@ function run(one: PassingPods, scenario: Scenario, sourcePort: number, index: nu
   const from = network.wire.length;
   const before = client.path.passed + server.path.passed;
   network.linux = scenario.linux;
+  for (const pod of [client, server]) pod.path.tellsOfPasses = !scenario.burst;
   network.connect({
     sourcePort,
     initial: 1_000_000 * (index + 1),
@@ -134,6 +137,7 @@ const scenario = {
   reused: seldom,
   linux: seldom.map((other) => !other),
   revoked: seldom,
+  burst: fc.boolean(),
   waited: fc.constantFrom(0, 0, 400, 1_000),
 };
 
@@ -189,7 +193,7 @@ t.test('nfqueue passes: no datagram does harm, whatever is in it', async (t) => 
     }),
     { numRuns: runs(3_000) },
   );
-  t.equal(addon.queuePassesTake(queues, 0), undefined);
+  t.equal(addon.queuePassesTake(queues, 0, 0), undefined);
   addon.queuePassesClose(queues);
   t.throws(() => addon.queuePassesTry(queues, whole), { code: 'ECLOSED' });
   await path.close();
@@ -209,15 +213,19 @@ t.test('nfqueue passes: no sequence of calls does harm, whatever is in them', as
   const shapes: [string, fc.Arbitrary<unknown[]>][] = [
     ['queueClaim', fc.tuple(key, number, fc.boolean(), fc.boolean())],
     ['queueRelease', fc.tuple(key, number)],
-    ['queuePassesTake', fc.tuple(number)],
+    ['queuePassesTake', fc.tuple(number, number)],
     ['queuePassesTry', fc.tuple(fc.uint8Array({ maxLength: 60 }))],
+    ['queueReveal', fc.tuple(key)],
+    ['queuePassesForget', fc.tuple(fc.uint8Array({ maxLength: 400 }))],
+    ['queuePassesKeptBack', fc.tuple()],
     ['queuePassesMissing', fc.tuple()],
+    ['queueGate', fc.tuple(fc.uint8Array({ maxLength: 400 }), ...Array.from({ length: 5 }, () => number))],
     ['queuePassesOpen', fc.array(argument, { minLength: 14, maxLength: 14 })],
     ['queuePassesClose', fc.tuple()],
   ];
   const call = fc.oneof(
     ...shapes.map(([name, values], index) => ({
-      weight: index < 5 ? 6 : 1,
+      weight: index < 9 ? 6 : 1,
       arbitrary: fc.record({
         name: fc.constant(name),
         handle: fc.oneof({ weight: 8, arbitrary: fc.nat(1) }, fc.nat(4)),

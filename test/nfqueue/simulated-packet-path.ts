@@ -12,6 +12,8 @@ import type {
 import { HOOK } from '../../src/nfqueue/packet-path.ts';
 import type { Marks } from '../../src/nfqueue/marks.ts';
 import { tupleKey } from '../../src/nfqueue/flow-key.ts';
+import { markRecords } from '../../src/nfqueue/pass-records.ts';
+import { isClosing } from '../../src/nfqueue/recovery.ts';
 import type { QueuePasses } from '../../src/nfqueue/queue-passes.ts';
 import { encodeQueued, readOrders } from './queue-messages.ts';
 import { isOpening, parseTcpPacket, tupleOf, TCP_FLAG } from '../../src/nfqueue/packets.ts';
@@ -29,8 +31,6 @@ export class SimulatedPacketPath implements PacketPath {
   socketLives = true;
   /** What conntrack says of connections: TCP_CONNTRACK_*. */
   tcpState = 3;
-  /** Runs while a dump is under way. */
-  onDump: () => void = () => {};
   readonly #events: PacketPathEvents;
   readonly #marks: Marks;
   readonly #own: (address: Uint8Array) => boolean;
@@ -40,6 +40,8 @@ export class SimulatedPacketPath implements PacketPath {
   readonly passing?: QueuePasses;
   /** Packets that a pass has decided. */
   passed = 0;
+  /** Whether it is said that there is something to tell of passes; not in a burst, where it is kept back. */
+  tellsOfPasses = true;
   readonly #pending = new Map<QueuedPacket, (verdict: PacketVerdict, options?: VerdictOptions) => void>();
   #number = 0;
 
@@ -54,7 +56,10 @@ export class SimulatedPacketPath implements PacketPath {
     },
     passing?: QueuePasses,
   ) {
-    if (passing !== undefined) this.passing = passing;
+    if (passing !== undefined) {
+      this.passing = passing;
+      passing.askForEnds((records) => this.markEnded(records));
+    }
     this.#events = events;
     this.#marks = marks;
     this.#own = kernel.own;
@@ -99,7 +104,7 @@ export class SimulatedPacketPath implements PacketPath {
     const orders = this.passing?.decide(encodeQueued(queued));
     if (orders !== undefined) {
       this.passed++;
-      this.#events.passed?.();
+      if (this.tellsOfPasses) this.#events.passed?.();
       for (const order of readOrders(orders, queued, this.#marks)) {
         if (order.kind === 'mark') this.setConnectionMark(order.tuple, order.mark, order.mask);
         else decide('accept', { bytes: order.bytes });
@@ -156,7 +161,6 @@ export class SimulatedPacketPath implements PacketPath {
   dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]> {
     const found = [...this.marks.values()].filter((one) => (one.mark & mask) >>> 0 === mark);
     const entries = found.map((one) => entryOf(one, this.tcpState));
-    this.onDump();
     return Promise.resolve(entries);
   }
 
@@ -165,9 +169,14 @@ export class SimulatedPacketPath implements PacketPath {
     return Promise.resolve(true);
   }
 
-  hasSocket(): boolean {
-    return this.socketLives;
+  markEnded(records: Uint8Array): void {
+    markRecords(records, ({ key }) => {
+      const inConntrack = (this.marks.get(key)?.mark ?? 0) !== 0;
+      return !this.socketLives && (!inConntrack || isClosing(this.tcpState));
+    });
   }
+
+  readonly countsBytes = false;
 
   statistics(): QueueStatistics[] {
     return [];

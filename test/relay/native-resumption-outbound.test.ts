@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { stepClient } from '../../src/handshake/client.ts';
@@ -187,6 +188,43 @@ t.test(
     await until(() => rig.accepts.length === 3, 'the question after the end of the pass');
   },
 );
+
+t.test(
+  'resumption, outbound: a Reply in pieces, and what the server says right behind it, arrive whole',
+  async (t) => {
+    const rig = await rigFor(t);
+    for (const at of [undefined, 1, 8, 11, 12, 40, 77]) {
+      rig.passOutbound({ first: BigInt(rig.upstreamSockets.length) * 1_000n + 50_000n });
+      const { app, server, hello } = await call(rig);
+      const said = Buffer.concat([replyOf(rig, hello, rig.sessions), Buffer.from('welcome')]);
+      server.socket.setNoDelay(true);
+      for (const piece of at === undefined ? [said] : [said.subarray(0, at), said.subarray(at)]) {
+        await new Promise((resolve) => server.socket.write(piece, resolve));
+        await sleep(5); // for pieces to be read apart; not needed for what is asserted
+      }
+      t.equal((await app.has(7)).toString(), 'welcome', `in pieces at ${at}`);
+      t.equal((await server.has(hello.length + 6)).subarray(hello.length).toString(), 'secret');
+      server.socket.end('bye');
+      await until(() => app.over, 'the end');
+      t.equal(app.received.toString(), 'welcomebye', 'once, and in order');
+    }
+    await until(() => rig.passed.length === 7, 'reports');
+    t.strictSame(rig.accepts, [], 'TypeScript was not asked');
+  },
+);
+
+t.test('resumption, outbound: who says more than another answer is called anew', async (t) => {
+  const rig = await rigFor(t);
+  rig.passOutbound();
+  const { app, server, hello } = await call(rig);
+  const reply = replyOf(rig, hello, new ServerSessions<Name>());
+  server.socket.write(Buffer.concat([reply, Buffer.from('more')]));
+  await until(() => rig.accepts.length === 1, 'the question');
+  t.equal(rig.accepts[0]!.accepted.begun, undefined);
+  await until(() => server.over, 'the end of the first call');
+  t.equal(server.received.length, hello.length, 'not a byte of the application');
+  t.equal(app.received.length, 0);
+});
 
 t.test('resumption, outbound: a server that is not there is left to TypeScript', async (t) => {
   const rig = await rigFor(t);

@@ -8,6 +8,7 @@ import { cannotNetns } from '../support/netns.ts';
 import { ALLOW_LABEL, Cluster } from '../support/sidecars.ts';
 import { HASHING_SERVER, type StreamCounts, STREAMING_CLIENT } from '../support/streams.ts';
 import { GARBAGE_SYNS } from '../support/syn-flood.ts';
+import { until } from '../support/until.ts';
 
 const skip = cannotNetns();
 t.setTimeout(3_000_000);
@@ -56,6 +57,10 @@ t.test('nfqueue mode over bad paths', { skip, timeout: 2_900_000 }, async (t) =>
     const { right, wrong, errors } = await streams('approved', 100, 5);
     t.equal(wrong, 0);
     t.ok(right >= 99, `${right} of 100: ${JSON.stringify(errors)}`);
+    await until('the others are dropped before TypeScript is called', async () => {
+      const { out } = await cluster.curl('server', 'http://127.0.0.1:14020/metrics');
+      return Number(/^countersign_queue_strangers_dropped_total (\d+)$/m.exec(out)?.[1]) > 0;
+    });
     t.notMatch(said, /sent/, 'and all the while the flood lasted');
     t.equal(flood.exitCode, null);
     flood.kill('SIGKILL');
