@@ -31,7 +31,12 @@ enum {
 struct asked {
   uint8_t *at[AT_ONCE];
   struct pass_record record[AT_ONCE];
-  bool gone[AT_ONCE]; /* what was asked for last says so */
+  bool gone[AT_ONCE];  /* what was asked for last says so */
+  bool lives[AT_ONCE]; /* it has a socket, and its bytes are wanted */
+  struct entry {
+    uint8_t id[4];
+    bool was_reset;
+  } entry[AT_ONCE]; /* conntrack's */
   uint32_t count;
 };
 
@@ -88,6 +93,8 @@ static void ask_for_socket(struct question *question, const struct pass_record *
                                      .idiag_states = UINT32_MAX,
                                      .id = {.idiag_sport = htons(record->own_port),
                                             .idiag_dport = htons(record->other_port),
+                                            /* Else those that are bound to it are not found. */
+                                            .idiag_if = record->device,
                                             .idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}}};
   memcpy(request.id.idiag_src, record->own, address_bytes(record));
   memcpy(request.id.idiag_dst, record->other, address_bytes(record));
@@ -97,13 +104,13 @@ static void ask_for_socket(struct question *question, const struct pass_record *
 }
 
 /* As src/netlink/conntrack.ts writes it: named by its first packet. */
-static void ask_conntrack(struct question *question, const struct pass_record *record, uint32_t sequence) {
+static size_t about_entry(struct question *question, uint16_t type, const struct pass_record *record, uint32_t sequence) {
   bool four = record->family == 4;
   size_t length = address_bytes(record);
   uint8_t protocol = IPPROTO_TCP;
   uint16_t own = htons(record->own_port), other = htons(record->other_port);
   struct nfgenmsg generic = {.nfgen_family = family_of(record), .version = NFNETLINK_V0};
-  size_t start = begin(question, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET, sequence);
+  size_t start = begin(question, (uint16_t)(NFNL_SUBSYS_CTNETLINK << 8 | type), sequence);
   put(question, &generic, sizeof generic);
   size_t tuple = begin_nested(question, CTA_TUPLE_ORIG);
   size_t part = begin_nested(question, CTA_TUPLE_IP);
@@ -116,7 +123,11 @@ static void ask_conntrack(struct question *question, const struct pass_record *r
   attribute(question, CTA_PROTO_DST_PORT, record->calling ? &other : &own, sizeof own);
   end_nested(question, part);
   end_nested(question, tuple);
-  end_message(question, start);
+  return start;
+}
+
+static void ask_conntrack(struct question *question, const struct pass_record *record, uint32_t sequence) {
+  end_message(question, about_entry(question, IPCTNL_MSG_CT_GET, record, sequence));
 }
 
 /* --- answers --- */
@@ -169,7 +180,7 @@ static bool socket_is_gone(const struct pass_record *record, const uint8_t *body
   return !is_own(record, &message) || message.idiag_state == STATE_TIME_WAIT || message.idiag_state == STATE_CLOSE;
 }
 
-static bool conntrack_is_closing(struct pass_record *record, const uint8_t *body, size_t length) {
+static bool conntrack_is_closing(struct pass_record *record, struct entry *entry, const uint8_t *body, size_t length) {
   if (length < sizeof(struct nfgenmsg)) return false;
   body += sizeof(struct nfgenmsg);
   length -= sizeof(struct nfgenmsg);
@@ -177,10 +188,15 @@ static bool conntrack_is_closing(struct pass_record *record, const uint8_t *body
   const uint8_t *at = find(body, length, CTA_PROTOINFO, &found);
   if (at != NULL) at = find(at, found, CTA_PROTOINFO_TCP, &found);
   if (at != NULL) at = find(at, found, CTA_PROTOINFO_TCP_STATE, &found);
-  if (at == NULL || found != 1 || (*at != CONNTRACK_TIME_WAIT && *at != CONNTRACK_CLOSE)) return false;
+  bool closing = at != NULL && found == 1 && (*at == CONNTRACK_TIME_WAIT || *at == CONNTRACK_CLOSE);
+  bool was_reset = closing && *at == CONNTRACK_CLOSE;
+  at = find(body, length, CTA_ID, &found);
+  if (at == NULL || found != sizeof entry->id) return false;
+  memcpy(entry->id, at, sizeof entry->id);
+  entry->was_reset = was_reset;
   record->bytes_original = counter(body, length, CTA_COUNTERS_ORIG);
   record->bytes_reply = counter(body, length, CTA_COUNTERS_REPLY);
-  return true;
+  return closing;
 }
 
 /* One message of the kernel; the number of a question is its place. */
@@ -197,7 +213,7 @@ static void hear(struct asked *asked, const struct nlmsghdr *header, const uint8
   } else if (of_sockets && header->nlmsg_type == SOCK_DIAG_BY_FAMILY) {
     *gone = socket_is_gone(record, body, length);
   } else if (!of_sockets && header->nlmsg_type == (NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW)) {
-    *gone = conntrack_is_closing(record, body, length);
+    *gone = conntrack_is_closing(record, &asked->entry[header->nlmsg_seq], body, length);
   }
 }
 
@@ -217,28 +233,51 @@ static void hear_all(struct netlink *netlink, struct asked *asked, bool of_socke
   }
 }
 
-/* Leaves those of which it says that they are gone. */
 static void ask(struct netlink *netlink, struct asked *asked,
                 void (*write)(struct question *question, const struct pass_record *record, uint32_t sequence), bool of_sockets) {
   static struct question question;
   question.length = 0;
   memset(asked->gone, 0, sizeof asked->gone);
+  memset(asked->entry, 0, sizeof asked->entry);
   for (uint32_t i = 0; i < asked->count; i++) write(&question, &asked->record[i], i);
   if (asked->count > 0 && netlink_send(netlink, question.bytes, question.length) == 0) hear_all(netlink, asked, of_sockets);
+}
+
+/* Leaves those that have no socket, and those that shall be counted. */
+static void leave_out_living(struct asked *asked) {
   uint32_t left = 0;
   for (uint32_t i = 0; i < asked->count; i++) {
-    if (!asked->gone[i]) continue;
+    if (!asked->gone[i] && !asked->record[i].counted) continue;
+    asked->lives[left] = !asked->gone[i];
     asked->at[left] = asked->at[i];
     asked->record[left++] = asked->record[i];
   }
   asked->count = left;
 }
 
+/*
+ * What is forgotten here bears no mark in conntrack any more: a server that answered with a SYN cookie has a socket when the last ACK comes, and whoever
+ * called may have sent a RST before it. TIME_WAIT takes a FIN of a socket of this pod. By its id: a new connection on these ports stays.
+ */
+static void delete_reset(struct netlink *conntrack, struct asked *asked) {
+  static struct question question;
+  question.length = 0;
+  for (uint32_t i = 0; i < asked->count; i++) {
+    if (!asked->entry[i].was_reset || asked->lives[i] || asked->record[i].calling) continue;
+    size_t start = about_entry(&question, IPCTNL_MSG_CT_DELETE, &asked->record[i], UINT32_MAX);
+    attribute(&question, CTA_ID, asked->entry[i].id, sizeof asked->entry[i].id);
+    end_message(&question, start);
+  }
+  if (question.length > 0 && netlink_send(conntrack, question.bytes, question.length) == 0) hear_all(conntrack, asked, false);
+}
+
 static void look(struct netlink *sockets, struct netlink *conntrack, struct asked *asked) {
   ask(sockets, asked, ask_for_socket, true);
+  leave_out_living(asked);
   ask(conntrack, asked, ask_conntrack, false);
+  delete_reset(conntrack, asked);
   for (uint32_t i = 0; i < asked->count; i++) {
-    asked->record[i].ended = true;
+    asked->record[i].ended = asked->gone[i] && !asked->lives[i];
     memcpy(asked->at[i], &asked->record[i], sizeof asked->record[i]);
   }
   asked->count = 0;
@@ -252,7 +291,7 @@ void connection_ends(struct netlink *sockets, struct netlink *conntrack, uint8_t
     memcpy(record, records + at, sizeof *record);
     asked.at[asked.count] = records + at;
     size_t total = record->total;
-    if (record->established && record->kept_back && ++asked.count == AT_ONCE) look(sockets, conntrack, &asked);
+    if (record->established && record->kept_back && !record->ended && ++asked.count == AT_ONCE) look(sockets, conntrack, &asked);
     if (total < sizeof *record) break;
     at += total;
   }

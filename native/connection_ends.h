@@ -9,8 +9,8 @@
 #include "queue_flows.h"
 
 /*
- * Looks at the established connections among these records that were kept back, and writes into each whether it has ended, with the bytes that
- * conntrack counted. One about which the kernel says nothing clear has not. @param sockets of NETLINK_SOCK_DIAG @param conntrack of NETLINK_NETFILTER;
+ * Looks at the established connections among these records that were kept back and are not known to be over, and writes into each whether it has ended, with the bytes that
+ * conntrack counted; of one that lives, too, where the record wants them. One about which the kernel says nothing clear has not. @param sockets of NETLINK_SOCK_DIAG @param conntrack of NETLINK_NETFILTER;
  * both are there for questions alone
  */
 void connection_ends(struct netlink *sockets, struct netlink *conntrack, uint8_t *records, size_t length);

@@ -56,7 +56,7 @@ size_t passing_sift(struct passing *passing, struct netlink *netlink, bool *news
   }
   const struct queue_flows *flows = &passing->queues->flows;
   bool many = flows->records_length > MANY_RECORD_BYTES || flows->untold_bytes > MANY_KEPT_BACK_BYTES;
-  if ((flows->records_length > 0 || flows->untold.count > 0) && passing->told == NOT_TOLD) {
+  if ((flows->records_length > 0 || flows->untold_count > 0) && passing->told == NOT_TOLD) {
     passing->told = TOLD;
     *news = true;
   } else if (many && passing->told == TOLD) {
@@ -157,7 +157,7 @@ static napi_value do_kept_back(napi_env env, napi_callback_info info) {
   napi_value value;
   struct passing *passing;
   if (!arguments(env, info, 1, &value) || (passing = passing_of(env, value)) == NULL) return NULL;
-  return js_number(env, passing->queues->flows.untold.count);
+  return js_number(env, passing->queues->flows.untold_count);
 }
 
 /* queuePassesEnded(socket of sock_diag, socket of conntrack, records): marks those that have ended */

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "queue_flows.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -31,25 +32,7 @@ struct queue_flow *flow_find(const struct queue_flows *flows, const struct flow_
   return flow;
 }
 
-bool flows_may_begin(const struct queue_flows *flows) { return flows->begun.count < MOST_BEGUN; }
-
-static void append(struct flow_list *list, struct queue_flow *flow) {
-  flow->newer = NULL;
-  flow->older = list->newest;
-  if (list->newest != NULL) list->newest->newer = flow;
-  else list->oldest = flow;
-  list->newest = flow;
-  list->count++;
-}
-
-static void take_out(struct flow_list *list, struct queue_flow *flow) {
-  if (flow->older != NULL) flow->older->newer = flow->newer;
-  else list->oldest = flow->newer;
-  if (flow->newer != NULL) flow->newer->older = flow->older;
-  else list->newest = flow->older;
-  flow->older = flow->newer = NULL;
-  list->count--;
-}
+bool flows_may_begin(const struct queue_flows *flows) { return flows->begun_count < MOST_BEGUN; }
 
 /* @param created set when there was none */
 static struct queue_flow *flow_at(struct queue_flows *flows, const struct flow_key *key, bool *created) {
@@ -70,16 +53,32 @@ static void free_begun(struct begun *begun) {
   free(begun);
 }
 
+static struct begun *take_begun(struct queue_flows *flows, struct queue_flow *flow) {
+  if (flow->older != NULL) flow->older->newer = flow->newer;
+  else flows->oldest = flow->newer;
+  if (flow->newer != NULL) flow->newer->older = flow->older;
+  else flows->newest = flow->older;
+  flow->older = flow->newer = NULL;
+  flows->begun_count--;
+  struct begun *begun = flow->begun;
+  flow->begun = NULL;
+  return begun;
+}
+
 bool flow_begin(struct queue_flows *flows, const struct flow_key *key, uint32_t initial, struct begun *begun) {
   bool created;
   struct queue_flow *flow = flow_at(flows, key, &created);
-  if (flow == NULL || flow->begun != NULL || flow->untold != NULL) return false;
+  if (flow == NULL || flow->begun != NULL) return false;
   flow->initial = initial;
   flow->outgoing = begun->calling;
   flow->waiting = true;
-  flow->alone = created;
+  flow->alone = created || flow->untold != NULL;
   flow->begun = begun;
-  append(&flows->begun, flow);
+  flow->older = flows->newest;
+  if (flows->newest != NULL) flows->newest->newer = flow;
+  else flows->oldest = flow;
+  flows->newest = flow;
+  flows->begun_count++;
   return true;
 }
 
@@ -97,22 +96,54 @@ static uint8_t *record_room(struct queue_flows *flows, size_t length) {
   return memset(at, 0, length);
 }
 
-/* Where to write a record of that length. Of one that is kept back there is no room left: it is told at once then. */
+static void drop_untold(struct queue_flows *flows, struct queue_flow *flow) {
+  struct untold *untold = flow->untold;
+  if (untold->older != NULL) untold->older->newer = untold->newer;
+  else flows->oldest_untold = untold->newer;
+  if (untold->newer != NULL) untold->newer->older = untold->older;
+  else flows->newest_untold = untold->older;
+  flows->untold_count--;
+  flows->untold_bytes -= untold->length;
+  free(untold);
+  flow->untold = NULL;
+}
+
+void flow_tell_kept_back(struct queue_flows *flows, struct queue_flow *flow) {
+  memcpy(record_room(flows, flow->untold->length), flow->untold->record, flow->untold->length);
+  drop_untold(flows, flow);
+  flow->alone = false;
+}
+
+/* Our own kernel has another connection on its ports. */
+static void tell_superseded(struct queue_flows *flows, struct queue_flow *flow) {
+  size_t at = flows->records_length;
+  bool alone = flow->alone;
+  flow_tell_kept_back(flows, flow);
+  flow->alone = alone;
+  flows->records[at + offsetof(struct pass_record, ended)] = true;
+}
+
+/* Where to write a record of that length. Without room to keep it back it is told at once. */
 static uint8_t *room_for(struct queue_flows *flows, struct queue_flow *flow, bool keep_back, size_t length, int64_t now) {
   struct untold *untold = keep_back ? malloc(sizeof *untold + length) : NULL;
   if (untold == NULL) return record_room(flows, length);
+  untold->flow = flow;
   untold->since = now;
   untold->length = length;
-  flow->untold = untold;
-  append(&flows->untold, flow);
+  untold->newer = NULL;
+  untold->older = flows->newest_untold;
+  if (untold->older != NULL) untold->older->newer = untold;
+  else flows->oldest_untold = untold;
+  flows->newest_untold = flow->untold = untold;
+  flows->untold_count++;
   flows->untold_bytes += length;
   return memset(untold->record, 0, length);
 }
 
 void flow_tell(struct queue_flows *flows, struct queue_flow *flow, bool established, uint32_t answer_initial, int64_t now) {
-  struct begun *begun = flow->begun;
-  take_out(&flows->begun, flow);
-  flow->begun = NULL;
+  if (flow->untold != NULL && established) tell_superseded(flows, flow);
+  else if (flow->untold != NULL) flow_tell_kept_back(flows, flow);
+  struct begun *begun = take_begun(flows, flow);
   size_t reply_length = begun->calling ? 0 : REPLY_BYTES;
   /* Of a call that was answered nobody asks for the Hello any more. */
   size_t hello_length = begun->calling && established ? 0 : begun->hello_length;
@@ -147,26 +178,13 @@ void flow_tell(struct queue_flows *flows, struct queue_flow *flow, bool establis
   free_begun(begun);
 }
 
-static void drop_untold(struct queue_flows *flows, struct queue_flow *flow) {
-  take_out(&flows->untold, flow);
-  flows->untold_bytes -= flow->untold->length;
-  free(flow->untold);
-  flow->untold = NULL;
-}
-
-void flow_tell_kept_back(struct queue_flows *flows, struct queue_flow *flow) {
-  memcpy(record_room(flows, flow->untold->length), flow->untold->record, flow->untold->length);
-  drop_untold(flows, flow);
-}
-
 void flows_tell_kept_back(struct queue_flows *flows, int64_t before) {
-  while (flows->untold.oldest != NULL && flows->untold.oldest->untold->since < before)
-    flow_tell_kept_back(flows, flows->untold.oldest);
+  while (flows->oldest_untold != NULL && flows->oldest_untold->since < before)
+    flow_tell_kept_back(flows, flows->oldest_untold->flow);
 }
 
 void flows_hand_over(struct queue_flows *flows, int64_t before, int64_t now) {
-  while (flows->begun.oldest != NULL && flows->begun.oldest->begun->since < before)
-    flow_tell(flows, flows->begun.oldest, false, 0, now);
+  while (flows->oldest != NULL && flows->oldest->begun->since < before) flow_tell(flows, flows->oldest, false, 0, now);
 }
 
 void flow_claim(struct queue_flows *flows, const struct flow_key *key, uint32_t initial, bool outgoing,

@@ -31,6 +31,8 @@ struct begun {
 
 /* What there is to tell of an established connection, kept back. */
 struct untold {
+  struct queue_flow *flow;
+  struct untold *older, *newer;
   int64_t since; /* us: when it was established */
   size_t length;
   uint8_t record[];
@@ -41,10 +43,10 @@ struct queue_flow {
   uint32_t initial;      /* sequence number of its SYN */
   bool outgoing;         /* this pod opened it */
   bool waiting;          /* TypeScript has its handshake: every SYN on these ports is its business */
-  bool alone;            /* nothing else was known of these ports when a pass began it */
+  bool alone;            /* TypeScript knew nothing of these ports when a pass began it */
   struct begun *begun;   /* NULL, and the next one too: TypeScript has it */
-  struct untold *untold;
-  struct queue_flow *next, *older, *newer; /* in its bucket; in one of the lists of struct queue_flows */
+  struct untold *untold; /* with `begun`: the connection before it on these ports */
+  struct queue_flow *next, *older, *newer; /* in its bucket; among those that are begun */
 };
 
 /* What TypeScript is told, one record behind the other; src/nfqueue/pass-records.ts reads it. Numbers in the machine's byte order. */
@@ -56,19 +58,18 @@ struct pass_record {
   uint16_t own_port, other_port;
   uint32_t initial, answer_initial, device; /* answer_initial: of the SYN-ACK */
   uint16_t window, maximum_segment, hello_length, reply_length;
-  uint8_t kept_back, ended, unused[2]; /* kept_back: nothing else is known of its ports; ended: see connection_ends.h */
-  double bytes_original, bytes_reply;  /* of one that has ended, where conntrack counts them */
-};
-
-struct flow_list {
-  struct queue_flow *oldest, *newest;
-  uint32_t count;
+  /* kept_back: nothing else is known of its ports; for connection_ends.h: whether it has ended, and whether its bytes are wanted if not */
+  uint8_t kept_back, ended, counted, unused;
+  double bytes_original, bytes_reply; /* as conntrack has counted them */
 };
 
 struct queue_flows {
   struct queue_flow *buckets[FLOW_BUCKETS];
   uint64_t seed;
-  struct flow_list begun, untold;
+  struct queue_flow *oldest, *newest; /* begun */
+  uint32_t begun_count;
+  struct untold *oldest_untold, *newest_untold;
+  uint32_t untold_count;
   size_t untold_bytes;
   uint8_t *records;
   size_t records_length, records_room;
@@ -83,10 +84,11 @@ bool flows_may_begin(const struct queue_flows *flows);
 bool flow_begin(struct queue_flows *flows, const struct flow_key *key, uint32_t initial, struct begun *begun);
 /*
  * Writes down what became of a connection that a pass has begun; it is TypeScript's from here on. One that is established and alone on its ports is
- * kept back: thousands a second end before anybody wants to know of them, and to tell of two moments of each costs more than all else.
+ * kept back: thousands a second end before anybody wants to know of them, and to tell of two moments of each costs more than all else. One that was kept
+ * back on the same ports is over then, since our own kernel has taken the new one.
  */
 void flow_tell(struct queue_flows *flows, struct queue_flow *flow, bool established, uint32_t answer_initial, int64_t now);
-/* A connection that was kept back is TypeScript's from here on. */
+/* A connection that was kept back is TypeScript's from here on, and so is what a pass has begun on its ports. */
 void flow_tell_kept_back(struct queue_flows *flows, struct queue_flow *flow);
 /* The same for those that were established before that moment (us). */
 void flows_tell_kept_back(struct queue_flows *flows, int64_t before);

@@ -279,10 +279,12 @@ bool queue_passes_take(struct queue_passes *queues, struct passes *passes, const
   count_missing(queues, packet.queue, packet.id);
   if (packet.tcp == NULL) return gated(queues, &packet, orders);
   struct queue_flow *flow = flow_find(&queues->flows, &packet.key);
-  /* Something more happens to it: it is TypeScript's, and what has happened to it before is told before this. */
+  bool in_javascript = is_in_javascript(queues, &packet.key);
+  if (!in_javascript && decide(queues, passes, &packet, flow, orders)) return true;
+  /* Something more happens to what was kept back: it is TypeScript's, and what has happened to it before is told before this. */
   if (flow != NULL && flow->untold != NULL) flow_tell_kept_back(&queues->flows, flow);
-  if (is_in_javascript(queues, &packet.key)) return false;
-  if (decide(queues, passes, &packet, flow, orders) || (flow == NULL && gated(queues, &packet, orders))) return true;
+  if (in_javascript) return false;
+  if (flow == NULL && gated(queues, &packet, orders)) return true;
   if (flow != NULL && flow->begun != NULL) {
     if (flow->begun->calling && passes != NULL) retire(passes, flow);
     flow_tell(&queues->flows, flow, false, 0, queue_passes_now());

@@ -8,6 +8,7 @@ const SOCK_DIAG_BY_FAMILY = 20;
 const SOCK_DESTROY = 21;
 const IPPROTO_TCP = 6;
 const REQUEST_BYTES = 56;
+const INTERFACE_AT = 44;
 const COOKIE_AT = 48;
 const COOKIE_BYTES = 8;
 const ALL_STATES = 0xffff_ffff;
@@ -16,15 +17,21 @@ const NAME_AT = 4;
 const MESSAGE_BYTES = 52;
 const ADDRESSES_BYTES = 36;
 /** `net/tcp_states.h`. */
-const [TIME_WAIT, CLOSE, LISTEN] = [6, 7, 10];
+const LISTEN = 10;
 const ANY_COOKIE = new Uint8Array(COOKIE_BYTES).fill(0xff);
 
 /**
  * Asks for the socket of a connection. The kernel answers with the **listener** where the connection has none of its own, so that what
  * {@link decodeConnectedSocket} says has to be asked before anything is ended.
+ * @param device number of the interface that its packets go by: a socket that is bound to it (SO_BINDTODEVICE) is found by its number alone
  */
-export function encodeSocketFind(writer: MessageWriter, sending: Tuple, sequence: number): void {
-  encode(writer, SOCK_DIAG_BY_FAMILY, sending, ANY_COOKIE, sequence);
+export function encodeSocketFind(
+  writer: MessageWriter,
+  sending: Tuple,
+  device: number,
+  sequence: number,
+): void {
+  encode(writer, SOCK_DIAG_BY_FAMILY, sending, device, ANY_COOKIE, sequence);
 }
 
 /**
@@ -43,30 +50,27 @@ export function decodeConnectedSocket(message: Message, sending: Tuple): Uint8Ar
   return bytes.slice(at, at + COOKIE_BYTES);
 }
 
-/** Whether a connection has a socket of its own that can still send or get bytes. */
-export function isLiveSocket(message: Message, sending: Tuple): boolean {
-  const state = message.bytes[message.start + 1];
-  return decodeConnectedSocket(message, sending) !== undefined && state !== TIME_WAIT && state !== CLOSE;
-}
-
 /**
  * Ends a socket of this network namespace at once: its program gets ECONNABORTED, its peer a reset. `sending` is what the socket sends.
  * The kernel answers ENOENT when there is none, and EOPNOTSUPP without CONFIG_INET_DIAG_DESTROY.
+ * @param device as for {@link encodeSocketFind}
  * @param cookie of {@link decodeConnectedSocket}: a socket that took its place is left alone
  */
 export function encodeSocketDestroy(
   writer: MessageWriter,
   sending: Tuple,
+  device: number,
   cookie: Uint8Array,
   sequence: number,
 ): void {
-  encode(writer, SOCK_DESTROY, sending, cookie, sequence);
+  encode(writer, SOCK_DESTROY, sending, device, cookie, sequence);
 }
 
 function encode(
   writer: MessageWriter,
   type: number,
   sending: Tuple,
+  device: number,
   cookie: Uint8Array,
   sequence: number,
 ): void {
@@ -77,6 +81,7 @@ function encode(
   view.setUint8(1, IPPROTO_TCP);
   view.setUint32(4, ALL_STATES, LITTLE_ENDIAN);
   request.set(nameOf(sending), 8);
+  view.setUint32(INTERFACE_AT, device, LITTLE_ENDIAN);
   request.set(cookie, COOKIE_AT);
   writer
     .begin(type, FLAG.request | FLAG.ack, sequence)
@@ -96,7 +101,7 @@ function mapped(tuple: Tuple): Tuple {
   };
 }
 
-/** Ports and addresses of a socket's name; interface 0. */
+/** Ports and addresses of a socket's name. */
 function nameOf(sending: Tuple): Uint8Array {
   const name = new Uint8Array(ADDRESSES_BYTES + 4);
   const view = new DataView(name.buffer);

@@ -66,9 +66,9 @@ export class ByPass implements PassUser {
    * with what comes in the next milliseconds; in a burst, with a later tick. Asked again before that: now, there is much.
    */
   soon(): void {
-    if (this.#soon !== undefined || this.#atOnce !== undefined) return this.#take(NOTHING, 0, this.#onEnded);
+    if (this.#soon !== undefined || this.#atOnce !== undefined) return this.#take(NOTHING, 0, true);
     const left = this.#toldAt + SOON_MS - performance.now();
-    if (left <= 0) this.#atOnce = setImmediate(() => this.tell());
+    if (left <= 0) this.#atOnce = setImmediate(() => this.#tellFew());
     else this.#soon = setTimeout(() => this.#tellFew(), left);
     this.#soon?.unref();
   }
@@ -104,18 +104,19 @@ export class ByPass implements PassUser {
 
   /** {@link news}; what was not answered for long is handed over, and what was kept back for long is told. */
   tick(): void {
-    this.#take(UNANSWERED_MS, KEPT_BACK_MS, this.#onEnded);
+    this.#take(UNANSWERED_MS, KEPT_BACK_MS, true);
   }
 
   takeBack(): void {
     this.#take(0, 0);
   }
 
-  #take(handOverMs: number, keptBackMs: number, onEnded?: (one: EndedPass) => void): void {
+  #take(handOverMs: number, keptBackMs: number, askForEnds = false): void {
     clearTimeout(this.#soon);
     clearImmediate(this.#atOnce);
     this.#soon = this.#atOnce = undefined;
-    for (const record of this.#owner.path.passing?.take(handOverMs, keptBackMs, onEnded) ?? []) {
+    const { passing } = this.#owner.path;
+    for (const record of passing?.take(handOverMs, keptBackMs, this.#onEnded, askForEnds) ?? []) {
       this.#toldAt = performance.now();
       try {
         this.#enter(record);

@@ -1,49 +1,50 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { tupleKey } from './flow-key.ts';
-import type { Marks } from './marks.ts';
-import { reversedTuple } from './packets.ts';
+import { foundOf, recordsOf } from './pass-records.ts';
 import type { QueueProxy } from './queue-proxy.ts';
 import type { QueuedFlow } from './queued-flow.ts';
-import { isClosing } from './recovery.ts';
 
-/** A connection that is younger may not be in conntrack's dump yet. */
-const YOUNG_MS = 1_000;
 /** The handshake of a connection that is older will not be asked for again. */
 const SETTLED_MS = 120_000;
-/** So many are looked at, about a millisecond, and then others on the event loop have their turn: there may be a hundred thousand. */
+/** So many are looked at, about two milliseconds, and then others on the event loop have their turn: there may be a hundred thousand. */
 const AT_ONCE = 500;
 
 /**
- * Ends the flows that conntrack has no more, or only as closed. The kernel does not tell it otherwise: no packet of theirs is queued.
+ * Ends the flows that are over. The kernel does not tell it otherwise: no packet of theirs is queued.
  *
  * A flow that has ended is not judged again when policy changes, and its packets pass by its mark. So conntrack is not believed alone: whoever can
  * send raw packets can show it a RST that the sockets do not believe (its window is not checked, see `encodeMark`), and forgets a connection that rests
  * some seconds after one. A flow has ended when its socket has, too; its next packet is queued then, and marks the connection again.
+ * @returns milliseconds that it took, without what others on the event loop did meanwhile
  */
-export async function endGoneFlows(proxy: QueueProxy, marks: Marks): Promise<void> {
-  const asked = performance.now();
-  const { value, mask } = marks.anyVerified;
-  const entries = await proxy.path.dumpConnections(value, mask);
-  const open = new Set<QueuedFlow>();
-  const { entered: flows } = proxy;
-  let looked = 0;
-  for (const { tuple, tcpState, bytes } of entries) {
-    if (++looked % AT_ONCE === 0) await nextTurn();
-    const one = flows.get(tupleKey(tuple, true)) ?? flows.get(tupleKey(tuple, false));
-    // On the ports of a closed entry a new connection may have come while the table was read.
-    if (one === undefined || one.startedAt >= asked) continue;
-    if (bytes !== undefined) one.counted = { bytesIn: bytes.original, bytesOut: bytes.reply };
-    if (!isClosing(tcpState) || hasSocket(proxy, one)) open.add(one);
-    else if (one.established) proxy.end(one);
+export async function endGoneFlows(proxy: QueueProxy): Promise<number> {
+  const counted = proxy.path.countsBytes;
+  const { entered } = proxy;
+  let left = entered.size;
+  let begun = performance.now();
+  let took = 0;
+  let some: QueuedFlow[] = [];
+  // Those that come meanwhile stand behind, and those that go are left out.
+  for (const one of entered.values()) {
+    if (left-- === 0) break;
+    if (one.established) some.push(one);
+    if (some.length < AT_ONCE) continue;
+    lookAt(proxy, some, counted);
+    some = [];
+    took += performance.now() - begun;
+    await nextTurn();
+    begun = performance.now();
   }
-  for (const one of flows.values()) {
-    if (++looked % AT_ONCE === 0) await nextTurn();
-    if (!one.established) continue;
-    if (!open.has(one) && asked - one.startedAt > YOUNG_MS && !hasSocket(proxy, one)) proxy.end(one);
-    else if (asked - one.startedAt > SETTLED_MS) one.settle();
-  }
+  lookAt(proxy, some, counted);
+  return took + performance.now() - begun;
 }
 
-function hasSocket(proxy: QueueProxy, { tuple, outgoing }: QueuedFlow): boolean {
-  return proxy.path.hasSocket(outgoing ? tuple : reversedTuple(tuple));
+function lookAt(proxy: QueueProxy, flows: readonly QueuedFlow[], counted: boolean): void {
+  const records = recordsOf(flows, counted);
+  proxy.path.markEnded(records);
+  for (const [index, one] of flows.entries()) {
+    const { ended, original, reply } = foundOf(records, index);
+    if (original + reply > 0) one.counted = { bytesIn: original, bytesOut: reply };
+    if (ended) proxy.end(one);
+    else if (performance.now() - one.startedAt > SETTLED_MS) one.settle();
+  }
 }

@@ -1,11 +1,11 @@
-/** Of all time so much may go into reading conntrack: a large table is read more seldom. */
+/** Of all time so much may go into asking: about many connections it is asked more seldom. */
 const SHARE = 0.05;
 /** Flows that came since it was read, by which it is read again all the same: so many, and half of those that were left. */
 const NEW_FLOWS = 4_096;
 const NEW_SHARE = 0.5;
 
 /**
- * When conntrack is read again for connections that have ended. Reading takes its time, and more on a busy event loop; but connections that nobody
+ * When the kernel is asked again which connections have ended. Asking takes its time; but connections that nobody
  * has seen end stay in memory. So growth counts, too: what reading costs stays in a proportion to the connections that have come.
  */
 export class EndedPace {

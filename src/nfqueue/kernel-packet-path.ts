@@ -12,7 +12,7 @@ import {
 } from '../netlink/conntrack.ts';
 import { decodeMessages } from '../netlink/message.ts';
 import { MessageWriter } from '../netlink/message-writer.ts';
-import { dumpAll, nameOf, PROTOCOL, QuerySocket } from '../netlink/query-socket.ts';
+import { dumpAll, nameOf, PROTOCOL, QuerySocket, type Request } from '../netlink/query-socket.ts';
 import {
   BIND_ANSWERS,
   decodePacket,
@@ -21,12 +21,7 @@ import {
   isPacket,
   VERDICT,
 } from '../netlink/queue.ts';
-import {
-  decodeConnectedSocket,
-  encodeSocketDestroy,
-  encodeSocketFind,
-  isLiveSocket,
-} from '../netlink/socket-destroy.ts';
+import { decodeConnectedSocket, encodeSocketDestroy, encodeSocketFind } from '../netlink/socket-destroy.ts';
 import type { MarkMatch, Marks } from './marks.ts';
 import type {
   ConntrackEntry,
@@ -47,6 +42,7 @@ import { queueStatistics } from './queue-statistics.ts';
 const FLUSH_BYTES = 256 * 1024;
 /** The kernel's own bound: what fits into an attribute. */
 const MOST_COPIED = 65_531;
+const COUNTING_FILE = '/proc/sys/net/netfilter/nf_conntrack_acct';
 const STATISTICS_FILE = '/proc/self/net/netfilter/nfnetlink_queue';
 
 /**
@@ -199,18 +195,14 @@ export class KernelPacketPath implements PacketPath {
     );
   }
 
-  async destroySocket(tuple: FlowTuple): Promise<boolean> {
+  async destroySocket(tuple: FlowTuple, device = 0): Promise<boolean> {
     this.#flush();
     const sockets = this.#opened?.sockets;
-    const found = sockets?.find((writer, sequence) => encodeSocketFind(writer, tuple, sequence));
+    const found = sockets?.find((writer, sequence) => encodeSocketFind(writer, tuple, device, sequence));
     const cookie = found && decodeConnectedSocket(found, tuple);
     if (sockets === undefined || cookie === undefined) return false;
-    return sockets.request((writer, sequence) => encodeSocketDestroy(writer, tuple, cookie, sequence)) === 0;
-  }
-
-  hasSocket(tuple: FlowTuple): boolean {
-    const found = this.#opened?.sockets.find((writer, sequence) => encodeSocketFind(writer, tuple, sequence));
-    return found !== undefined && isLiveSocket(found, tuple);
+    const destroy: Request = (to, sequence) => encodeSocketDestroy(to, tuple, device, cookie, sequence);
+    return sockets.request(destroy) === 0;
   }
 
   markEnded(records: Uint8Array): void {
@@ -218,6 +210,14 @@ export class KernelPacketPath implements PacketPath {
     if (this.#opened === undefined) return;
     const { sockets, conntrack } = this.#opened;
     this.#addon.queuePassesEnded(sockets.socket, conntrack.socket, records);
+  }
+
+  get countsBytes(): boolean {
+    try {
+      return readFileSync(COUNTING_FILE, 'utf8').trim() === '1';
+    } catch {
+      return false; // conntrack is a module that nobody has loaded yet
+    }
   }
 
   statistics(): QueueStatistics[] {

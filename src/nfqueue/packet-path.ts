@@ -67,9 +67,15 @@ export interface PacketPassing {
    * What passes have done. A connection that they have established may be kept back, and is told when more happens to it, or asked for.
    * @param handOverMs what they have begun so many milliseconds ago, or earlier, is not theirs any more
    * @param keptBackMs what was kept back for so many milliseconds, or longer, is told
-   * @param onEnded hears of those that were kept back and are over by now, where that can be known; left out, they are told as open ones
+   * @param onEnded hears of those that were kept back and are over by now: others have their ports, or the kernel says so
+   * @param askForEnds whether the kernel is asked; where it cannot be, they are told as open ones
    */
-  take(handOverMs: number, keptBackMs: number, onEnded?: (one: EndedPass) => void): readonly PassRecord[];
+  take(
+    handOverMs: number,
+    keptBackMs: number,
+    onEnded: (one: EndedPass) => void,
+    askForEnds: boolean,
+  ): readonly PassRecord[];
   /** How many are kept back. */
   readonly keptBack: number;
   /** Whether the connection with this key was kept back: it is told next. */
@@ -169,22 +175,19 @@ export interface PacketPath {
   /**
    * Ends the local socket of a connection (SOCK_DESTROY): its application gets ECONNABORTED, the peer a RST.
    * @param tuple seen from the socket: the source is its own address
+   * @param device number of the interface that its packets go by, where that is known: a socket may be bound to it
    * @returns whether there was one; false too where the kernel has no CONFIG_INET_DIAG_DESTROY
    */
-  destroySocket(tuple: FlowTuple): Promise<boolean>;
-
-  /**
-   * Whether a connection has a local socket that can still send or get bytes: what conntrack believes about its end a forged packet may have
-   * told it.
-   * @param tuple seen from the socket
-   */
-  hasSocket(tuple: FlowTuple): boolean;
+  destroySocket(tuple: FlowTuple, device?: number): Promise<boolean>;
 
   /**
    * Marks those records of established connections (`src/nfqueue/pass-records.ts`) that are over: no socket here can still send or get bytes, and
    * conntrack has no entry of them, or a closing one. What the kernel says nothing clear about is not marked.
    */
   markEnded(records: Uint8Array): void;
+
+  /** Whether conntrack counts bytes (net.netfilter.nf_conntrack_acct). */
+  readonly countsBytes: boolean;
 
   /** One for each queue that is open. */
   statistics(): QueueStatistics[];

@@ -68,6 +68,7 @@ const AT = {
   replyLength: 86,
   keptBack: 88,
   ended: 89,
+  counted: 90,
   bytesOriginal: 96,
   bytesReply: 104,
   end: 112,
@@ -77,12 +78,12 @@ const AT = {
  * Reads the records of the addon, one behind the other. Frames are views of `bytes`.
  * @param onEnded hears of those that are marked as ended, which are not among what is returned
  */
-export function readPassRecords(bytes: Uint8Array, onEnded?: (one: EndedPass) => void): PassRecord[] {
+export function readPassRecords(bytes: Uint8Array, onEnded: (one: EndedPass) => void): PassRecord[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const records: PassRecord[] = [];
   const ended = new EndedReader(bytes, view);
   for (let at = 0; at < bytes.length; at += view.getUint32(at + AT.total, LITTLE_ENDIAN)) {
-    if (bytes[at + AT.ended] === 1 && onEnded !== undefined) onEnded(ended.read(at));
+    if (bytes[at + AT.ended] === 1) onEnded(ended.read(at));
     else records.push(readRecord(bytes, view, at));
   }
   return records;
@@ -92,40 +93,51 @@ export function readPassRecords(bytes: Uint8Array, onEnded?: (one: EndedPass) =>
 export function markRecords(bytes: Uint8Array, ended: (record: PassRecord) => boolean): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let at = 0; at < bytes.length; at += view.getUint32(at + AT.total, LITTLE_ENDIAN)) {
-    if (bytes[at + AT.keptBack] === 1 && ended(readRecord(bytes, view, at))) bytes[at + AT.ended] = 1;
+    if (bytes[at + AT.keptBack] !== 1 || bytes[at + AT.ended] === 1) continue;
+    if (ended(readRecord(bytes, view, at))) bytes[at + AT.ended] = 1;
   }
 }
 
-/** Records of connections that are known to be established, for {@link markRecords} or the kernel to mark; of the same length each. */
+/**
+ * Records of connections that are known to be established, for {@link markRecords} or the kernel to mark; of the same length each.
+ * @param counted whether the bytes of those that live are wanted, too
+ */
 export function recordsOf(
-  connections: readonly { readonly tuple: FlowTuple; readonly outgoing: boolean }[],
+  connections: readonly {
+    readonly tuple: FlowTuple;
+    readonly outgoing: boolean;
+    readonly device?: number;
+  }[],
+  counted: boolean,
 ): Uint8Array {
   const bytes = new Uint8Array(connections.length * AT.end);
   const view = new DataView(bytes.buffer);
-  for (const [index, { tuple, outgoing }] of connections.entries()) {
+  for (const [index, { tuple, outgoing, device = 0 }] of connections.entries()) {
     const at = index * AT.end;
     const { family, sourceAddress, sourcePort, destinationAddress, destinationPort } = tuple;
     view.setUint32(at + AT.total, AT.end, LITTLE_ENDIAN);
     bytes[at + AT.family] = family;
     bytes[at + AT.calling] = Number(outgoing);
     bytes[at + AT.established] = bytes[at + AT.keptBack] = 1;
+    bytes[at + AT.counted] = Number(counted);
     bytes.set(outgoing ? sourceAddress : destinationAddress, at + AT.own);
     bytes.set(outgoing ? destinationAddress : sourceAddress, at + AT.other);
+    view.setUint32(at + AT.device, device, LITTLE_ENDIAN);
     view.setUint16(at + AT.ownPort, outgoing ? sourcePort : destinationPort, LITTLE_ENDIAN);
     view.setUint16(at + AT.otherPort, outgoing ? destinationPort : sourcePort, LITTLE_ENDIAN);
   }
   return bytes;
 }
 
-/** What was found out about one of {@link recordsOf}: the bytes of a connection that has ended, each way; undefined: it has not. */
-export function endingOf(
+/** What was found out about one of {@link recordsOf}: whether it has ended, and the bytes each way as far as they are known; else 0. */
+export function foundOf(
   bytes: Uint8Array,
   index: number,
-): { readonly original: number; readonly reply: number } | undefined {
+): { readonly ended: boolean; readonly original: number; readonly reply: number } {
   const at = index * AT.end;
-  if (bytes[at + AT.ended] !== 1) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return {
+    ended: bytes[at + AT.ended] === 1,
     original: view.getFloat64(at + AT.bytesOriginal, LITTLE_ENDIAN),
     reply: view.getFloat64(at + AT.bytesReply, LITTLE_ENDIAN),
   };

@@ -18,7 +18,7 @@ import { QueueProxy } from './queue-proxy.ts';
 import type { QueuedFlow } from './queued-flow.ts';
 import { recoverFlows } from './recovery.ts';
 
-/** How often conntrack is asked which connections have ended. */
+/** How often the kernel is asked which connections have ended. */
 const ENDED_MS = 1_000;
 /** Never reached: the socket is full before, and that is what can be counted (`src/nfqueue/queue-gaps.ts`). */
 const MAX_WAITING = 4_194_304;
@@ -112,13 +112,14 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
     const begun = performance.now();
     if (polling || !pace.isDue(begun, queueProxy.entered.size)) return;
     polling = true;
+    let took = 0;
     try {
-      await endGoneFlows(queueProxy, marks);
+      took = await endGoneFlows(queueProxy);
     } catch (error) {
-      log.warn({ err: error }, 'conntrack cannot be read');
+      log.warn({ err: error }, 'the kernel does not say which connections have ended');
     } finally {
       polling = false;
-      pace.read(begun, performance.now(), queueProxy.entered.size);
+      pace.read(begun, begun + took, queueProxy.entered.size);
     }
   };
   const timer = setInterval(() => void poll(), ENDED_MS);

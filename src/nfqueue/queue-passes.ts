@@ -28,11 +28,16 @@ export class QueuePasses implements PacketPassing, Gate {
     this.#markEnded = markEnded;
   }
 
-  take(handOverMs: number, keptBackMs: number, onEnded?: (one: EndedPass) => void): readonly PassRecord[] {
+  take(
+    handOverMs: number,
+    keptBackMs: number,
+    onEnded: (one: EndedPass) => void,
+    askForEnds: boolean,
+  ): readonly PassRecord[] {
     if (this.#closed) return [];
     const bytes = this.#addon.queuePassesTake(this.handle, handOverMs, keptBackMs);
     if (bytes === undefined) return [];
-    if (onEnded !== undefined && this.#markEnded !== undefined) {
+    if (askForEnds && this.#markEnded !== undefined) {
       this.#markEnded(bytes);
       this.#addon.queuePassesForget(this.handle, bytes);
     }

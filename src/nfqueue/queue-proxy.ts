@@ -156,17 +156,17 @@ export class QueueProxy implements PacketPathEvents {
     this.#around.open.delete(one.flow);
     this.#options.onEnded?.(one);
     this.#forget(one);
-    this.cutConnection(one.tuple, one.outgoing);
+    this.cutConnection(one.tuple, one.outgoing, one.device || undefined);
   };
 
   /**
    * Cuts a connection that is no flow here. An entry without our mark may be of another one, say to the listener, and stays: what comes by it is queued anyway.
    * @param outgoing whether this pod opened it
    */
-  cutConnection(tuple: QueuedFlow['tuple'], outgoing: boolean): void {
+  cutConnection(tuple: QueuedFlow['tuple'], outgoing: boolean, device?: number): void {
     const done = Promise.all([
       this.path.deleteConnection(tuple, this.#options.marks.anyVerified),
-      this.path.destroySocket(outgoing ? tuple : reversedTuple(tuple)),
+      this.path.destroySocket(outgoing ? tuple : reversedTuple(tuple), device),
     ]);
     done.catch((error: unknown) => this.#options.onDefect(error));
   }
@@ -332,7 +332,9 @@ export class QueueProxy implements PacketPathEvents {
     one.flow.judge(standing);
     this.#around.open.add(one.flow);
     this.#options.onVerified?.(one);
-    one.givePass?.();
+    // An address that was turned away from in the meantime is not called by SYNs with a Hello: the SYN of a call that turned would bear a second one.
+    const { address } = one.flow.facts.destination;
+    if (!one.outgoing || !this.#fallback.has(address, performance.now())) one.givePass?.();
     one.givePass = undefined;
   }
 

@@ -83,14 +83,15 @@ t.test('netlink: requests have the bytes that the kernel headers demand', (t) =>
     '08000c0001020304',
     'this connection, and no later one with its ports',
   );
-  const destroy = written((w) => encodeSocketDestroy(w, SIX, COOKIE, 1));
+  const destroy = written((w) => encodeSocketDestroy(w, SIX, 0, COOKIE, 1));
   t.equal(destroy.length, 16 + 56);
   t.equal(hex(destroy.subarray(16, 24)), '0a060000ffffffff');
   t.equal(hex(destroy.subarray(24, 28)), '9c4001bb');
   t.equal(hex(destroy.subarray(28, 60)), hex(SIX.sourceAddress) + hex(SIX.destinationAddress));
   t.equal(hex(destroy.subarray(60)), '000000000102030405060708');
-  const find = written((w) => encodeSocketFind(w, SIX, 1));
+  const find = written((w) => encodeSocketFind(w, SIX, 0, 1));
   t.equal(hex(find.subarray(60)), '00000000ffffffffffffffff', 'whatever cookie');
+  t.equal(hex(written((w) => encodeSocketFind(w, SIX, 7, 1)).subarray(60, 64)), '07000000', 'by a device');
   t.equal(hex(find.subarray(4, 6)), '1400');
   t.end();
 });
@@ -134,7 +135,7 @@ t.test('netlink: a mark is set under a mask, and on request the connection is ma
     /an address of IPv4 has 4 bytes/,
   );
   t.throws(
-    () => written((w) => encodeSocketDestroy(w, { ...SIX, sourcePort: 65_536 }, COOKIE, 1)),
+    () => written((w) => encodeSocketDestroy(w, { ...SIX, sourcePort: 65_536 }, 0, COOKIE, 1)),
     /65536 is no port/,
   );
   t.end();
@@ -328,7 +329,7 @@ t.test('netlink: a writer that grows in the middle of anything writes the same b
       9,
     );
     encodeMark(writer, SIX, { value: 5, mask: 15 }, { liberal: true, acknowledge: true }, 1);
-    encodeSocketDestroy(writer, FOUR, COOKIE, 2);
+    encodeSocketDestroy(writer, FOUR, 0, COOKIE, 2);
   };
   const expected = hex(written(write));
   // The buffer of a new writer is full at some place of the second half.
@@ -345,7 +346,7 @@ t.test('netlink: what cannot be written leaves nothing half written', (t) => {
   const wrong = { ...FOUR, sourcePort: -1 };
   t.throws(() => encodeMark(writer, wrong, { value: 1, mask: 1 }, { liberal: true, acknowledge: true }, 1));
   t.throws(() => encodeDelete(writer, wrong, 1));
-  t.throws(() => encodeSocketDestroy(writer, wrong, COOKIE, 1));
+  t.throws(() => encodeSocketDestroy(writer, wrong, 0, COOKIE, 1));
   t.equal(writer.length, 0);
   t.end();
 });

@@ -219,7 +219,7 @@ export class BarePasses {
   /** What passes did since the last time, and what they have begun. */
   take(): PassRecord[] {
     const records = this.addon.queuePassesTake(this.handle, 0, 0);
-    return records === undefined ? [] : readPassRecords(records);
+    return records === undefined ? [] : readPassRecords(records, () => {});
   }
 
   async end(): Promise<void> {

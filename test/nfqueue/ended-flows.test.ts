@@ -2,7 +2,6 @@
 import t, { type Test } from 'tap';
 import { endGoneFlows } from '../../src/nfqueue/ended-flows.ts';
 import { allowFrom } from './policies.ts';
-import { MARKS } from './queued-network.ts';
 import { webAndDb } from './web-and-db.ts';
 
 const CLOSE = 8;
@@ -21,11 +20,11 @@ function world(t: Test) {
 t.test('nfqueue: a flow ends when conntrack and its socket say so, and is recorded then', async (t) => {
   const { server, call } = world(t);
   call();
-  await endGoneFlows(server.proxy, MARKS);
+  await endGoneFlows(server.proxy);
   t.equal(server.pod.records.length, 0, 'it is open');
   server.path.tcpState = CLOSE;
   server.path.socketLives = false;
-  await endGoneFlows(server.proxy, MARKS);
+  await endGoneFlows(server.proxy);
   t.equal(server.pod.records.length, 1);
   t.equal(server.proxy.flows.size, 0);
   t.equal(server.kept.size, 0);
@@ -37,7 +36,7 @@ t.test(
     const { simulation, network, client, server, call } = world(t);
     call();
     server.path.tcpState = CLOSE;
-    await endGoneFlows(server.proxy, MARKS);
+    await endGoneFlows(server.proxy);
     t.equal(server.pod.records.length, 0, 'its socket lives');
     simulation.policies = [allowFrom('db', 'admin')];
     simulation.publish();
@@ -46,24 +45,6 @@ t.test(
     client.tcp.write('still there?');
     network.run();
     t.equal(server.tcp.received, '');
-  },
-);
-
-t.test(
-  'nfqueue: a connection that comes while conntrack is read is not taken for the closed one on its ports',
-  async (t) => {
-    const { server, call } = world(t);
-    call();
-    server.path.tcpState = CLOSE;
-    server.path.socketLives = false;
-    server.path.onDump = () => {
-      server.path.onDump = () => {};
-      server.path.tcpState = 3;
-      call({ initial: 77_000, serverInitial: 5_000 });
-    };
-    await endGoneFlows(server.proxy, MARKS);
-    t.equal(server.proxy.flows.size, 1, 'the new one is known and will be judged again');
-    t.equal(server.kept.size, 1);
   },
 );
 

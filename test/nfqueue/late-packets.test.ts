@@ -4,7 +4,6 @@ import { endGoneFlows } from '../../src/nfqueue/ended-flows.ts';
 import { addressBytes } from '../../src/nfqueue/flow-endpoints.ts';
 import { buildPacket, buildReset } from '../../src/nfqueue/packets-build.ts';
 import { isReset, isSynAck, reversedTuple, TCP_FLAG, type TcpPacket } from '../../src/nfqueue/packets.ts';
-import { MARKS } from './queued-network.ts';
 import { webAndDb } from './web-and-db.ts';
 import { frameTypes, packetOf } from './wire-reading.ts';
 
@@ -124,7 +123,7 @@ t.test('nfqueue: a connection that conntrack has forgotten lives while its socke
   network.run();
   for (const one of server.proxy.flows.values()) Object.assign(one, { startedAt: one.startedAt - 10_000 });
   server.path.marks.clear();
-  await endGoneFlows(server.proxy, MARKS);
+  await endGoneFlows(server.proxy);
   t.equal(server.proxy.flows.size, 1, 'it is judged again when policy changes');
   client.tcp.write('still here');
   network.run();
@@ -132,7 +131,7 @@ t.test('nfqueue: a connection that conntrack has forgotten lives while its socke
   t.equal(server.path.marks.size, 1, "and is the kernel's again");
   server.path.marks.clear();
   server.path.socketLives = false;
-  await endGoneFlows(server.proxy, MARKS);
+  await endGoneFlows(server.proxy);
   t.equal(server.proxy.flows.size, 0);
   t.equal(server.pod.records.length, 1);
 });

@@ -10,7 +10,6 @@ import type { FlowTuple } from '../../src/nfqueue/packet-path.ts';
 import { QueuedFlow } from '../../src/nfqueue/queued-flow.ts';
 import type { FlowFacts } from '../../src/proxy/flow.ts';
 import { allowed } from '../../src/proxy/judgement.ts';
-import { MARKS } from './queued-network.ts';
 import { webAndDb } from './web-and-db.ts';
 
 const FLOWS = 100_000;
@@ -69,7 +68,7 @@ t.test('nfqueue: a hundred thousand flows are held, looked after and forgotten',
     }
   })();
   server.path.tcpState = OPEN;
-  await endGoneFlows(server.proxy, MARKS);
+  await endGoneFlows(server.proxy);
   t.ok(turns >= FLOWS / 1_000, `others had ${turns} turns meanwhile`);
   t.equal(server.proxy.flows.size, FLOWS, 'none has ended');
 
@@ -82,7 +81,7 @@ t.test('nfqueue: a hundred thousand flows are held, looked after and forgotten',
   server.path.marks.clear();
   server.path.socketLives = false;
   turns = 0;
-  await endGoneFlows(server.proxy, MARKS);
+  await endGoneFlows(server.proxy);
   looked.abort();
   await others;
   t.ok(turns >= FLOWS / 1_000, `others had ${turns} turns meanwhile`);

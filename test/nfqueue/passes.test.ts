@@ -208,6 +208,33 @@ t.test(
   },
 );
 
+t.test('nfqueue passes: no pass is given for an address that has turned to the stream carrier', (t) => {
+  const one = pods(t);
+  const { client, network, server } = one;
+  client.pod.proxy!.surroundings.passes.revoke();
+  client.pod.proxy!.surroundings.sessions.client.clear();
+  // The first SYN of this call is lost, and so are all of the next one's.
+  network.fates = [0];
+  network.connect({ sourcePort: 50_001 });
+  client.tcp.connect();
+  const slow = { client: client.tcp, server: server.tcp };
+  network.fates = [0, 0];
+  network.connect({ sourcePort: 50_002 });
+  client.tcp.connect();
+  client.tcp.retransmit();
+  network.pass(1_200);
+  t.equal(client.fallbacks.length, 1);
+  client.tcp = slow.client;
+  server.tcp = slow.server;
+  client.tcp.retransmit();
+  network.run();
+  t.equal(client.tcp.state, 'established', 'what was under way goes on');
+  one.connect({ sourcePort: 50_003 });
+  t.equal(client.redirected.length, 1, 'the next call is led to the listener');
+  t.equal(client.path.passed, 0);
+  t.end();
+});
+
 t.test('nfqueue passes: a call that nobody answers and the application gives up is told', async (t) => {
   const one = pods(t);
   one.network.connect();
@@ -307,6 +334,24 @@ t.test(
     one.connect({ sourcePort: 51_003, initial: 77_000_000 });
     t.equal(one.client.tcp.state, 'established');
     t.equal(one.server.proxy.flows.size, 3);
+  },
+);
+
+t.test(
+  'nfqueue passes: of a burst one on the ports of an earlier one ends that one, and is kept back itself',
+  (t) => {
+    const one = pods(t);
+    burst(one, 1);
+    one.connect({ sourcePort: 51_000, initial: 2_000_000, serverInitial: 7_000_000 });
+    t.equal(one.client.tcp.state, 'established');
+    for (const { path, pod, proxy, kept } of [one.client, one.server]) {
+      t.equal(path.passing!.keptBack, 1);
+      t.equal(proxy.flows.size, 3);
+      t.equal(pod.records.length, 1);
+      t.match(pod.records[0], { facts: { source: { port: 51_000 }, handshake: 'resumed' } });
+      t.equal(kept.size, 3);
+    }
+    t.end();
   },
 );
 

@@ -31,8 +31,6 @@ export class SimulatedPacketPath implements PacketPath {
   socketLives = true;
   /** What conntrack says of connections: TCP_CONNTRACK_*. */
   tcpState = 3;
-  /** Runs while a dump is under way. */
-  onDump: () => void = () => {};
   readonly #events: PacketPathEvents;
   readonly #marks: Marks;
   readonly #own: (address: Uint8Array) => boolean;
@@ -166,7 +164,6 @@ export class SimulatedPacketPath implements PacketPath {
   dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]> {
     const found = [...this.marks.values()].filter((one) => (one.mark & mask) >>> 0 === mark);
     const entries = found.map((one) => entryOf(one, this.tcpState));
-    this.onDump();
     return Promise.resolve(entries);
   }
 
@@ -175,13 +172,14 @@ export class SimulatedPacketPath implements PacketPath {
     return Promise.resolve(true);
   }
 
-  hasSocket(): boolean {
-    return this.socketLives;
+  markEnded(records: Uint8Array): void {
+    markRecords(records, ({ key }) => {
+      const inConntrack = (this.marks.get(key)?.mark ?? 0) !== 0;
+      return !this.socketLives && (!inConntrack || isClosing(this.tcpState));
+    });
   }
 
-  markEnded(records: Uint8Array): void {
-    markRecords(records, () => !this.socketLives && isClosing(this.tcpState));
-  }
+  readonly countsBytes = false;
 
   statistics(): QueueStatistics[] {
     return [];

@@ -1,5 +1,5 @@
 /** Runs in a network namespace of its own, see kernel-packet-path.test.ts: queues what goes over loopback to one port. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -7,7 +7,7 @@ import t from 'tap';
 import { loadAddon } from '../../src/native.ts';
 import { KernelPacketPath } from '../../src/nfqueue/kernel-packet-path.ts';
 import { Marks } from '../../src/nfqueue/marks.ts';
-import { endingOf, recordsOf } from '../../src/nfqueue/pass-records.ts';
+import { foundOf, recordsOf } from '../../src/nfqueue/pass-records.ts';
 import { reversedTuple } from '../../src/nfqueue/packets.ts';
 import type {
   FlowTuple,
@@ -326,12 +326,10 @@ t.test('kernel packet path: destroying a socket tells its program and its peer a
     const { socket, said } = dial(family);
     await until('both ends have it', () => said() !== '' && accepted.length > 0);
     const tuple = tupleOf(socket, family);
-    t.equal(harness.path.hasSocket(tuple), true);
     t.equal(await harness.path.destroySocket(tuple), true);
     await until('the program knows', () => said().includes('ECONNABORTED'));
     await until('the peer knows', () => heard().includes('<ECONNRESET>'));
     t.equal(await harness.path.destroySocket(tuple), false);
-    t.equal(harness.path.hasSocket(tuple), false, 'the listener behind it is none');
     accepted.length = 0;
   }
   await harness.path.close();
@@ -346,12 +344,20 @@ t.test(
     const harness = new Harness();
     const { path } = harness;
     const askedBoth = (tuple: FlowTuple): boolean[] => {
-      const records = recordsOf([
+      const both = [
         { tuple, outgoing: true },
         { tuple, outgoing: false },
-      ]);
+      ];
+      const [records, counted] = [recordsOf(both, false), recordsOf(both, true)];
       path.markEnded(records);
-      return [0, 1].map((index) => endingOf(records, index) !== undefined);
+      path.markEnded(counted);
+      const ended = [0, 1].map((index) => foundOf(records, index).ended);
+      t.strictSame(
+        [0, 1].map((index) => foundOf(counted, index).ended),
+        ended,
+        'whether or not bytes are wanted',
+      );
+      return ended;
     };
     for (const family of FAMILIES) {
       const dialled = Array.from({ length: 70 }, () => dial(family));
@@ -359,6 +365,10 @@ t.test(
       const tuples = dialled.map(({ socket }) => tupleOf(socket, family));
       for (const tuple of tuples) t.strictSame(askedBoth(tuple), [false, false], 'open at both ends');
       const [gone, forgotten] = tuples;
+      const alive = recordsOf([{ tuple: gone!, outgoing: true }], path.countsBytes);
+      path.markEnded(alive);
+      t.ok(foundOf(alive, 0).original > 100, 'its bytes so far');
+      t.match(foundOf(alive, 0), { ended: false, original: Number });
       // A restart of the node's firewall, or a time-out: the sockets live.
       await path.deleteConnection(forgotten!);
       t.strictSame(askedBoth(forgotten!), [false, false], 'conntrack alone has no more of it');
@@ -366,21 +376,86 @@ t.test(
       dialled[0]!.socket.resetAndDestroy();
       await until('it is over', () => askedBoth(gone!).every(Boolean));
       t.strictSame(askedBoth(reversedTuple(gone!)), [true, true]);
+      t.equal(await path.findConnection(gone!), undefined, 'and what a RST has closed has no entry any more');
       // Many at once, more than are asked for in one call.
       for (const { socket } of dialled.slice(2)) socket.end('!');
       for (const socket of accepted) socket.end();
-      const records = recordsOf(tuples.slice(2).map((tuple) => ({ tuple, outgoing: false })));
+      const records = recordsOf(
+        tuples.slice(2).map((tuple) => ({ tuple, outgoing: false })),
+        false,
+      );
       await until('all others are over', () => {
         path.markEnded(records);
-        return tuples.slice(2).every((_, index) => endingOf(records, index) !== undefined);
+        return tuples.slice(2).every((_, index) => foundOf(records, index).ended);
       });
-      t.match(endingOf(records, 67), { original: Number, reply: Number });
-      t.ok(endingOf(records, 67)!.original > 100, 'as conntrack counted');
+      t.ok(foundOf(records, 67).original > 100, 'as conntrack counted');
       accepted.length = 0;
       for (const { socket } of dialled) socket.destroy();
     }
+    // Whoever called has given up, and conntrack waits still: its answer may come.
+    harness.decide = (packet, to) => {
+      const { syn, ack } = seen(packet.bytes).flags;
+      to.verdict(packet, syn && ack ? 'drop' : 'accept');
+    };
+    harness.packets.length = 0;
+    const { socket } = dial(4);
+    const ofFlags = (ack: boolean) =>
+      harness.packets.map(({ bytes }) => seen(bytes)).find(({ flags }) => flags.syn && flags.ack === ack);
+    await until('a SYN-ACK is dropped', () => ofFlags(true) !== undefined);
+    socket.destroy();
+    await nextTurn();
+    const { sourcePort } = ofFlags(false)!;
+    const address = Uint8Array.of(127, 0, 0, 1);
+    const waiting: FlowTuple = {
+      family: 4,
+      sourceAddress: address,
+      sourcePort,
+      destinationAddress: address,
+      destinationPort: PORT,
+    };
+    t.equal(askedBoth(waiting)[0], false, 'no socket alone is not enough');
     await harness.path.close();
     server.close();
+  },
+);
+
+t.test(
+  'kernel packet path: sockets that are bound to a device are found and ended like others',
+  async (t) => {
+    const harness = new Harness();
+    const program = `
+import socket, time
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'lo'); s.bind(('127.0.0.1', ${PORT})); s.listen(); print('up', flush=True)
+kept = [s.accept()[0] for _ in range(2)]
+time.sleep(600)
+`;
+    const bound = spawn('python3', ['-c', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+    t.teardown(() => bound.kill('SIGKILL'));
+    await once(bound.stdout, 'data');
+    const [one, other] = [dial(4), dial(4)];
+    await until('both are there', () => one.said() !== '' && other.said() !== '');
+    const tuple = tupleOf(one.socket, 4);
+    const ended = (device: number): boolean => {
+      const records = recordsOf([{ tuple, outgoing: false, device }], false);
+      harness.path.markEnded(records);
+      return foundOf(records, 0).ended;
+    };
+    await harness.path.deleteConnection(tuple);
+    t.equal(ended(1), false, 'it lives');
+    t.equal(await harness.path.destroySocket(reversedTuple(tuple), 1), true);
+    await until('its peer knows', () => one.said().includes('ECONNRESET'));
+    t.equal(await harness.path.destroySocket(reversedTuple(tuple), 1), false);
+    await until('it is over', () => ended(1));
+    t.equal(
+      await harness.path.destroySocket(tupleOf(other.socket, 4), 1),
+      true,
+      'one that is bound to none, too',
+    );
+    other.socket.destroy();
+    await harness.path.close();
+    bound.kill('SIGKILL');
+    await once(bound, 'exit');
   },
 );
 
