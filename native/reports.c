@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REPORT_MS = 20, YOUNG_US = 20 * 1000, MANY_REPORTS = 256 };
+enum { REPORT_MS = 100, YOUNG_US = 100 * 1000, MANY_REPORTS = 1024, FIRST_ROOM = 64 };
 
 /* Of a connection that has been open for so short a time that it may be told with its end. */
 struct young {
@@ -19,7 +19,7 @@ struct young {
 /* Room for one more. A lost report would leave a connection that nobody judges again. */
 static void *with_room(void *items, size_t count, size_t *capacity, size_t size) {
   if (count < *capacity) return items;
-  *capacity = *capacity == 0 ? MANY_REPORTS : *capacity * 2;
+  *capacity = *capacity == 0 ? FIRST_ROOM : *capacity * 2;
   void *grown = realloc(items, *capacity * size);
   if (grown == NULL) abort();
   return grown;
@@ -102,8 +102,9 @@ static void gather(struct data_path *path, bool all) {
 }
 
 void tell_reports(struct data_path *path) {
-  bool all = path->tell_all || path->stopping;
-  if (!all && (path->report_at == 0 || (path->report_at > 1 && now_ms() < path->report_at))) return;
+  /* Of many at once all: to look through those that are just open again and again would cost more than to tell them twice. */
+  bool all = path->tell_all || path->stopping || path->report_at == 1;
+  if (!all && (path->report_at == 0 || now_ms() < path->report_at)) return;
   path->tell_all = false;
   pthread_mutex_lock(&path->events_lock);
   gather(path, all);
