@@ -81,11 +81,15 @@ export function encodeMark(
   writer.end();
 }
 
-/** Deletes one connection, named by the tuple of its first packet. (Without a tuple the kernel would delete all: that cannot be written here.) */
-export function encodeDelete(writer: MessageWriter, tuple: Tuple, sequence: number): void {
+/**
+ * Deletes one connection, named by the tuple of its first packet. (Without a tuple the kernel would delete all: that cannot be written here.)
+ * @param id of {@link Connection.id}: one that took its place is left alone; undefined: whichever has this tuple
+ */
+export function encodeDelete(writer: MessageWriter, tuple: Tuple, sequence: number, id?: number): void {
   checkTuple(tuple);
   writer.begin(MESSAGE.delete, FLAG.request | FLAG.ack, sequence).netfilter(AF[tuple.family]);
   writeTuple(writer, ATTRIBUTE.original, tuple);
+  if (id !== undefined) writer.u32(ATTRIBUTE.id, id);
   writer.end();
 }
 

@@ -22,7 +22,7 @@ import {
   VERDICT,
 } from '../netlink/queue.ts';
 import { decodeConnectedSocket, encodeSocketDestroy, encodeSocketFind } from '../netlink/socket-destroy.ts';
-import type { Marks } from './marks.ts';
+import type { MarkMatch, Marks } from './marks.ts';
 import type {
   ConntrackEntry,
   FlowTuple,
@@ -162,15 +162,24 @@ export class KernelPacketPath implements PacketPath {
   }
 
   async findConnection(tuple: FlowTuple): Promise<ConntrackEntry | undefined> {
+    return this.#find(tuple);
+  }
+
+  #find(tuple: FlowTuple): ConntrackEntry | undefined {
     this.#flush();
     const message = this.#opened?.conntrack.find((writer, sequence) => encodeGet(writer, tuple, sequence));
     const found = message && decodeConnection(message);
     return found && entryOf(found);
   }
 
-  async deleteConnection(tuple: FlowTuple): Promise<boolean> {
+  async deleteConnection(tuple: FlowTuple, marked?: MarkMatch): Promise<boolean> {
     this.#flush();
-    return this.#opened?.conntrack.request((writer, sequence) => encodeDelete(writer, tuple, sequence)) === 0;
+    const conntrack = this.#opened?.conntrack;
+    if (marked === undefined)
+      return conntrack?.request((writer, sequence) => encodeDelete(writer, tuple, sequence)) === 0;
+    const found = this.#find(tuple);
+    if (found === undefined || (found.mark & marked.mask) >>> 0 !== marked.value) return false;
+    return conntrack?.request((writer, sequence) => encodeDelete(writer, tuple, sequence, found.id)) === 0;
   }
 
   async dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]> {

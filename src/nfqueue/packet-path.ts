@@ -13,6 +13,7 @@
  * A queue without a listener, or a full one, drops.
  */
 
+import type { MarkMatch } from './marks.ts';
 import type { EndedPass, PassRecord } from './pass-records.ts';
 
 /** Where a packet was queued: the numbers of NF_INET_* in linux/netfilter.h. PREROUTING and INPUT are inbound, the others outbound. */
@@ -161,8 +162,12 @@ export interface PacketPath {
   /** The entry of a connection. */
   findConnection(tuple: FlowTuple): Promise<ConntrackEntry | undefined>;
 
-  /** Removes a connection's entry. @returns whether there was one */
-  deleteConnection(tuple: FlowTuple): Promise<boolean>;
+  /**
+   * Removes a connection's entry.
+   * @param marked only while its mark is so: the entry of another connection that has these ports by now stays
+   * @returns whether there was one
+   */
+  deleteConnection(tuple: FlowTuple, marked?: MarkMatch): Promise<boolean>;
 
   /** All TCP entries with `mark` in the bits of `mask`. */
   dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]>;

@@ -159,10 +159,13 @@ export class QueueProxy implements PacketPathEvents {
     this.cutConnection(one.tuple, one.outgoing, one.device || undefined);
   };
 
-  /** Cuts a connection that is no flow here. @param outgoing whether this pod opened it */
+  /**
+   * Cuts a connection that is no flow here. An entry without our mark may be of another one, say to the listener, and stays: what comes by it is queued anyway.
+   * @param outgoing whether this pod opened it
+   */
   cutConnection(tuple: QueuedFlow['tuple'], outgoing: boolean, device?: number): void {
     const done = Promise.all([
-      this.path.deleteConnection(tuple),
+      this.path.deleteConnection(tuple, this.#options.marks.anyVerified),
       this.path.destroySocket(outgoing ? tuple : reversedTuple(tuple), device),
     ]);
     done.catch((error: unknown) => this.#options.onDefect(error));

@@ -30,13 +30,19 @@ export class OpenFlows {
   /** Those that were not judged for longest come first. */
   readonly #flows = new Set<OpenFlow>();
   readonly #onDefect: (error: unknown) => void;
+  readonly #beforeTurn: () => void;
   /** How many, from the first on, were not judged since the last change. */
   #left = 0;
   #next: NodeJS.Immediate | undefined;
 
-  /** @param onDefect hears of a flow whose judging threw; it is cut */
-  constructor(onDefect: (error: unknown) => void) {
+  /**
+   * @param onDefect hears of a flow whose judging threw; it is cut
+   * @param beforeTurn brings the flows up to date, before any turn but the first: on the ports of one that has ended a new one may have come meanwhile, and what
+   * is done to the old one would be done to that
+   */
+  constructor(onDefect: (error: unknown) => void, beforeTurn: () => void) {
     this.#onDefect = onDefect;
+    this.#beforeTurn = beforeTurn;
   }
 
   get size(): number {
@@ -91,7 +97,16 @@ export class OpenFlows {
       this.#judge(flow);
     }
     if (this.#flows.size === 0) this.#left = 0;
-    if (this.#left > 0) this.#next = setImmediate(() => this.#turn());
+    if (this.#left > 0) this.#next = setImmediate(() => this.#later());
+  }
+
+  #later(): void {
+    try {
+      this.#beforeTurn();
+    } catch (error) {
+      this.#onDefect(error);
+    }
+    this.#turn();
   }
 
   #judge(flow: OpenFlow): void {

@@ -65,7 +65,7 @@ export class Proxy {
 
   constructor(options: ProxyOptions) {
     this.#options = options;
-    this.open = new OpenFlows(options.onDefect);
+    this.open = new OpenFlows(options.onDefect, () => this.tell());
     this.#ephemerals = new EphemeralPool(undefined, options.generateEphemeral);
     this.#views = new Views(
       options.source,

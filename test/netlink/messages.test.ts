@@ -78,6 +78,11 @@ t.test('netlink: requests have the bytes that the kernel headers demand', (t) =>
       '48000000 0201 0500 04000000 00000000 02000000 34000180 14000180 08000100 0a000001 08000200 0a000002 1c000280 05000100 06000000 06000200 9c400000 06000300 00500000',
     ),
   );
+  t.equal(
+    hex(written((w) => encodeDelete(w, FOUR, 4, 0x01020304))).slice(-16),
+    '08000c0001020304',
+    'this connection, and no later one with its ports',
+  );
   const destroy = written((w) => encodeSocketDestroy(w, SIX, 0, COOKIE, 1));
   t.equal(destroy.length, 16 + 56);
   t.equal(hex(destroy.subarray(16, 24)), '0a060000ffffffff');

@@ -10,7 +10,7 @@ import type {
   VerdictOptions,
 } from '../../src/nfqueue/packet-path.ts';
 import { HOOK } from '../../src/nfqueue/packet-path.ts';
-import type { Marks } from '../../src/nfqueue/marks.ts';
+import type { MarkMatch, Marks } from '../../src/nfqueue/marks.ts';
 import { tupleKey } from '../../src/nfqueue/flow-key.ts';
 import { markRecords } from '../../src/nfqueue/pass-records.ts';
 import { isClosing } from '../../src/nfqueue/recovery.ts';
@@ -153,9 +153,12 @@ export class SimulatedPacketPath implements PacketPath {
     return Promise.resolve(found && entryOf(found, this.tcpState));
   }
 
-  deleteConnection(tuple: FlowTuple): Promise<boolean> {
+  deleteConnection(tuple: FlowTuple, marked?: MarkMatch): Promise<boolean> {
     this.deleted.push(tuple);
-    return Promise.resolve(this.marks.delete(tupleKey(tuple, this.#own(tuple.sourceAddress))));
+    const key = tupleKey(tuple, this.#own(tuple.sourceAddress));
+    const mark = this.marks.get(key)?.mark ?? 0;
+    if (marked !== undefined && (mark & marked.mask) >>> 0 !== marked.value) return Promise.resolve(false);
+    return Promise.resolve(this.marks.delete(key));
   }
 
   dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]> {

@@ -17,7 +17,11 @@ class World {
   /** What judging one takes. */
   tookMs = 0;
   readonly problems: unknown[] = [];
-  readonly flows = new OpenFlows((problem) => this.problems.push(problem));
+  beforeTurn = (): void => {};
+  readonly flows = new OpenFlows(
+    (problem) => this.problems.push(problem),
+    () => this.beforeTurn(),
+  );
 
   add(): Told {
     const one = new Told(this);
@@ -131,6 +135,30 @@ t.test('open flows: one whose judging throws is cut, and those behind it are jud
   );
   t.match(world.problems, [{ message: 'a defect' }]);
 });
+
+t.test(
+  'open flows: those that have ended unseen are not cut by a later turn, and a defect there keeps none from its turn',
+  async (t) => {
+    const world = new World();
+    world.tookMs = FLOW_MS;
+    const all = Array.from({ length: 200 }, () => world.add());
+    const last = all.at(-1)!;
+    let turns = 0;
+    world.beforeTurn = () => {
+      turns++;
+      world.flows.delete(last);
+      throw new Error('a defect');
+    };
+    world.change(false);
+    await until(() => world.flows.size === 0);
+    t.ok(turns > 0);
+    t.equal(world.problems.length, turns);
+    t.strictSame(
+      all.filter((one) => !one.cut),
+      [last],
+    );
+  },
+);
 
 t.test('open flows: after a close none is judged any more', async (t) => {
   const world = new World();

@@ -283,7 +283,11 @@ t.test(
         0,
         'another generation',
       );
-      t.equal(await harness.path.deleteConnection(tuple), true);
+      const own = harness.path.deleteConnection(tuple, marks.own);
+      t.equal(await own, false, 'what bears another mark is another connection');
+      t.match(await harness.path.findConnection(tuple), { mark: marks.verified(7) });
+      t.equal(await harness.path.deleteConnection(tuple, marks.anyVerified), true);
+      t.equal(await harness.path.deleteConnection(tuple, marks.anyVerified), false);
       t.equal(await harness.path.deleteConnection(tuple), false);
       t.equal(await harness.path.findConnection(tuple), undefined);
       socket.write('queued again');
