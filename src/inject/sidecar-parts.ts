@@ -26,10 +26,14 @@ const STARTUP_PROBE = {
   failureThreshold: 120,
 };
 
-/** With which flags of Node.js a sidecar runs: starting needs memory that running does not, and a small young generation keeps it small. */
+/**
+ * With which flags of Node.js a sidecar runs: starting needs memory that running does not, and a small young generation keeps it small; so does one thread of V8
+ * for compiling and collecting instead of four, which cost 0.4 MB.
+ */
 export const nodeFlags = (memoryLimit: string): string[] => [
   '--disable-sigusr1',
   '--max-semi-space-size=1',
+  '--v8-pool-size=1',
   `--max-old-space-size=${heapMegabytes(memoryLimit)}`,
 ];
 
