@@ -61,7 +61,8 @@ try {
   const plain = await plainVariants(place, (id) => asked.haproxy && id === 'haproxy-mtls-full', complain);
   place.cluster.write('policies.yaml', POLICIES);
   const all: Measured[] = plain.map((variant) => ({ variant, sidecars: undefined }));
-  for (const mode of asked.modes.split(',')) all.push(...(await variantsOf(mode)));
+  const builds = buildsToCompare();
+  for (const mode of asked.modes.split(',')) all.push(...(await variantsOf(mode, builds)));
   const rows = new Map<string, Row[]>(all.map(({ variant }) => [variant.id, []]));
   // The first round is for machine code, and is not shown.
   for (let round = -1; round < Number(asked.rounds); round++) {
@@ -78,19 +79,27 @@ try {
   place.close();
 }
 
-/** The pair of this mode, and the one that it is compared with. */
-async function variantsOf(mode: string): Promise<Measured[]> {
+/** The pair of this mode, and those that it is compared with. */
+async function variantsOf(mode: string, builds: ReadonlyMap<string, Sidecars>): Promise<Measured[]> {
   if (mode !== 'redirect' && mode !== 'nfqueue') throw new Error(`--modes: ${mode} is none`);
-  const pair = async (id: string, other?: string, flags?: string[], base?: string): Promise<Measured> => {
-    const sidecars = new Sidecars(place, 'bundle', other, undefined, flags);
+  const made: Measured[] = [];
+  for (const [name, sidecars] of builds) {
+    const id = name === '' ? mode : `${mode}-${name}`;
     const kind = { id, title: id, mode: { carrier: mode, forgetful: true } } as const;
-    return { variant: await betweenTwoPods(place, sidecars, kind), sidecars, ...(base && { base }) };
-  };
+    const variant = await betweenTwoPods(place, sidecars, kind);
+    made.push({ variant, sidecars, ...(name !== '' && { base: mode }) });
+  }
+  return made;
+}
+
+/** What is compared: one of each for both modes, since a program is not copied over while it runs. */
+function buildsToCompare(): Map<string, Sidecars> {
   const profiled = profilerFlags();
-  const made = [await pair(mode, undefined, profiled)];
-  if (asked.against !== undefined) made.push(await pair(`${mode}-other`, asked.against, profiled, mode));
+  const made = new Map([['', new Sidecars(place, 'bundle', undefined, undefined, profiled)]]);
+  if (asked.against !== undefined)
+    made.set('other', new Sidecars(place, 'bundle', asked.against, undefined, profiled));
   if (asked.flags !== undefined)
-    made.push(await pair(`${mode}-flags`, undefined, asked.flags.split(','), mode));
+    made.set('flags', new Sidecars(place, 'bundle', undefined, undefined, asked.flags.split(',')));
   return made;
 }
 

@@ -332,10 +332,17 @@ export class QueueProxy implements PacketPathEvents {
     one.flow.judge(standing);
     this.#around.open.add(one.flow);
     this.#options.onVerified?.(one);
+    this.#givePassSoon(one);
+  }
+
+  #givePassSoon(one: QueuedFlow): void {
+    const { givePass } = one;
+    one.givePass = undefined;
+    if (givePass === undefined) return;
     // An address that was turned away from in the meantime is not called by SYNs with a Hello: the SYN of a call that turned would bear a second one.
     const { address } = one.flow.facts.destination;
-    if (!one.outgoing || !this.#fallback.has(address, performance.now())) one.givePass?.();
-    one.givePass = undefined;
+    const hasTurned = (): boolean => one.outgoing && this.#fallback.has(address, performance.now());
+    this.#around.passes.soon(() => void (hasTurned() || givePass()));
   }
 
   #fellBack(one: QueuedFlow, detail: string): void {

@@ -136,7 +136,8 @@ async function proven(
   };
   const result = await serverHandshake(connection, hello, context, judge, DEADLINE.handshake);
   if (result.kind !== 'established') return refuseResult(flow, result, judged);
-  if (result.session !== undefined) givePass(flow, hello, result.session, destination, around);
+  const { session } = result;
+  if (session !== undefined) around.passes.soon(() => givePass(flow, hello, session, destination, around));
   await relayed(flow, around);
 }
 

@@ -159,7 +159,7 @@ async function proven(flow: Flow, original: Endpoint, first: Speaking, around: S
       const standing = flow.rejudge?.() ?? judged ?? allowed('not-isolated');
       if (standing.verdict === 'deny') return flow.deny(standing);
       if (flow.judgement === undefined) flow.judge(standing);
-      givePass(flow, original, endpoint, result.peer, around);
+      around.passes.soon(() => givePass(flow, original, endpoint, result.peer, around));
       return await relayed(flow, around);
     }
     const again = isWithoutAnswer(result) || (result.kind === 'failed' && REDIAL.has(result.reason));

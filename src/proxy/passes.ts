@@ -70,11 +70,39 @@ export class Passes {
   #revision = 0;
   #ended = false;
   #queues: PassUser | undefined;
+  readonly #onDefect: (error: unknown) => void;
+  #toGive: (() => void)[] = [];
 
   /** @param now monotonic milliseconds */
-  constructor(resumption: Resumption | undefined, now: () => number = () => performance.now()) {
+  constructor(
+    resumption: Resumption | undefined,
+    now: () => number = () => performance.now(),
+    onDefect: (error: unknown) => void = rethrow,
+  ) {
     this.#resumption = resumption;
     this.#now = now;
+    this.#onDefect = onDefect;
+  }
+
+  /**
+   * Calls `give` when this turn of the event loop has been carried out: a pass is for the next connection, and the bytes of this one wait for nothing but
+   * the end of the turn. It has to look at everything anew.
+   */
+  soon(give: () => void): void {
+    if (this.#resumption === undefined || this.#ended) return;
+    // Behind the wake-up of the data path (setImmediate, too), which was asked for before.
+    if (this.#toGive.push(give) === 1) setImmediate(() => this.giveNow());
+  }
+
+  /** The end of the turn, for who does not wait for it. */
+  giveNow(): void {
+    for (const give of this.#toGive.splice(0)) {
+      try {
+        if (!this.#ended) give();
+      } catch (error) {
+        this.#onDefect(error);
+      }
+    }
   }
 
   /**
@@ -261,6 +289,10 @@ export class Passes {
 
 /** The data thread keeps no more for a pass; an installation has as many as its trust bundle has keys. */
 const MAX_ADMISSION_KEYS = 8;
+
+function rethrow(error: unknown): never {
+  throw error;
+}
 
 function lifetimeOf(session: Session<ProvenPeer>, now: number): number {
   return Math.floor(Math.min(LIFETIME_MS, session.expiresAt - now - BEFORE_SESSION_END_MS));

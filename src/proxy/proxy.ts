@@ -91,7 +91,7 @@ export class Proxy {
       },
     );
     this.#dataPath = options.createDataPath(this.#table);
-    const passes = new Passes(this.#dataPath.resumption);
+    const passes = new Passes(this.#dataPath.resumption, undefined, options.onDefect);
     this.#around = {
       view: () => this.#views.current,
       changed: (timeoutMs) => this.#views.changed(timeoutMs),

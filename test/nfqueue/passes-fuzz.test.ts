@@ -2,12 +2,15 @@ import fc from 'fast-check';
 import t from 'tap';
 import { FrameFormat } from '../../src/handshake/format.ts';
 import { loadAddon } from '../../src/native.ts';
+import { PROTOCOL } from '../../src/netlink/query-socket.ts';
 import { Marks } from '../../src/nfqueue/marks.ts';
 import { HOOK, type QueuedPacket } from '../../src/nfqueue/packet-path.ts';
+import { foundOf, recordsOf } from '../../src/nfqueue/pass-records.ts';
 import { passSettings } from '../../src/nfqueue/pass-settings.ts';
 import { finishPacket } from '../../src/nfqueue/packets-checksum.ts';
 import { NativeDataPath } from '../../src/relay/native-data-path.ts';
 import { runs } from '../support/effort.ts';
+import { cannotNetns } from '../support/netns.ts';
 import { NO_EVENTS } from '../support/no-events.ts';
 import { type PassingPods, passingPods, saidOf } from './passing-pods.ts';
 import { encodeQueued } from './queue-messages.ts';
@@ -197,6 +200,39 @@ t.test('nfqueue passes: no datagram does harm, whatever is in it', async (t) => 
   addon.queuePassesClose(queues);
   t.throws(() => addon.queuePassesTry(queues, whole), { code: 'ECLOSED' });
   await path.close();
+});
+
+t.test('nfqueue passes: no records do harm to who asks the kernel about them', (t) => {
+  const addon = loadAddon();
+  const sockets = [PROTOCOL.socketDiagnosis, PROTOCOL.netfilter].map((protocol) =>
+    addon.netlinkOpen(protocol, 0, 1 << 20),
+  );
+  const four = {
+    sourceAddress: Uint8Array.of(192, 0, 2, 1),
+    destinationAddress: Uint8Array.of(192, 0, 2, 2),
+  };
+  const tuple = { family: 4, ...four, sourcePort: 40_000, destinationPort: 7 } as const;
+  const many = Array.from({ length: 130 }, (_, index) => ({ tuple, outgoing: index % 2 === 0 }));
+  const whole = recordsOf(many, true);
+  const changes = fc.array(fc.tuple(fc.nat(whole.length - 1), fc.nat(255)), { maxLength: 30 });
+  const broken = fc.tuple(fc.nat(whole.length), changes).map(([length, places]) => {
+    const bytes = whole.slice(0, length);
+    for (const [at, value] of places) if (at < length) bytes[at] = value;
+    return bytes;
+  });
+  fc.assert(
+    fc.property(fc.oneof(broken, fc.uint8Array({ maxLength: 300 })), (bytes) => {
+      addon.queuePassesEnded(sockets[0]!, sockets[1]!, bytes);
+    }),
+    { numRuns: runs(300) },
+  );
+  addon.queuePassesEnded(sockets[0]!, sockets[1]!, whole);
+  t.ok(
+    cannotNetns() !== false || many.every((_, index) => foundOf(whole, index).ended),
+    'nobody has them, and it is known of each',
+  );
+  for (const socket of sockets) addon.netlinkClose(socket);
+  t.end();
 });
 
 t.test('nfqueue passes: no sequence of calls does harm, whatever is in them', async (t) => {

@@ -145,6 +145,8 @@ export class QueuedNetwork {
       const next = this.#way.shift() ?? this.#late.shift();
       if (next === undefined) return;
       next.to.receive(next.bytes);
+      // What the kernel hands over at once is a turn of the event loop.
+      next.to.pod.proxy!.surroundings.passes.giveNow();
     }
     throw new Error('the network does not come to rest');
   }

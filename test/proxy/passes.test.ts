@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import t from 'tap';
 import type { ClientContext } from '../../src/handshake/client.ts';
 import type { Session } from '../../src/handshake/sessions.ts';
@@ -21,7 +22,12 @@ function passesInTestTime() {
     }
   }
   const resumption = new Recorded();
-  const passes = new Passes(resumption, () => now);
+  const defects: unknown[] = [];
+  const passes = new Passes(
+    resumption,
+    () => now,
+    (error) => defects.push(error),
+  );
   const world = new World();
   const [client, server] = [world.party('client', '10.0.0.1'), world.party('server', '10.0.0.2')];
   const context = world.client(client, server.address) as unknown as ClientContext<ProvenPeer>;
@@ -51,6 +57,7 @@ function passesInTestTime() {
   };
   return {
     passes,
+    defects,
     give,
     wait: (milliseconds: number) => void (now += milliseconds),
     whenTold: (act: () => void) => void (onTell = act),
@@ -67,6 +74,40 @@ t.test(
     t.equal(passes.contextOf(number), undefined);
     t.equal(passes.find(number)?.number, number);
     t.end();
+  },
+);
+
+t.test('passes: they are given behind what was asked for in the same turn of the event loop', async (t) => {
+  const { passes, defects } = passesInTestTime();
+  const done: string[] = [];
+  // As the data path is woken for the bytes of the connection that a pass is given after.
+  setImmediate(() => done.push('the data path is woken'));
+  passes.soon(() => {
+    done.push('one');
+    throw new Error('of one alone');
+  });
+  passes.soon(() => done.push('another'));
+  t.strictSame(done, [], 'nothing at once');
+  await nextTurn();
+  t.strictSame(done, ['the data path is woken', 'one', 'another']);
+  t.match(defects, [{ message: 'of one alone' }], 'a defect of one is told and touches no other');
+
+  passes.soon(() => done.push('a third'));
+  await nextTurn();
+  t.equal(done.at(-1), 'a third', 'and so on');
+});
+
+t.test(
+  'passes: none is given once the sidecar has ended them, however long it was meant to be',
+  async (t) => {
+    const { passes } = passesInTestTime();
+    let given = 0;
+    passes.soon(() => given++);
+    passes.end();
+    passes.soon(() => given++);
+    await nextTurn();
+    await nextTurn();
+    t.equal(given, 0);
   },
 );
 
