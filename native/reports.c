@@ -58,7 +58,8 @@ void report_established(struct data_path *path, struct connection *connection, c
   path->young[path->young_count++] = young;
   size_t count = path->report_count + path->young_count;
   pthread_mutex_unlock(&path->events_lock);
-  tell_soon(path, count);
+  /* A path that eats SYNs would eat the next one's, too, until TypeScript knows. */
+  tell_soon(path, connection->syn_retransmits > 0 ? MANY_REPORTS : count);
 }
 
 void report_closed(struct data_path *path, struct connection *connection, enum close_cause cause) {
