@@ -1,7 +1,5 @@
 /** A hundred thousand flows in one table: what they hold, and what it costs to look after them. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import { endGoneFlows } from '../../src/nfqueue/ended-flows.ts';
 import { addressBytes } from '../../src/nfqueue/flow-endpoints.ts';
@@ -10,6 +8,7 @@ import type { FlowTuple } from '../../src/nfqueue/packet-path.ts';
 import { QueuedFlow } from '../../src/nfqueue/queued-flow.ts';
 import type { FlowFacts } from '../../src/proxy/flow.ts';
 import { allowed } from '../../src/proxy/judgement.ts';
+import { heldBytes } from '../support/held-bytes.ts';
 import { webAndDb } from './web-and-db.ts';
 
 const FLOWS = 100_000;
@@ -17,20 +16,12 @@ const BYTES_OF_A_FLOW = 3_072;
 /** Established, and looked at in conntrack. */
 const OPEN = 3;
 
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
-const held = (): number => {
-  collect();
-  const { heapUsed, arrayBuffers } = process.memoryUsage();
-  return heapUsed + arrayBuffers;
-};
-
 t.test('nfqueue: a hundred thousand flows are held, looked after and forgotten', async (t) => {
   const { network, client, server } = webAndDb(t);
   const { sink } = server.pod.proxy!.surroundings;
   const [from, to] = [addressBytes(client.pod.address)!, addressBytes(server.pod.address)!];
   const long = performance.now() - 3_600_000;
-  const before = held();
+  const before = heldBytes();
   for (let number = 0; number < FLOWS; number++) {
     const tuple: FlowTuple = {
       family: 4,
@@ -54,7 +45,7 @@ t.test('nfqueue: a hundred thousand flows are held, looked after and forgotten',
     server.proxy.adopt(one);
   }
   // What the simulation keeps of them (tuple, mark, name) is among it.
-  const each = (held() - before) / FLOWS;
+  const each = (heldBytes() - before) / FLOWS;
   t.comment(`${Math.round(each)} bytes each`);
   t.ok(each < BYTES_OF_A_FLOW, `${Math.round(each)} bytes each`);
   t.equal(server.proxy.flows.size, FLOWS);

@@ -1,20 +1,11 @@
 /** What handshakes under way hold at most, whoever begins them. */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import { MOST_WAITING } from '../../src/nfqueue/flow-table.ts';
+import { heldBytes } from '../support/held-bytes.ts';
 import { webAndDb } from './web-and-db.ts';
 
 const BEYOND = 200;
 const BYTES_OF_ONE = 8_192;
-
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
-const held = (): number => {
-  collect();
-  const { heapUsed, arrayBuffers } = process.memoryUsage();
-  return heapUsed + arrayBuffers;
-};
 
 t.test(
   'nfqueue: calls beyond what may be under way wait for their next SYN, and what is under way is small',
@@ -26,10 +17,10 @@ t.test(
       client.tcp.connect();
       network.wire.length = 0;
     };
-    const before = held();
+    const before = heldBytes();
     for (let number = 0; number < MOST_WAITING + BEYOND; number++) call(10_000 + number);
     t.equal(client.proxy.flows.size, MOST_WAITING);
-    const each = (held() - before) / MOST_WAITING;
+    const each = (heldBytes() - before) / MOST_WAITING;
     t.comment(`${Math.round(each)} bytes each`);
     t.ok(each < BYTES_OF_ONE, `${Math.round(each)} bytes each`);
     t.equal(client.path.undecided, 0, 'each SYN has its verdict');
