@@ -19,6 +19,7 @@ const TESTS = [
   'test/relay/native-sessions.test.ts',
   'test/relay/native-resumption-inbound.test.ts',
   'test/relay/native-resumption-outbound.test.ts',
+  'test/relay/native-resumption-choice.test.ts',
   'test/nfqueue/passes.test.ts',
   'test/nfqueue/passes-fuzz.test.ts',
   'test/nfqueue/gate.test.ts',
