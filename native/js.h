@@ -54,7 +54,7 @@ bool endpoint(napi_env env, napi_value address, napi_value port, struct sockaddr
 /* An external of that kind; an exception is pending when it is NULL. */
 napi_value tagged_external(napi_env env, void *data, napi_finalize finalize, const napi_type_tag *tag);
 napi_value js_number(napi_env env, double value);
-/* A Uint8Array with a copy of the bytes. */
+/* A Uint8Array with a copy of the bytes; NULL when the thread of JavaScript ends. */
 napi_value js_bytes(napi_env env, const uint8_t *bytes, size_t length);
 /* [address, port], or undefined for family 0. */
 napi_value js_endpoint(napi_env env, const struct sockaddr_storage *address);
@@ -65,7 +65,7 @@ napi_value js_error_name(napi_env env, int error);
 
 /* [type, id, ...]: what follows depends on the type, see src/native.ts. */
 napi_value js_event(napi_env env, const struct event *event);
-/* A Float64Array with REPORT_FIELDS numbers for each, see src/native.ts. */
+/* A Float64Array with REPORT_FIELDS numbers for each, see src/native.ts; NULL when the thread of JavaScript ends. */
 napi_value js_reports(napi_env env, const struct report *reports, size_t count);
 
 #endif

@@ -65,9 +65,10 @@ napi_value js_event(napi_env env, const struct event *event) {
 
 napi_value js_reports(napi_env env, const struct report *reports, size_t count) {
   void *data = NULL;
-  napi_value buffer, view;
+  napi_value buffer, view = NULL;
   size_t length = count * REPORT_FIELDS * sizeof(double);
-  if (napi_create_arraybuffer(env, length, &data, &buffer) != napi_ok) abort(); /* nobody would judge them again */
+  /* The thread of JavaScript ends, and its connections with it. */
+  if (napi_create_arraybuffer(env, length, &data, &buffer) != napi_ok) return NULL;
   double *fields = data;
   for (size_t i = 0; i < count; i++, fields += REPORT_FIELDS) {
     const struct report *report = &reports[i];

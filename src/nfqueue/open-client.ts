@@ -77,7 +77,11 @@ export function openClient(
     judge: answererJudge(one, destination, around),
   };
   const opened = openClientFlow(packet, options, context, now);
-  if ('noRoom' in opened) return { ...stream, problem: opened.noRoom };
+  if ('noRoom' in opened) {
+    // Told once: the next calls of this address do not come this far for a while.
+    const isNews = fallback.add(destination.address, now.monotonic);
+    return isNews ? { ...stream, problem: opened.noRoom } : stream;
+  }
   if (choice.toSelf) {
     // The own server has to know its own Hello from a reflected one.
     const pending = Buffer.from(nonce).toString('hex');

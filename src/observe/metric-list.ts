@@ -70,7 +70,7 @@ export const METRICS = {
   },
   countersign_carrier_fallbacks_total: {
     type: 'counter',
-    help: 'Addresses that the stream carrier was chosen for because a SYN with a Hello got no answer, or has no room for it (nfqueue mode)',
+    help: 'Addresses that the stream carrier was chosen for because a SYN with a Hello got no answer or one without a Reply, or has no room for it (nfqueue mode)',
     labels: {},
   },
   countersign_queue_lost_packets_total: {

@@ -81,7 +81,7 @@ export const REASONS = {
   'encryption-unavailable': { verdict: 'deny', text: 'encryption is required and this build offers none' },
   'identity-too-large': {
     verdict: 'deny',
-    text: "nfqueue mode: this pod's own Reply does not fit a SYN-ACK on this path; fewer labels make it smaller",
+    text: "nfqueue mode: this pod's own Reply does not fit a SYN-ACK on this path, and the client calls again by the stream carrier; fewer labels make it smaller",
   },
   'preamble-late': {
     verdict: 'deny',

@@ -91,4 +91,16 @@ t.test('benchmark: a whole tiny run, and what makes a sample void', { skip }, as
       /the sample is void: \d+ connections were made, 0 were counted/,
     );
   });
+
+  t.test('benchmark: memory is that of connections at rest that were proven, each of them', async (t) => {
+    const { place, variants } = session;
+    const ours = variants.find(({ id }) => id === 'countersign')!;
+    for (const host of [ours.client, ...ours.servers]) await place.cluster.applyRules(host);
+    const before = session.result(true).problems.length;
+    await session.memory(new Progress(2, () => {}));
+    const { memory, start, problems } = session.result(true);
+    t.strictSame(problems.slice(before), []);
+    t.equal(memory?.connections, TINY.idleConnections);
+    t.equal(start?.milliseconds.length, TINY.starts);
+  });
 });
