@@ -77,8 +77,7 @@ export function redirectCommand(): Command {
     .action(async (flags: Flags) => {
       const plan = await planOf(flags);
       const { printedPlan } = await import('../redirect/plan-print.ts');
-      const usual = plan.mode === 'nfqueue' ? 'iptables' : 'nft';
-      process.stdout.write(printedPlan(plan, flags.backend ?? usual));
+      process.stdout.write(printedPlan(plan, flags.backend ?? 'nft'));
     });
   return redirect;
 }

@@ -234,7 +234,7 @@ export class QueueProxy implements PacketPathEvents {
     }
     if (opened.kind === 'drop') return this.path.verdict(queued, 'drop');
     if (opened.kind === 'refused') return this.#refuse(queued, packet, opened);
-    if (this.#table.isFull) {
+    if (this.#table.isFull || !this.#table.admits(key, true)) {
       // TCP repeats its SYN.
       opened.one.leave?.();
       return this.path.verdict(queued, 'drop');
@@ -253,6 +253,7 @@ export class QueueProxy implements PacketPathEvents {
   ): void {
     // Without a preamble: the listener takes it, which knows redirecting peers, and judges the others by address.
     if (!startsWithMagic(packet)) return this.#toListener(queued);
+    if (known === undefined && !this.#table.admits(key, false)) return this.path.verdict(queued, 'drop');
     const opened = openServer(key, packet, this.#around, this.strangers, this.cut, now);
     if (opened.kind === 'drop') return this.path.verdict(queued, 'drop');
     if (opened.kind === 'refused') return this.#refuse(queued, packet, opened);
