@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type LoadOrder, runLoad } from './load-program.ts';
 import type { Place } from './place.ts';
 import { cpuSeconds } from './process-cpu.ts';
-import { type Counts, type Demand, voidReason } from './proof.ts';
+import { prove } from './prove.ts';
 import { busySeconds, foreignCpus } from './quiet.ts';
 import { type LoadKind, QUIET_CPUS, type Sample } from './result.ts';
 import type { Sidecars } from './sidecars.ts';
@@ -11,8 +11,6 @@ import type { Variant } from './variant.ts';
 
 /** Time for what a scrape or a load leaves behind to be done with. */
 const SETTLE_MS = 15;
-/** Time within which a verdict that has fallen is counted. */
-const COUNT_MS = 5_000;
 
 /** Takes samples; holds what they need. */
 export class Meter {
@@ -32,7 +30,8 @@ export class Meter {
    * proven: then nothing that was measured means anything.
    */
   async sample(variant: Variant, kind: LoadKind, round: number, order: LoadOrder): Promise<Sample> {
-    const before = await this.#counts(variant);
+    const ends = [variant.client, ...variant.servers];
+    const before = variant.proves ? await this.#sidecars.counts(ends) : undefined;
     await this.#quiet();
     await sleep(SETTLE_MS);
     const start = this.#readings(variant);
@@ -45,12 +44,11 @@ export class Meter {
     );
     await sleep(SETTLE_MS);
     const end = this.#readings(variant);
-    await this.#prove(
-      variant,
-      before,
-      report.connections,
-      kind === 'first' || variant.forgetful === true ? 'full' : undefined,
-    );
+    if (before !== undefined) {
+      const everyOneFirst = kind === 'first' || variant.forgetful === true;
+      const handshake = everyOneFirst ? ({ handshake: 'full' } as const) : {};
+      await prove(this.#sidecars, ends, before, { connections: report.connections, ...handshake });
+    }
     const proxyCpu = end.proxies - start.proxies;
     const allCpu = proxyCpu + end.application - start.application + report.cpu;
     const own = allCpu + end.self - start.self;
@@ -98,41 +96,6 @@ export class Meter {
       const milliseconds = performance.now() - begin;
       this.#patienceMs -= milliseconds;
       if (used / (milliseconds / 1000) < QUIET_CPUS) return;
-    }
-  }
-
-  async #counts({
-    proves,
-    client,
-    servers,
-  }: Variant): Promise<{ client: Counts[]; servers: Counts[] } | undefined> {
-    if (!proves) return undefined;
-    const [own, theirs] = await Promise.all([
-      this.#sidecars.counts([client]),
-      this.#sidecars.counts(servers),
-    ]);
-    return { client: own, servers: theirs };
-  }
-
-  async #prove(
-    variant: Variant,
-    before: { client: Counts[]; servers: Counts[] } | undefined,
-    connections: number,
-    handshake: 'full' | undefined,
-  ): Promise<void> {
-    if (before === undefined) return;
-    const demand = (direction: Demand['direction']): Demand => ({
-      direction,
-      connections,
-      ...(handshake === undefined ? {} : { handshake }),
-    });
-    for (const deadline = Date.now() + COUNT_MS; ; await sleep(50)) {
-      const after = (await this.#counts(variant))!;
-      const why =
-        voidReason(before.client, after.client, demand('outbound')) ??
-        voidReason(before.servers, after.servers, demand('inbound'));
-      if (why === undefined) return;
-      if (Date.now() > deadline) throw new Error(`the sample is void: ${why}`);
     }
   }
 }

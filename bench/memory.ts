@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Place } from './place.ts';
+import { prove } from './prove.ts';
 import type { Memory } from './result.ts';
 import type { Sidecars } from './sidecars.ts';
 import type { Variant } from './variant.ts';
@@ -57,11 +58,14 @@ export async function measureMemory(
     if (held !== count) throw new Error(`${held} of ${count} connections at rest: ${why}`);
     await sleep(REST_MS);
     const grown = (now: Smaps, before: Smaps): number => (now.privateDirty - before.privateDirty) / count;
-    return {
-      ...idle,
-      connections: count,
-      perConnection: { client: grown(memoryOf(ownPid), idle), server: grown(memoryOf(theirPid), idleServer) },
+    const perConnection = {
+      client: grown(memoryOf(ownPid), idle),
+      server: grown(memoryOf(theirPid), idleServer),
     };
+    // Connections that went past the sidecars would cost them nothing. Asked last: an answer takes memory. Fresh sidecars have counted nothing before.
+    const nothing = pods.map(() => new Map<string, number>());
+    await prove(sidecars, pods, nothing, { connections: count });
+    return { ...idle, connections: count, perConnection };
   } finally {
     holder.kill('SIGKILL');
   }

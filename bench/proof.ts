@@ -18,7 +18,7 @@ export interface Demand {
 
 /**
  * Why the connections of a sample do not count: every one of them has to have been allowed with a proven peer, at this end, and no other
- * verdict may have fallen. @returns undefined when they count
+ * verdict may have fallen. A counter that begins anew hides what fell before. @returns undefined when they count
  */
 export function voidReason(
   before: readonly Counts[],
@@ -27,6 +27,9 @@ export function voidReason(
 ): string | undefined {
   const grown = new Map<string, number>();
   for (const [index, counts] of after.entries()) {
+    for (const [series, value] of before[index] ?? []) {
+      if ((counts.get(series) ?? 0) < value) return 'a sidecar was started again in the middle of it';
+    }
     for (const [series, value] of counts) {
       const more = value - (before[index]?.get(series) ?? 0);
       if (more > 0) grown.set(series, (grown.get(series) ?? 0) + more);

@@ -6,9 +6,10 @@ import type { Sidecars } from './sidecars.ts';
 const COUNT_MS = 5_000;
 
 /**
- * Throws when a client's and a server's sidecar have not counted just these connections, after a moment for the last of them.
- * @param ends client and server
- * @param before what they had counted when the load began
+ * Throws when a client's sidecar, and those of its server's replicas together, have not counted just these connections as proven, after a moment for
+ * the last of them: then nothing that was measured means anything.
+ * @param ends the client, then its servers
+ * @param before what they had counted when the load began, in that order
  */
 export async function prove(
   sidecars: Sidecars,
@@ -17,10 +18,10 @@ export async function prove(
   demand: Omit<Demand, 'direction'>,
 ): Promise<void> {
   for (const deadline = Date.now() + COUNT_MS; ; await sleep(50)) {
-    const [client, server] = await sidecars.counts(ends);
+    const after = await sidecars.counts(ends);
     const why =
-      voidReason([before[0]!], [client!], { direction: 'outbound', ...demand }) ??
-      voidReason([before[1]!], [server!], { direction: 'inbound', ...demand });
+      voidReason(before.slice(0, 1), after.slice(0, 1), { direction: 'outbound', ...demand }) ??
+      voidReason(before.slice(1), after.slice(1), { direction: 'inbound', ...demand });
     if (why === undefined) return;
     if (Date.now() > deadline) throw new Error(`the sample is void: ${why}`);
   }

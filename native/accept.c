@@ -90,6 +90,7 @@ void report_accepted(struct data_path *path, struct connection *connection, int 
   if (role == INBOUND) setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
   struct event *event = new_event(EVENT_ACCEPTED, connection);
   event->role = role;
+  event->number = (int)connection->refusal;
   event->peer = *peer;
   socklen_t length = sizeof event->local;
   getsockname(fd, (struct sockaddr *)&event->local, &length);
@@ -161,8 +162,11 @@ void accept_some(struct data_path *path, struct listener *listener) {
       continue;
     }
     connection->accepted_us = now_us();
+    struct source_address from = source_of_peer(&peer);
+    connection->source = limit_enter_accepted(path->limit, &from, &connection->refusal);
     if (listener->role == INBOUND) settle_accepted(path, fd); /* the other one is called by this host alone */
-    if (!begin_resumption(path, connection, listener->role, &peer))
+    bool fits = connection->source != NULL;
+    if (!fits || !begin_resumption(path, connection, listener->role, &peer))
       report_accepted(path, connection, listener->role, &peer, NULL, NULL, 0);
   }
 }

@@ -35,7 +35,7 @@ struct asked {
   bool lives[AT_ONCE]; /* it has a socket, and its bytes are wanted */
   struct entry {
     uint8_t id[4];
-    bool was_reset;
+    bool closing;
   } entry[AT_ONCE]; /* conntrack's */
   uint32_t count;
 };
@@ -189,11 +189,10 @@ static bool conntrack_is_closing(struct pass_record *record, struct entry *entry
   if (at != NULL) at = find(at, found, CTA_PROTOINFO_TCP, &found);
   if (at != NULL) at = find(at, found, CTA_PROTOINFO_TCP_STATE, &found);
   bool closing = at != NULL && found == 1 && (*at == CONNTRACK_TIME_WAIT || *at == CONNTRACK_CLOSE);
-  bool was_reset = closing && *at == CONNTRACK_CLOSE;
   at = find(body, length, CTA_ID, &found);
   if (at == NULL || found != sizeof entry->id) return false;
   memcpy(entry->id, at, sizeof entry->id);
-  entry->was_reset = was_reset;
+  entry->closing = closing;
   record->bytes_original = counter(body, length, CTA_COUNTERS_ORIG);
   record->bytes_reply = counter(body, length, CTA_COUNTERS_REPLY);
   return closing;
@@ -256,14 +255,14 @@ static void leave_out_living(struct asked *asked) {
 }
 
 /*
- * What is forgotten here bears no mark in conntrack any more: a server that answered with a SYN cookie has a socket when the last ACK comes, and whoever
- * called may have sent a RST before it. TIME_WAIT takes a FIN of a socket of this pod. By its id: a new connection on these ports stays.
+ * What is forgotten here bears no mark in conntrack any more: a kernel that answers with SYN cookies makes a socket of any last ACK that is right, also of
+ * one that comes after a RST, or is said again when the connection is over (docs/decisions/0101). By its id: a new connection on these ports stays.
  */
-static void delete_reset(struct netlink *conntrack, struct asked *asked) {
+static void delete_entries(struct netlink *conntrack, struct asked *asked) {
   static struct question question;
   question.length = 0;
   for (uint32_t i = 0; i < asked->count; i++) {
-    if (!asked->entry[i].was_reset || asked->lives[i] || asked->record[i].calling) continue;
+    if (!asked->entry[i].closing || asked->lives[i] || asked->record[i].calling) continue;
     size_t start = about_entry(&question, IPCTNL_MSG_CT_DELETE, &asked->record[i], UINT32_MAX);
     attribute(&question, CTA_ID, asked->entry[i].id, sizeof asked->entry[i].id);
     end_message(&question, start);
@@ -275,7 +274,7 @@ static void look(struct netlink *sockets, struct netlink *conntrack, struct aske
   ask(sockets, asked, ask_for_socket, true);
   leave_out_living(asked);
   ask(conntrack, asked, ask_conntrack, false);
-  delete_reset(conntrack, asked);
+  delete_entries(conntrack, asked);
   for (uint32_t i = 0; i < asked->count; i++) {
     asked->record[i].ended = asked->gone[i] && !asked->lives[i];
     memcpy(asked->at[i], &asked->record[i], sizeof asked->record[i]);

@@ -103,6 +103,7 @@ void bury_dead(struct data_path *path) {
       continue;
     }
     *link = connection->next_dead;
+    if (connection->source != NULL) limit_leave_accepted(path->limit, connection->source);
     free(connection);
   }
 }

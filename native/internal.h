@@ -77,6 +77,8 @@ struct resuming {
 
 struct connection {
   uint64_t id;
+  struct limited_source *source; /* NULL: beyond the bound, TypeScript refuses it */
+  enum limit_refusal refusal;
   struct resuming *resuming;
   uint64_t pass; /* not 0: established by this pass, and told by reports */
   enum syn_data syn_data;
@@ -136,6 +138,7 @@ struct data_path {
   int64_t report_at;    /* not 0: the main thread is woken for reports then */
   bool tell_all;        /* the young ones, too, and now */
 
+  struct connection_limit *limit;
   struct passes passes;
   struct resuming *resuming; /* all that are under way */
   uint32_t awaited_hellos;

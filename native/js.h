@@ -19,11 +19,12 @@ struct js_exports {
   { .functions = (list), .count = sizeof(list) / sizeof(list)[0] }
 
 extern const struct js_exports js_start_exports, js_listen_exports, js_commands_exports, js_resumption_exports,
-    js_memory_exports, js_netlink_exports, js_queue_passes_exports, js_capabilities_exports, js_curves_exports;
+    js_limit_exports, js_memory_exports, js_netlink_exports, js_queue_passes_exports, js_capabilities_exports, js_curves_exports;
 
 /* A data path as JavaScript holds it. */
 struct handle {
   struct data_path *path; /* NULL once it is closed */
+  struct connection_limit *limit;
   napi_threadsafe_function deliver;
   uint64_t last_listener;
 };
@@ -54,7 +55,7 @@ bool endpoint(napi_env env, napi_value address, napi_value port, struct sockaddr
 /* An external of that kind; an exception is pending when it is NULL. */
 napi_value tagged_external(napi_env env, void *data, napi_finalize finalize, const napi_type_tag *tag);
 napi_value js_number(napi_env env, double value);
-/* A Uint8Array with a copy of the bytes. */
+/* A Uint8Array with a copy of the bytes; NULL when the thread of JavaScript ends. */
 napi_value js_bytes(napi_env env, const uint8_t *bytes, size_t length);
 /* [address, port], or undefined for family 0. */
 napi_value js_endpoint(napi_env env, const struct sockaddr_storage *address);
@@ -65,7 +66,7 @@ napi_value js_error_name(napi_env env, int error);
 
 /* [type, id, ...]: what follows depends on the type, see src/native.ts. */
 napi_value js_event(napi_env env, const struct event *event);
-/* A Float64Array with REPORT_FIELDS numbers for each, see src/native.ts. */
+/* A Float64Array with REPORT_FIELDS numbers for each, see src/native.ts; NULL when the thread of JavaScript ends. */
 napi_value js_reports(napi_env env, const struct report *reports, size_t count);
 
 #endif

@@ -26,6 +26,7 @@ napi_value js_event(napi_env env, const struct event *event) {
       PUSH(js_endpoint(env, &event->original));
       PUSH(js_bytes(env, event->bytes, event->length));
       PUSH(js_endpoint(env, &event->picked));
+      PUSH(js_number(env, event->number));
       if (event->hello == NULL) break;
       PUSH(js_number(env, (double)event->pass));
       PUSH(js_bytes(env, event->hello, event->hello_length));
@@ -65,9 +66,10 @@ napi_value js_event(napi_env env, const struct event *event) {
 
 napi_value js_reports(napi_env env, const struct report *reports, size_t count) {
   void *data = NULL;
-  napi_value buffer, view;
+  napi_value buffer, view = NULL;
   size_t length = count * REPORT_FIELDS * sizeof(double);
-  if (napi_create_arraybuffer(env, length, &data, &buffer) != napi_ok) abort(); /* nobody would judge them again */
+  /* The thread of JavaScript ends, and its connections with it. */
+  if (napi_create_arraybuffer(env, length, &data, &buffer) != napi_ok) return NULL;
   double *fields = data;
   for (size_t i = 0; i < count; i++, fields += REPORT_FIELDS) {
     const struct report *report = &reports[i];

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+static void end_with_env(void *data);
+
 /* On the main thread: hands over all events that there are, in one call. */
 static void deliver(napi_env env, napi_value callback, void *context, void *unused) {
   (void)unused;
@@ -25,6 +27,7 @@ static void deliver(napi_env env, napi_value callback, void *context, void *unus
     event = next;
   }
   if (stopped) {
+    napi_remove_env_cleanup_hook(env, end_with_env, handle);
     data_path_join(handle->path);
     handle->path = NULL;
   }
@@ -46,12 +49,28 @@ static void wake(void *context) {
   napi_call_threadsafe_function(handle->deliver, NULL, napi_tsfn_nonblocking);
 }
 
+/*
+ * The thread of JavaScript ends without close(), as a worker does: what it would be told of is taken from the data thread before that can tell nobody any
+ * more. Node.js calls this before it lets go of `deliver`, which was made earlier.
+ */
+static void end_with_env(void *data) {
+  struct handle *handle = data;
+  struct command stop = {.type = COMMAND_STOP};
+  if (!data_path_command(handle->path, &stop)) abort(); /* no memory for so little; it would go on with what is freed */
+  data_path_wake(handle->path);
+  data_path_join(handle->path);
+  handle->path = NULL;
+  napi_release_threadsafe_function(handle->deliver, napi_tsfn_release);
+}
+
 static void forget(napi_env env, void *data, void *hint) {
   (void)env;
   (void)hint;
   struct handle *handle = data;
-  /* The process ends without close(): the thread goes with it, and what it uses has to stay until then. */
-  if (handle->path == NULL) free(handle);
+  /* The process ends without that hook, by exit(): the thread goes with it, and what it uses has to stay until then. */
+  if (handle->path != NULL) return;
+  limit_drop(handle->limit);
+  free(handle);
 }
 
 /* start(callback) -> handle */
@@ -66,13 +85,17 @@ static napi_value do_start(napi_env env, napi_callback_info info) {
     free(handle);
     return throw_errno(env, ENOMEM);
   }
-  handle->path = data_path_start(wake, handle);
+  handle->limit = limit_create();
+  errno = ENOMEM;
+  handle->path = handle->limit == NULL ? NULL : data_path_start(wake, handle, handle->limit);
   if (handle->path == NULL) {
     int error = errno;
     napi_release_threadsafe_function(handle->deliver, napi_tsfn_abort);
+    if (handle->limit != NULL) limit_drop(handle->limit);
     free(handle);
     return throw_errno(env, error);
   }
+  napi_add_env_cleanup_hook(env, end_with_env, handle);
   napi_create_external(env, handle, forget, NULL, &external);
   napi_type_tag_object(env, external, &DATA_PATH_TAG);
   return external;

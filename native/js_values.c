@@ -112,8 +112,9 @@ napi_value js_number(napi_env env, double value) {
 
 napi_value js_bytes(napi_env env, const uint8_t *bytes, size_t length) {
   void *data;
-  napi_value buffer, view;
-  napi_create_arraybuffer(env, length, &data, &buffer);
+  napi_value buffer, view = NULL;
+  /* The thread of JavaScript ends; somebody else may have said so at any moment. */
+  if (napi_create_arraybuffer(env, length, &data, &buffer) != napi_ok) return NULL;
   if (length > 0) memcpy(data, bytes, length);
   napi_create_typedarray(env, napi_uint8_array, length, buffer, 0, &view);
   return view;

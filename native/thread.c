@@ -168,13 +168,14 @@ static void *thread_main(void *argument) {
   return NULL;
 }
 
-struct data_path *data_path_start(wake_function wake, void *context) {
+struct data_path *data_path_start(wake_function wake, void *context, struct connection_limit *limit) {
   struct data_path *path = calloc(1, sizeof *path);
   if (path == NULL) return NULL;
   path->wake = wake;
   path->context = context;
   path->last_event = &path->first_event;
   path->young_batch = 1;
+  path->limit = limit_keep(limit);
   pthread_mutex_init(&path->commands_lock, NULL);
   pthread_mutex_init(&path->events_lock, NULL);
   pthread_mutex_init(&path->slots_lock, NULL);
@@ -203,6 +204,7 @@ struct data_path *data_path_start(wake_function wake, void *context) {
   if (path->epoll >= 0) close(path->epoll);
   if (path->wakeup >= 0) close(path->wakeup);
   if (path->reserve >= 0) close(path->reserve);
+  limit_drop(limit);
   free(path);
   errno = error;
   return NULL;
@@ -232,5 +234,6 @@ void data_path_join(struct data_path *path) {
   pthread_mutex_destroy(&path->commands_lock);
   pthread_mutex_destroy(&path->events_lock);
   pthread_mutex_destroy(&path->slots_lock);
+  limit_drop(path->limit);
   free(path);
 }

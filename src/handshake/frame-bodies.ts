@@ -164,17 +164,18 @@ function decodeToken(reader: ByteReader): Uint8Array | undefined {
 }
 
 const WISH_BITS = { none: 0, wanted: 1, required: 3 } as const;
+const WISHES_BY_BITS: ReadonlyMap<number, Wishes> = new Map([
+  [WISH_BITS.none, { encryption: 'none' }],
+  [WISH_BITS.wanted, { encryption: 'wanted' }],
+  [WISH_BITS.required, { encryption: 'required' }],
+]);
 
 function encodeWishes(wishes: Wishes): number {
   return WISH_BITS[wishes.encryption];
 }
 
 function decodeWishes(reader: ByteReader): Wishes | undefined {
-  const bits = reader.u8();
-  const encryption = (Object.keys(WISH_BITS) as (keyof typeof WISH_BITS)[]).find(
-    (key) => WISH_BITS[key] === bits,
-  );
-  return encryption === undefined ? undefined : { encryption };
+  return WISHES_BY_BITS.get(reader.u8());
 }
 
 function encodeEndpoint(endpoint: Endpoint): Uint8Array {

@@ -9,9 +9,6 @@ export const FRAME_TYPE = { hello: 1, reply: 2, proof: 3, verdict: 4, refusal: 5
 /** Most that a frame may announce, header included: a token of 4 KiB with all offers fits. */
 export const MAX_FRAME_BYTES = 5120;
 
-/** What the SYN carrier has room for on a path with an MTU of 1280: see `docs/protocol.md` section 7. */
-export const MAX_SYN_FRAME_BYTES = 1200;
-
 export const MAX_OFFERS = 8;
 export const NONCE_BYTES = 32;
 export const KEY_BYTES = 32;

@@ -22,6 +22,11 @@ export const CONTEXT = {
   admission: 'countersign/1 admission',
 } as const;
 
+/** The two that are signed, as bytes. */
+const SIGNED_CONTEXT: ReadonlyMap<string, Uint8Array> = new Map(
+  [CONTEXT.serverProof, CONTEXT.clientProof].map((context) => [context, Buffer.from(`${context}\0`)]),
+);
+
 const SALT = Buffer.from('countersign/1');
 const INFO = Buffer.from('countersign/1 keys');
 /** Session id and four keys. */
@@ -53,13 +58,15 @@ export function deriveKeys(
   if (okm === undefined) return undefined;
   const key = (index: number): Uint8Array =>
     okm.slice(SESSION_ID_BYTES + index * 32, SESSION_ID_BYTES + (index + 1) * 32);
-  return {
+  const keys = {
     sessionId: okm.slice(0, SESSION_ID_BYTES),
     clientMac: key(0),
     serverMac: key(1),
     clientResume: key(2),
     serverResume: key(3),
   };
+  okm.fill(0);
+  return keys;
 }
 
 /** HMAC-SHA-256 over context, a zero byte, and the parts; cut to 16 bytes. */
@@ -74,5 +81,5 @@ export function macEquals(expected: Uint8Array, given: Uint8Array): boolean {
 
 /** What a proof of possession signs: context, a zero byte, and the hash of the transcript. */
 export function signatureInput(context: string, transcript: readonly Uint8Array[]): Uint8Array {
-  return concat([Buffer.from(`${context}\0`), sha256(transcript)]);
+  return concat([SIGNED_CONTEXT.get(context) ?? Buffer.from(`${context}\0`), sha256(transcript)]);
 }

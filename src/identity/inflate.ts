@@ -40,6 +40,10 @@ interface Code {
   readonly symbols: Uint16Array;
 }
 
+function emptyCode(mostSymbols: number): Code {
+  return { counts: new Uint16Array(MAX_CODE_BITS + 1), symbols: new Uint16Array(mostSymbols) };
+}
+
 /** What is no DEFLATE stream. Never leaves this file, and so needs no stack. */
 const MALFORMED = new Error('no DEFLATE stream');
 
@@ -49,6 +53,10 @@ export class Inflater {
   /** The dictionary, and behind it what comes out: distances reach back into it as into output. Used anew by every call. */
   readonly #window: Uint8Array;
   readonly #lengths = new Uint8Array(MAX_LITERAL_CODES + MAX_DISTANCE_CODES);
+  /** Those of one block after the other: new ones each time would be a twentieth of all that a first contact leaves for the collector. */
+  readonly #lengthCode = emptyCode(CODE_LENGTH_ORDER.length);
+  readonly #literalCode = emptyCode(MAX_LITERAL_CODES);
+  readonly #distanceCode = emptyCode(MAX_DISTANCE_CODES);
   #input: Uint8Array = new Uint8Array(0);
   #at = 0;
   /** Bits that were taken from the input and not used yet, the next one lowest. */
@@ -110,7 +118,8 @@ export class Inflater {
     if (literals > MAX_LITERAL_CODES || distances > MAX_DISTANCE_CODES) throw MALFORMED;
     const lengths = this.#lengths.fill(0, 0, CODE_LENGTH_ORDER.length);
     for (let index = 0; index < codeLengths; index++) lengths[CODE_LENGTH_ORDER[index]!] = this.#take(3);
-    const lengthCode = makeCode(lengths.subarray(0, CODE_LENGTH_ORDER.length), false);
+    const lengthCode = this.#lengthCode;
+    makeCode(lengthCode, lengths, 0, CODE_LENGTH_ORDER.length, false);
     const all = literals + distances;
     for (let index = 0; index < all;) {
       const symbol = this.#symbol(lengthCode);
@@ -127,8 +136,9 @@ export class Inflater {
       index += times;
     }
     if (lengths[END_OF_BLOCK] === 0) throw MALFORMED;
-    const literalCode = makeCode(lengths.subarray(0, literals), true);
-    this.#compressed(literalCode, makeCode(lengths.subarray(literals, all), true));
+    makeCode(this.#literalCode, lengths, 0, literals, true);
+    makeCode(this.#distanceCode, lengths, literals, all, true);
+    this.#compressed(this.#literalCode, this.#distanceCode);
   }
 
   #compressed(literals: Code, distances: Code): void {
@@ -190,13 +200,22 @@ export class Inflater {
   }
 }
 
+/** Where the symbols of each length begin, while a code is made. */
+const OFFSETS = new Uint16Array(MAX_CODE_BITS + 2);
+
 /**
- * Section 3.2.2. Refuses lengths that are no code: more codes than there is room for, or fewer than would fill it. As in zlib one code of
- * one bit, or none at all, is let be where `mayBeEmpty`: the distances of a block without copies.
+ * Section 3.2.2: the code of the lengths from `from` to `to`, written to `code`. Refuses lengths that are no code: more codes than there is room for, or fewer
+ * than would fill it. As in zlib one code of one bit, or none at all, is let be where `mayBeEmpty`: the distances of a block without copies.
  */
-function makeCode(lengths: Uint8Array, mayBeEmpty: boolean): Code {
-  const counts = new Uint16Array(MAX_CODE_BITS + 1);
-  for (let symbol = 0; symbol < lengths.length; symbol++) counts[lengths[symbol]!]!++;
+function makeCode(
+  { counts, symbols }: Code,
+  lengths: Uint8Array,
+  from: number,
+  to: number,
+  mayBeEmpty: boolean,
+): void {
+  counts.fill(0);
+  for (let index = from; index < to; index++) counts[lengths[index]!]!++;
   counts[0] = 0;
   let left = 1;
   let used = 0;
@@ -207,25 +226,28 @@ function makeCode(lengths: Uint8Array, mayBeEmpty: boolean): Code {
   }
   const isSparse = used === 0 || (used === 1 && counts[1] === 1);
   if (left > 0 && !(isSparse && (mayBeEmpty || used === 0))) throw MALFORMED;
-  const offsets = new Uint16Array(MAX_CODE_BITS + 2);
+  OFFSETS[1] = 0;
   for (let length = 1; length <= MAX_CODE_BITS; length++)
-    offsets[length + 1] = offsets[length]! + counts[length]!;
-  const symbols = new Uint16Array(used);
+    OFFSETS[length + 1] = OFFSETS[length]! + counts[length]!;
   // By index: iterating would allocate more than the whole rest of a handshake.
-  for (let symbol = 0; symbol < lengths.length; symbol++) {
-    const length = lengths[symbol]!;
-    if (length !== 0) symbols[offsets[length]!++] = symbol;
+  for (let index = from; index < to; index++) {
+    const length = lengths[index]!;
+    if (length !== 0) symbols[OFFSETS[length]!++] = index - from;
   }
-  return { counts, symbols };
 }
 
 /** Section 3.2.6. */
 const FIXED = {
-  literals: makeCode(
+  literals: codeOf(
     Uint8Array.from({ length: 288 }, (_, symbol) =>
       symbol < 144 ? 8 : symbol < 256 ? 9 : symbol < 280 ? 7 : 8,
     ),
-    false,
   ),
-  distances: makeCode(new Uint8Array(32).fill(5), false),
+  distances: codeOf(new Uint8Array(32).fill(5)),
 };
+
+function codeOf(lengths: Uint8Array): Code {
+  const code = emptyCode(lengths.length);
+  makeCode(code, lengths, 0, lengths.length, false);
+  return code;
+}

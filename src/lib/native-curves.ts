@@ -1,11 +1,17 @@
 import type { KeyObject } from 'node:crypto';
 import type { NativeAddon, NativeX25519 } from '../native.ts';
 import type { AgreementKey, Curves, VerifyingKey } from './curves.ts';
+import { carvedBytes } from './carved-bytes.ts';
 import { ES256_BYTES } from './es256.ts';
 import { NODE_CURVES } from './node-curves.ts';
 
 const COORDINATE_BYTES = 32;
 const X25519_BYTES = 32;
+/**
+ * Where the addon writes a public key. A small array of its own lies in the heap of JavaScript; an addon that looks into it makes V8 give it memory outside, which the
+ * collector has to look after. One with an ArrayBuffer is outside already.
+ */
+const GENERATED = new Uint8Array(new ArrayBuffer(X25519_BYTES));
 
 /** The functions of the addon that are called here. */
 export type CurvesAddon = Pick<
@@ -34,8 +40,8 @@ function curvesOf(addon: CurvesAddon): Curves {
       return verifyingKey(x!, y!);
     },
     generateEphemeral() {
-      const publicKey = new Uint8Array(X25519_BYTES);
-      return { privateKey: new NativeAgreementKey(addon, addon.x25519Generate(publicKey)), publicKey };
+      const key = addon.x25519Generate(GENERATED);
+      return { privateKey: new NativeAgreementKey(addon, key), publicKey: GENERATED.slice() };
     },
   };
 }
@@ -64,7 +70,7 @@ class NativeAgreementKey implements AgreementKey {
   }
 
   derive(peer: Uint8Array, salt: Uint8Array, info: Uint8Array, bytes: number): Uint8Array | undefined {
-    const out = new Uint8Array(bytes);
+    const out = carvedBytes(bytes);
     return this.#addon.x25519Derive(this.#key, peer, salt, info, out) ? out : undefined;
   }
 }

@@ -172,9 +172,8 @@ function proof<I extends PeerIdentity>(
   if (established === undefined || sent === undefined) {
     const failure = next.effects.find((effect) => effect.kind === 'failed');
     // The packet itself becomes the RST for our own kernel, which has the connection half open.
-    const local = buildReset(context.tuple, { sequence: sequenceAdd(state.clientInitial, 1) });
     return over([
-      { kind: 'pass', bytes: local },
+      { kind: 'pass', bytes: resetForOwnKernel(state, context) },
       { kind: 'inject', bytes: buildReset(toClient, { sequence: packet.acknowledgement }, sent) },
       failed(failure ?? { kind: 'failed', reason: 'frame-malformed', detail: 'no verdict' }),
     ]);
@@ -241,8 +240,10 @@ function answer<I extends PeerIdentity>(
   const room = roomOf(packet, { ...options, maximumSegment: state.maximumSegment });
   if (state.reply.length > room) {
     const detail = `the Reply is ${state.reply.length} bytes long and the SYN-ACK has room for ${room}`;
+    // An answer without a Reply makes the client turn to the stream carrier, where there is room. What comes instead finds no half-open connection.
     return over([
-      { kind: 'pass', bytes: buildReset(reversedTuple(context.tuple), resetNumbers(packet)) },
+      { kind: 'pass' },
+      { kind: 'inject', bytes: resetForOwnKernel(state, context) },
       { kind: 'failed', reason: 'identity-too-large', detail },
     ]);
   }
@@ -260,9 +261,12 @@ function answer<I extends PeerIdentity>(
   return { state: { ...state, synAck }, effects: [pass] };
 }
 
-/** For a client in SYN-SENT. */
-function resetNumbers(synAck: TcpPacket): { sequence: number; acknowledgement: number } {
-  return { sequence: 0, acknowledgement: synAck.acknowledgement };
+/** The RST by which our own kernel forgets what it has half open. */
+function resetForOwnKernel<I extends PeerIdentity>(
+  state: Greeted,
+  context: ServerFlowContext<I>,
+): Uint8Array {
+  return buildReset(context.tuple, { sequence: sequenceAdd(state.clientInitial, 1) });
 }
 
 function tick<I extends PeerIdentity>(
@@ -274,11 +278,10 @@ function tick<I extends PeerIdentity>(
   const waited = now.monotonic - state.since;
   const { synAck } = state;
   if (waited >= FLOW_TIME.handshake) {
-    const toApplication = buildReset(context.tuple, { sequence: sequenceAdd(state.clientInitial, 1) });
     const toClient =
       synAck && buildReset(reversedTuple(context.tuple), { sequence: sequenceAdd(synAck.initial, 1) });
     return over([
-      { kind: 'inject', bytes: toApplication },
+      { kind: 'inject', bytes: resetForOwnKernel(state, context) },
       ...(toClient === undefined ? [] : [{ kind: 'inject' as const, bytes: toClient }]),
       { kind: 'failed', reason: 'handshake-timeout', detail: 'no Proof came' },
     ]);

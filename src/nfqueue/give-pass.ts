@@ -10,6 +10,7 @@ import type { QueuedFlow } from './queued-flow.ts';
 
 /** The next call of the application to the same place may go by a pass: with the session that it is called with now, while there is one alone. */
 export function passForCalls(one: QueuedFlow, destination: Endpoint, around: Surroundings): void {
+  if (!around.passes.isDueOutbound('syn', destination, destination)) return;
   const { peer } = one;
   const view = around.view();
   const context = clientContext(destination, around, 'syn', false);

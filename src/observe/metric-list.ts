@@ -70,7 +70,7 @@ export const METRICS = {
   },
   countersign_carrier_fallbacks_total: {
     type: 'counter',
-    help: 'Addresses that the stream carrier was chosen for because a SYN with a Hello got no answer, or has no room for it (nfqueue mode)',
+    help: 'Addresses that the stream carrier was chosen for because a SYN with a Hello got no answer or one without a Reply, or has no room for it (nfqueue mode)',
     labels: {},
   },
   countersign_queue_lost_packets_total: {
@@ -92,6 +92,16 @@ export const METRICS = {
     type: 'gauge',
     help: 'Connections that are allowed and open',
     labels: { direction: DIRECTIONS },
+  },
+  countersign_connection_limit: {
+    type: 'gauge',
+    help: 'How many connections may be open at once, from --max-connections or by the memory limit; three quarters of them from one source',
+    labels: {},
+  },
+  countersign_connections_beyond_limit_total: {
+    type: 'counter',
+    help: 'Connections that were refused, or SYNs dropped (nfqueue mode), since there were as many as there may be: in all, or from their source',
+    labels: { direction: DIRECTIONS, limit: ['all', 'source'] },
   },
   countersign_half_open_connections: {
     type: 'gauge',

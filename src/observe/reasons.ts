@@ -81,13 +81,17 @@ export const REASONS = {
   'encryption-unavailable': { verdict: 'deny', text: 'encryption is required and this build offers none' },
   'identity-too-large': {
     verdict: 'deny',
-    text: "nfqueue mode: this pod's own Reply does not fit a SYN-ACK on this path; fewer labels make it smaller",
+    text: "nfqueue mode: this pod's own Reply does not fit a SYN-ACK on this path, and the client calls again by the stream carrier; fewer labels make it smaller",
   },
   'preamble-late': {
     verdict: 'deny',
     text: 'a preamble came when the application had spoken already: reset, so that the dialler starts again',
   },
   overloaded: { verdict: 'deny', text: 'too many unfinished handshakes, from this source or in all' },
+  'connection-limit': {
+    verdict: 'deny',
+    text: 'as many connections are open as --max-connections allows, in all or from this source',
+  },
 
   // The connection is not one to judge.
   'not-ready': { verdict: 'deny', text: 'policy or identity was not there yet' },

@@ -45,8 +45,9 @@ export async function serverHandshake(
   for (;;) {
     const next = stepServer(state, event, context, clock());
     state = next.state;
-    const outcome = await perform(connection, 'client', next.effects, judge);
-    if (outcome.kind === 'judged') event = outcome;
+    const outcome = perform(connection, 'client', next.effects);
+    if (outcome.kind === 'judge')
+      event = { kind: 'judged', verdict: await judge(outcome.peer, outcome.handshake) };
     else if (outcome.kind !== 'waiting') return outcome;
     else {
       connection.readFrame('client', MAX_FRAME_BYTES);
@@ -111,8 +112,9 @@ async function answered(
     for (;;) {
       const next: Step<ClientState<ProvenPeer>, ProvenPeer> = stepClient(state, event, context, clock());
       state = next.state;
-      const outcome = await perform(connection, 'upstream', next.effects, judge);
-      if (outcome.kind === 'judged') event = outcome;
+      const outcome = perform(connection, 'upstream', next.effects);
+      if (outcome.kind === 'judge')
+        event = { kind: 'judged', verdict: await judge(outcome.peer, outcome.handshake) };
       else if (outcome.kind !== 'waiting') return outcome;
       else break;
     }
@@ -120,14 +122,14 @@ async function answered(
   }
 }
 
-/** Does what a machine asks for. */
-async function perform(
+/** Does what a machine asks for, up to what takes an answer. */
+function perform(
   connection: Connection,
   side: Side,
   effects: readonly Effect<ProvenPeer>[],
-  judge: JudgePeer,
-): Promise<HandshakeResult | { kind: 'waiting' } | (HandshakeEvent & { kind: 'judged' })> {
-  for (const [index, effect] of effects.entries()) {
+): HandshakeResult | { kind: 'waiting' } | (Effect<ProvenPeer> & { kind: 'judge' }) {
+  for (let index = 0; index < effects.length; index++) {
+    const effect = effects[index]!;
     switch (effect.kind) {
       case 'send':
         connection.send(side, effect.bytes);
@@ -139,7 +141,7 @@ async function perform(
         }
         break;
       case 'judge':
-        return { kind: 'judged', verdict: await judge(effect.peer, effect.handshake) };
+        return effect;
       case 'established':
         if (side === 'client') connection.relay({ guard: false });
         else if (effect.handshake === 'full') connection.release();

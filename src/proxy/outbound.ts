@@ -271,6 +271,7 @@ function givePass(
   peer: ProvenPeer,
   around: Surroundings,
 ): void {
+  if (!around.passes.isDueOutbound('stream', original, endpoint)) return;
   const view = around.view();
   if (view === undefined || around.silentPeers.has(endpoint)) return;
   const candidates = candidatesAt(view, original, around.candidates) ?? [original];

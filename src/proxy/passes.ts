@@ -164,6 +164,14 @@ export class Passes {
   }
 
   /**
+   * Whether {@link giveOutbound} would give one now: what it wants to know takes a look at policy and a context, and of a burst of handshakes with one
+   * place the first alone needs them.
+   */
+  isDueOutbound(carrier: Carrier, dialled: Endpoint, target: Endpoint): boolean {
+    return this.#isDue(keyOf(carrier, dialled, target), this.#now());
+  }
+
+  /**
    * Lets connections of the application to `dialled` resume this session with `target`. `counters` of it are set aside by `reserve`.
    * @param target with the candidates that connections there are spread between; it is one of them
    */
@@ -180,8 +188,10 @@ export class Passes {
   ): void {
     const now = this.#now();
     const { carrier } = context;
-    const key = `${carrier} ${dialled.address} ${dialled.port} ${target.address} ${target.port}`;
-    if (!this.#mayGive(key, now)) return;
+    const key = keyOf(carrier, dialled, target);
+    if (!this.#isDue(key, now)) return;
+    if (this.#lastGiven.size >= REMEMBERED) this.#lastGiven.clear();
+    this.#lastGiven.set(key, now);
     const reserved = reserve(COUNTERS);
     if (reserved === undefined) return;
     const { session, first } = reserved;
@@ -252,12 +262,9 @@ export class Passes {
     });
   }
 
-  #mayGive(key: string, now: number): boolean {
+  #isDue(key: string, now: number): boolean {
     if (this.#resumption === undefined || this.#ended) return false;
-    if (now - (this.#lastGiven.get(key) ?? Number.NEGATIVE_INFINITY) < AGAIN_AFTER_MS) return false;
-    if (this.#lastGiven.size >= REMEMBERED) this.#lastGiven.clear();
-    this.#lastGiven.set(key, now);
-    return true;
+    return now - (this.#lastGiven.get(key) ?? Number.NEGATIVE_INFINITY) >= AGAIN_AFTER_MS;
   }
 
   #remember(pass: Omit<GivenPass, 'number' | 'revision'>): number {
@@ -289,6 +296,10 @@ export class Passes {
 
 /** The data thread keeps no more for a pass; an installation has as many as its trust bundle has keys. */
 const MAX_ADMISSION_KEYS = 8;
+
+function keyOf(carrier: Carrier, dialled: Endpoint, target: Endpoint): string {
+  return `${carrier} ${dialled.address} ${dialled.port} ${target.address} ${target.port}`;
+}
 
 function rethrow(error: unknown): never {
   throw error;

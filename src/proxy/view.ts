@@ -198,6 +198,12 @@ export function notReady(): Judgement {
 
 /** The source's labels, but for those that only an issuer may assert: they come from the token. */
 function withReserved(fromSource: Labels, fromToken: Labels): Labels {
+  if (!hasReserved(fromSource) && !hasReserved(fromToken)) return fromSource;
   const reserved = Object.entries(fromToken).filter(([key]) => key.startsWith(RESERVED_LABEL_PREFIX));
   return { ...withoutReserved(fromSource), ...Object.fromEntries(reserved) };
+}
+
+function hasReserved(labels: Labels): boolean {
+  for (const key in labels) if (key.startsWith(RESERVED_LABEL_PREFIX)) return true;
+  return false;
 }

@@ -46,6 +46,19 @@ t.test('benchmark: a sample is void when a connection had another peer or anothe
   t.end();
 });
 
+t.test('benchmark: a sample is void when a sidecar was started again, whatever it counted then', (t) => {
+  const before = [counts([{}, 7], [{ verdict: 'deny', reason: 'policy-denied' }, 3])];
+  for (const after of [
+    counts([{}, 57]),
+    counts([{}, 57], [{ verdict: 'deny', reason: 'policy-denied' }, 2]),
+    counts([{}, 6], [{ verdict: 'deny', reason: 'policy-denied' }, 3]),
+    counts(),
+  ]) {
+    t.match(voidReason(before, [after], demand), /started again/);
+  }
+  t.end();
+});
+
 t.test('benchmark: first contact is void when a connection was resumed', (t) => {
   const wanted = { ...demand, handshake: 'full' } as const;
   t.equal(voidReason([counts()], [counts([{ handshake: 'full' }, 50])], wanted), undefined);

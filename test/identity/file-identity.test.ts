@@ -130,7 +130,7 @@ t.test('identity show: says what a token says and whether it is accepted', async
 
 /** Waits for something that a busy machine may take a while for. */
 async function until(condition: () => boolean): Promise<void> {
-  for (let waited = 0; !condition() && waited < 10_000; waited += 20) await sleep(20);
+  for (let waited = 0; !condition() && waited < 30_000; waited += 20) await sleep(20);
 }
 
 t.test('files: a file is read whole, whatever its length, up to the most that is read', async (t) => {

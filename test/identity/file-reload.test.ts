@@ -47,10 +47,10 @@ function temporary(t: Test): string {
 
 /** Waits until it is so; a deadline that passes is a failure. */
 async function until(t: Test, what: string, condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 5_000;
+  const deadline = performance.now() + 30_000;
   while (!condition()) {
     if (performance.now() > deadline) {
-      t.fail(`not within 5 s: ${what}`);
+      t.fail(`not within 30 s: ${what}`);
       return;
     }
     await sleep(20);

@@ -27,7 +27,7 @@ export class MiniTcp {
   received = '';
   /** Bytes of the largest segment. */
   readonly mss: number;
-  /** Options beside the MSS of its SYN. */
+  /** Options beside the MSS of its SYN, or SYN-ACK. */
   synOptions: readonly number[] = [];
   /** SYN and SYN-ACK have all options that Linux writes. */
   linux = false;
@@ -163,7 +163,7 @@ export class MiniTcp {
   }
 
   #synAck(): void {
-    this.#opening(TCP_FLAG.syn | TCP_FLAG.ack, sequenceAdd(this.#otherInitial, 1), [], '');
+    this.#opening(TCP_FLAG.syn | TCP_FLAG.ack, sequenceAdd(this.#otherInitial, 1), this.synOptions, '');
   }
 
   #opening(flags: number, acknowledgement: number, more: readonly number[], text: string): void {

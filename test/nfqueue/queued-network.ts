@@ -114,6 +114,8 @@ export class QueuedNetwork {
       sourcePort?: number;
       /** Whom the client calls, if not the server. */
       to?: string;
+      /** What the client's SYN says of its largest segment. */
+      maximumSegment?: number;
     } = {},
   ): void {
     const tuple: FlowTuple = {
@@ -123,7 +125,8 @@ export class QueuedNetwork {
       destinationAddress: addressBytes(options.to ?? this.server.pod.address)!,
       destinationPort: options.port ?? 80,
     };
-    this.client.tcp = new MiniTcp(tuple, options.initial ?? 1_000, this.client.send);
+    const initial = options.initial ?? 1_000;
+    this.client.tcp = new MiniTcp(tuple, initial, this.client.send, options.maximumSegment);
     this.server.tcp = new MiniTcp(
       {
         family: tuple.family,

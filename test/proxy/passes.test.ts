@@ -77,6 +77,31 @@ t.test(
   },
 );
 
+t.test(
+  'passes: of a burst of handshakes with one place the first alone gives one, and the next a moment later',
+  (t) => {
+    const { passes, give, wait } = passesInTestTime();
+    const isDue = (port: number): boolean => {
+      const { target, dialled } = give(1);
+      return passes.isDueOutbound('stream', { ...dialled, port }, target);
+    };
+    t.ok(isDue(80), 'before any was given');
+    const { number } = give(80);
+    t.notOk(isDue(80));
+    t.equal(give(80).number, number, 'and who does not ask gets none either');
+    t.ok(isDue(81), 'another place is another matter');
+    wait(249);
+    t.notOk(isDue(80));
+    wait(1);
+    t.ok(isDue(80));
+    passes.revoke();
+    give(80);
+    passes.revoke();
+    t.ok(isDue(80), 'what was taken back is due at once');
+    t.end();
+  },
+);
+
 t.test('passes: they are given behind what was asked for in the same turn of the event loop', async (t) => {
   const { passes, defects } = passesInTestTime();
   const done: string[] = [];

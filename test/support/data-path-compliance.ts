@@ -121,9 +121,9 @@ class Rig implements DataPathEvents {
   }
 
   async #until(condition: () => boolean): Promise<void> {
-    const deadline = Date.now() + 5_000;
+    const deadline = Date.now() + 30_000;
     while (!condition()) {
-      if (Date.now() > deadline) throw new Error('nothing happened for 5 s');
+      if (Date.now() > deadline) throw new Error('nothing happened for 30 s');
       await Promise.race([
         new Promise<void>((resolve) => {
           this.#notify = resolve;
@@ -177,7 +177,7 @@ async function read(socket: net.Socket, length = Number.POSITIVE_INFINITY): Prom
   let text = '';
   socket.resume();
   return new Promise((resolve) => {
-    const timer = setTimeout(() => done(), 5_000);
+    const timer = setTimeout(() => done(), 30_000);
     const onData = (chunk: Buffer): void => {
       text += chunk.toString('latin1');
       if (text.length >= length) done();
@@ -192,11 +192,11 @@ async function read(socket: net.Socket, length = Number.POSITIVE_INFINITY): Prom
   });
 }
 
-/** `reset`, `end` or, after two seconds, `open`. */
+/** `reset`, `end` or, after half a minute, `open`. */
 async function endOf(socket: net.Socket): Promise<'reset' | 'end' | 'open'> {
   socket.resume();
   return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve('open'), 2_000);
+    const timer = setTimeout(() => resolve('open'), 30_000);
     const done = (how: 'reset' | 'end'): void => {
       clearTimeout(timer);
       resolve(how);

@@ -9,7 +9,7 @@ import { initTrustDomain } from '../../src/identity/files.ts';
 import { cannotNetns } from '../support/netns.ts';
 
 const skip = cannotNetns();
-t.setTimeout(240_000);
+t.setTimeout(900_000);
 
 const RATE = { kind: 'rate', seconds: 0.2, number: 4 } as const;
 const TINY: Plan = {
@@ -90,5 +90,17 @@ t.test('benchmark: a whole tiny run, and what makes a sample void', { skip }, as
       meter.sample(ours, 'rate', 0, RATE),
       /the sample is void: \d+ connections were made, 0 were counted/,
     );
+  });
+
+  t.test('benchmark: memory is that of connections at rest that were proven, each of them', async (t) => {
+    const { place, variants } = session;
+    const ours = variants.find(({ id }) => id === 'countersign')!;
+    for (const host of [ours.client, ...ours.servers]) await place.cluster.applyRules(host);
+    const before = session.result(true).problems.length;
+    await session.memory(new Progress(2, () => {}));
+    const { memory, start, problems } = session.result(true);
+    t.strictSame(problems.slice(before), []);
+    t.equal(memory?.connections, TINY.idleConnections);
+    t.equal(start?.milliseconds.length, TINY.starts);
   });
 });

@@ -387,6 +387,7 @@ t.test(
         return tuples.slice(2).every((_, index) => foundOf(records, index).ended);
       });
       t.ok(foundOf(records, 67).original > 100, 'as conntrack counted');
+      t.equal(await path.findConnection(tuples[69]!), undefined, 'and what has ended has no entry any more');
       accepted.length = 0;
       for (const { socket } of dialled) socket.destroy();
     }

@@ -7,10 +7,12 @@ import { ALLOW_LABEL, Cluster } from '../support/sidecars.ts';
 import { until } from '../support/until.ts';
 
 const skip = cannotNetns();
-t.setTimeout(300_000);
+t.setTimeout(900_000);
 const NFQUEUE = { mode: 'nfqueue' } as const;
 const PORT = 9300;
-const RESET = 4;
+const FLAG = { reset: 4, push: 8, ack: 16 } as const;
+/** A program for Python of who calls, from its own address. */
+type Evasion = (from: string, to: string) => string;
 
 /** Answers with what it hears. */
 const ECHO = `
@@ -30,20 +32,27 @@ while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).s
 const CALL = (to: string): string =>
   `const s = require('net').connect(${PORT}, '${to}'); s.write('x'); s.on('data', (d) => { console.log(String(d)); s.end(); }).on('error', (e) => console.log(e.code));`;
 
+/** Calls, and learns its numbers: the next one of its own (tcp(7), TCP_REPAIR; -1 ends it without a packet), and the server's. */
+const CALLING = (to: string): string => `
+s.settimeout(60); s.connect(('${to}', ${PORT}))
+s.setsockopt(6, 19, 1)
+s.setsockopt(6, 20, 2); sequence = s.getsockopt(6, 21) & 0xffffffff
+s.setsockopt(6, 20, 1); heard = s.getsockopt(6, 21) & 0xffffffff
+s.setsockopt(6, 19, -1)
+`;
+
 /**
  * Calls, keeps the last ACK of the handshake back, and tells the server's conntrack by a RST that it is over: a server that answers with SYN cookies has
  * no socket yet. Goes on when it is told to: a line says what it hears.
  */
-const EVADER = (from: string, to: string): string =>
+const LATE_ACK: Evasion = (from, to) =>
   RAW_PACKETS(`
 s = socket.socket(); s.bind(('', 0)); port = s.getsockname()[1]
 rule = f'iptables -w -%s OUTPUT -p tcp --sport {port} --tcp-flags SYN,RST NONE -j DROP'
 os.system(rule % 'I')
-s.settimeout(60); s.connect(('${to}', ${PORT}))
-# tcp(7), TCP_REPAIR: which number comes next; -1 ends it without a packet.
-s.setsockopt(6, 19, 1); s.setsockopt(6, 20, 2); sequence = s.getsockopt(6, 21) & 0xffffffff; s.setsockopt(6, 19, -1)
+${CALLING(to)}
 print(port, flush=True); sys.stdin.readline()
-send('${from}', '${to}', port, ${PORT}, sequence, 0, ${RESET})
+send('${from}', '${to}', port, ${PORT}, sequence, 0, ${FLAG.reset})
 print('reset', flush=True); sys.stdin.readline()
 os.system(rule % 'D')
 try:
@@ -53,6 +62,36 @@ try:
         if not got: break
         time.sleep(0.1)
 except OSError as error: print('over', error.errno, flush=True)
+`);
+
+/**
+ * Calls and hangs up as anybody does, and says the last ACK of the handshake again: a server that answered with SYN cookies keeps nothing that tells it
+ * from the first one, and makes a second socket of it.
+ */
+const SAID_AGAIN: Evasion = (from, to) =>
+  RAW_PACKETS(`
+s = socket.socket(); s.bind(('', 0)); port = s.getsockname()[1]
+${CALLING(to)}
+print(port, flush=True); sys.stdin.readline()
+s.shutdown(socket.SHUT_WR); s.recv(1); s.close()
+print('hung up', flush=True); sys.stdin.readline()
+ear = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP); ear.settimeout(0.5)
+def answer():
+    send('${from}', '${to}', port, ${PORT}, sequence, heard, ${FLAG.push | FLAG.ack}, b'', b'still here')
+    until = time.time() + 0.5
+    try:
+        while time.time() < until:
+            packet = ear.recv(2000)
+            head = (packet[0] & 15) * 4
+            if struct.unpack('!HH', packet[head:head + 4]) != (${PORT}, port): continue
+            if packet[head + 13] & ${FLAG.reset}: return 'over by a RST'
+            data = packet[head + (packet[head + 12] >> 4) * 4:]
+            if b'still here' in data: return 'heard ' + data.decode()
+    except OSError: pass
+said = None
+for _ in range(20):
+    said = said or answer()
+print(said or 'over', flush=True)
 `);
 
 t.test('nfqueue mode and connections that look over', { skip, timeout: 280_000 }, async (t) => {
@@ -73,9 +112,9 @@ t.test('nfqueue mode and connections that look over', { skip, timeout: 280_000 }
       .split('\n')
       .filter((line) => line.includes(`src=${approved.four} dst=${server.four} sport=${port} dport=${PORT}`))
       .join();
-  const evader = () => {
+  const evader = (evasion: Evasion) => {
     let said = '';
-    const child = network.start('approved', ['python3', '-c', EVADER(approved.four, server.four)]);
+    const child = network.start('approved', ['python3', '-c', evasion(approved.four, server.four)]);
     child.stdout!.on('data', (chunk: Buffer) => (said += chunk.toString()));
     child.stderr!.on('data', (chunk: Buffer) => t.comment(chunk.toString()));
     return {
@@ -92,9 +131,9 @@ t.test('nfqueue mode and connections that look over', { skip, timeout: 280_000 }
     await cluster.ready('approved');
   };
   /** What the evader hears at last; undefined: on a machine at work his call went otherwise, by the stream carrier for instance. */
-  const attempt = async (): Promise<string | undefined> => {
+  const attempt = async (evasion: Evasion, began: string): Promise<string | undefined> => {
     if ((await call()) !== 'x' || (await call()) !== 'x') return undefined;
-    const { child, lines, go } = evader();
+    const { child, lines, go } = evader(evasion);
     const says = async (count: number): Promise<boolean> => {
       await until(
         'it says more, or has given up',
@@ -106,7 +145,7 @@ t.test('nfqueue mode and connections that look over', { skip, timeout: 280_000 }
     try {
       if (!(await says(1))) return undefined;
       const port = Number(lines()[0]);
-      if (!(await conntrack(port)).includes('SYN_RECV')) return undefined;
+      if (!(await conntrack(port)).includes(began)) return undefined;
       go();
       if (!(await says(2))) return undefined;
       await until('the server takes it for over', () =>
@@ -119,15 +158,28 @@ t.test('nfqueue mode and connections that look over', { skip, timeout: 280_000 }
     }
   };
 
+  /** What is heard at last, of several attempts. */
+  const attempts = async (evasion: Evasion, began: string): Promise<string | undefined> => {
+    let heard: string | undefined;
+    for (let tries = 0; heard === undefined && tries < 10; tries++) {
+      if (tries > 0) await restarted();
+      heard = await attempt(evasion, began);
+    }
+    return heard;
+  };
+
   t.test(
     'who sends a RST before his last ACK has no connection afterwards that policy does not know',
     async (t) => {
-      let heard: string | undefined;
-      for (let tries = 0; heard === undefined && tries < 10; tries++) {
-        if (tries > 0) await restarted();
-        heard = await attempt();
-      }
-      t.match(heard, /^over/, 'its ACK and its bytes came to nobody');
+      t.match(await attempts(LATE_ACK, 'SYN_RECV'), /^over/, 'its ACK and its bytes came to nobody');
+      await until('others are served', async () => (await call()) === 'x');
+    },
+  );
+
+  t.test(
+    'who says his last ACK again after he has hung up has no connection that policy does not know',
+    async (t) => {
+      t.match(await attempts(SAID_AGAIN, 'ESTABLISHED'), /^over/, 'its ACK and its bytes came to nobody');
       await until('others are served', async () => (await call()) === 'x');
     },
   );
