@@ -9,7 +9,7 @@ import { cannotNetns } from '../support/netns.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const skip = cannotNetns();
-t.setTimeout(300_000);
+t.setTimeout(900_000);
 
 function start(...flags: string[]) {
   const child = spawn(join(ROOT, 'bin/countersign'), ['demo', '--output', 'json', ...flags]);

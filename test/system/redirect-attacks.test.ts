@@ -6,12 +6,12 @@ import { PodUnderTest, PROXY_UID, TOOLS } from '../redirect/pod-under-test.ts';
 import { cannotNetns } from '../support/netns.ts';
 
 const skip = cannotNetns();
-t.setTimeout(200_000);
+t.setTimeout(900_000);
 const FAMILIES = ['four', 'six'] as const;
 const ALL_IN_FORCE = ['4outbound true', '4inbound true', '6outbound true', '6inbound true'];
 
 for (const tool of TOOLS) {
-  t.test(`redirect attacks, rules by ${tool}`, { skip, timeout: 90_000 }, async (t) => {
+  t.test(`redirect attacks, rules by ${tool}`, { skip, timeout: 290_000 }, async (t) => {
     t.test('connections that were open before apply are cut, tracked or not, both ways', async (t) => {
       for (const tracked of [false, true]) {
         const under = new PodUnderTest(t, tool);
