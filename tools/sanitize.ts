@@ -15,6 +15,7 @@ const TESTS = [
   FUZZ,
   'test/netlink/native-netlink-fuzz.test.ts',
   'test/relay/native-data-path.test.ts',
+  'test/relay/native-held-socket.test.ts',
   'test/relay/native-thread-end.test.ts',
   'test/relay/native-sessions.test.ts',
   'test/relay/native-resumption-inbound.test.ts',
