@@ -22,13 +22,17 @@ import type {
   RelayOptions,
   Side,
 } from './data-path.ts';
-import { NativeResumption, readReports } from './native-resumption.ts';
+import { NativeResumption, type ResumptionAddon, readReports } from './native-resumption.ts';
 import type { Begun, Resumption } from './resumption.ts';
+
+/** The functions of the addon that are called here. */
+export type DataPathAddon = ResumptionAddon &
+  Pick<NativeAddon, 'start' | 'listen' | 'dial' | 'command' | 'wake' | 'progress' | 'pipesRefused'>;
 
 /** The data path of native/: one thread that moves bytes with recv, send and splice. */
 export class NativeDataPath implements DataPath {
   readonly resumption: Resumption;
-  readonly #addon: NativeAddon;
+  readonly #addon: DataPathAddon;
   readonly #events: DataPathEvents;
   readonly #handle: Handle;
   readonly #stopped: Promise<void>;
@@ -36,7 +40,7 @@ export class NativeDataPath implements DataPath {
   #closing = false;
   #wakes = false;
 
-  constructor(addon: NativeAddon, events: DataPathEvents) {
+  constructor(addon: DataPathAddon, events: DataPathEvents) {
     this.#addon = addon;
     this.#events = events;
     this.#stopped = new Promise((resolve) => {
