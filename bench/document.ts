@@ -114,7 +114,7 @@ handshakes as it has endpoints. The memory of a sidecar is several times that of
 }
 
 const METHOD = `- Network namespaces on one bridge, connection tracking on everywhere. The load's connection is redirected to the first proxy, whose connection to the server's
-  address is redirected to the second proxy there, which calls the application. Every proxy has one data thread. \`direct\` has the rules and no proxy.
+  address is redirected to the second proxy there, which calls the application. Every proxy has one data thread. \`direct\` has connection tracking, nat and no proxy.
 - One load program for all (\`bench/load.c\`), which is also the application: echo and sink. Its own CPU is in \`of all\`.
 - The bare splice relay (\`bench/bare-relay.c\`) is the least that a relay in user space can be, and so the limit of this machine for the others; no product.
 - Every proxy's connections have the system's congestion control, but for those of the bare relay, which go by Reno, and those of sidecars whose peer is near

@@ -8,20 +8,22 @@
  * pods, where the ACK leaves by the CPU of the sidecar. Prints connections and resets after they were established. It says what a kernel does, and
  * is no test.
  */
-import { parseArgs } from 'node:util';
+import { amount, count, flagsOf, someOf } from './flags.ts';
 import { tryLoad } from './load-program.ts';
 import { Place } from './place.ts';
 import { inTurn } from './plan.ts';
 import { POLICIES } from './sidecar-variants.ts';
 import { Sidecars } from './sidecars.ts';
 
-const { values: flags } = parseArgs({
-  options: {
-    seconds: { type: 'string', default: '10' },
-    rounds: { type: 'string', default: '3' },
-    only: { type: 'string', default: 'direct,steered,nfqueue' },
+const flags = flagsOf(
+  'bench/eager.ts',
+  'Whether the kernel resets good connections whose first byte comes at once (root).',
+  {
+    seconds: amount('of each sample', 10),
+    rounds: count('how often each is tried', 3),
+    only: someOf('which are tried', ['direct', 'steered', 'nfqueue']),
   },
-});
+);
 const PORT = 9000;
 /** Of the program. Steered packets come in on the first one. */
 const CPU = 1;
@@ -37,11 +39,11 @@ try {
   cluster.write('policies.yaml', POLICIES);
   const sidecars = new Sidecars(place, 'source');
   const variants: { name: string; address: string }[] = [];
-  for (const name of flags.only.split(',')) variants.push({ name, address: await prepare(name, sidecars) });
+  for (const name of flags.only) variants.push({ name, address: await prepare(name, sidecars) });
   const sums = new Map(variants.map(({ name }) => [name, { connections: 0, reset: 0 }]));
-  for (let round = 0; round < Number(flags.rounds); round++) {
+  for (let round = 0; round < flags.rounds; round++) {
     for (const { name, address } of inTurn(variants, round)) {
-      const order = { kind: 'eager', seconds: Number(flags.seconds), number: CPU } as const;
+      const order = { kind: 'eager', seconds: flags.seconds, number: CPU } as const;
       const target = { address, port: PORT };
       const report = await tryLoad(cluster.network, `${name}-client`, place.load, target, order);
       const sum = sums.get(name)!;

@@ -13,7 +13,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
+import { amount, count, flagsOf, someOf, text, yes } from './flags.ts';
 import { type LoadOrder, runLoad } from './load-program.ts';
 import { Place } from './place.ts';
 import { plainVariants } from './plain-variants.ts';
@@ -25,20 +25,18 @@ import { digits, spreadOf, spreadText } from './statistics.ts';
 import { threadUse, type ThreadUse } from './thread-use.ts';
 import type { Variant } from './variant.ts';
 
-const { values: asked } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '1' },
-    modes: { type: 'string', default: 'redirect,nfqueue' },
-    against: { type: 'string' },
-    flags: { type: 'string' },
-    haproxy: { type: 'boolean', default: false },
-    profiles: { type: 'string' },
-  },
+const asked = flagsOf('bench/first-contact.ts', 'What first contacts cost two sidecars, by thread (root).', {
+  rounds: count('how often each is measured', 5),
+  seconds: amount('of each sample', 1),
+  modes: someOf('which are measured', ['redirect', 'nfqueue']),
+  against: text('another checkout, with bundle/ and native/build/ (make setup bundle)', 'FOLDER'),
+  flags: text('flags of Node.js for sidecars to compare with', '--FLAG,--FLAG'),
+  haproxy: yes('beside HAProxy with mutual TLS'),
+  profiles: text('where profiles of the sidecars go', 'FOLDER'),
 });
 /** Time for what a load leaves behind to be done with. */
 const SETTLE_MS = 50;
-const seconds = Number(asked.seconds);
+const { seconds } = asked;
 
 type Measured = {
   readonly variant: Variant;
@@ -62,10 +60,10 @@ try {
   place.cluster.write('policies.yaml', POLICIES);
   const all: Measured[] = plain.map((variant) => ({ variant, sidecars: undefined }));
   const builds = buildsToCompare();
-  for (const mode of asked.modes.split(',')) all.push(...(await variantsOf(mode, builds)));
+  for (const mode of asked.modes) all.push(...(await variantsOf(mode, builds)));
   const rows = new Map<string, Row[]>(all.map(({ variant }) => [variant.id, []]));
   // The first round is for machine code, and is not shown.
-  for (let round = -1; round < Number(asked.rounds); round++) {
+  for (let round = -1; round < asked.rounds; round++) {
     for (const one of inTurn(all, round + 1)) {
       const row = await measure(one);
       if (round >= 0) rows.get(one.variant.id)!.push(row);

@@ -7,13 +7,18 @@
  * the file of flows are not. `--allocations` says instead where bytes are allocated, of both sides, by function.
  */
 import { Session } from 'node:inspector/promises';
-import { parseArgs } from 'node:util';
+import { count, flagsOf, yes } from './flags.ts';
 import { webAndDb } from '../test/nfqueue/web-and-db.ts';
 
 const CONNECTIONS = 500;
-const { values } = parseArgs({
-  options: { rounds: { type: 'string', default: '20' }, allocations: { type: 'boolean', default: false } },
-});
+const values = flagsOf(
+  'bench/flows.ts',
+  "What NFQUEUE mode's TypeScript takes for a connection, without a kernel.",
+  {
+    rounds: count('how often it is measured', 20),
+    allocations: yes('tell what is allocated instead, by function'),
+  },
+);
 
 const ends: (() => Promise<unknown>)[] = [];
 const { network } = webAndDb({ teardown: (end) => ends.push(end) });
@@ -50,7 +55,7 @@ function round(): number {
 for (let count = 0; count < 10; count++) round();
 if (values.allocations) await allocations();
 else {
-  const samples = Array.from({ length: Number(values.rounds) }, round).sort((one, other) => one - other);
+  const samples = Array.from({ length: values.rounds }, round).sort((one, other) => one - other);
   const [least, median, most] = [samples[0]!, samples[samples.length >> 1]!, samples.at(-1)!];
   process.stdout.write(`resumed ${median.toFixed(0)} us [${least.toFixed(0)}..${most.toFixed(0)}]\n`);
 }

@@ -1,7 +1,7 @@
 /**
  * What a handshake costs in TypeScript, CPU microseconds of both roles together, in one process and without any network:
  *
- *     node bench/handshake.ts [--rounds 20] [--node] [first|known|resumed]
+ *     node bench/handshake.ts [--rounds 20] [--node] [--only first,known,resumed]
  *
  * `first`: neither side ever saw the other's token. `known`: both verified it before, no session. `resumed`: a session. Each line has the median
  * of the rounds and their spread, with the curves by the addon, or with `--node` by `node:crypto` alone; one kind alone is what to profile (`node --cpu-prof bench/handshake.ts first`). `floor` is the asymmetric
@@ -9,7 +9,6 @@
  */
 import { randomBytes, type KeyObject } from 'node:crypto';
 import { diffieHellman, generateKeyPairSync, sign, verify } from 'node:crypto';
-import { parseArgs } from 'node:util';
 import { type ClientContext, startClient, stepClient } from '../src/handshake/client.ts';
 import { drawRandomness } from '../src/handshake/ephemeral.ts';
 import type { Clock, Effect, HandshakeEvent } from '../src/handshake/outcome.ts';
@@ -25,18 +24,19 @@ import type { ProvenIdentity } from '../src/identity/verify.ts';
 import { nativeCurves } from '../src/lib/native-curves.ts';
 import { NODE_CURVES } from '../src/lib/node-curves.ts';
 import { loadAddon } from '../src/native.ts';
+import { count, flagsOf, someOf, yes } from './flags.ts';
 
 const CLIENTS = 100;
 const KINDS = ['first', 'known', 'resumed'] as const;
 type Kind = (typeof KINDS)[number];
 
-const { values, positionals } = parseArgs({
-  options: { rounds: { type: 'string', default: '20' }, node: { type: 'boolean', default: false } },
-  allowPositionals: true,
+const flags = flagsOf('bench/handshake.ts', 'What a handshake costs in TypeScript.', {
+  rounds: count('how often each is measured', 20),
+  node: yes("with the curves of node:crypto instead of the addon's"),
+  only: someOf('which are measured', KINDS),
 });
-const rounds = Number(values.rounds);
-const curves = values.node ? NODE_CURVES : nativeCurves(loadAddon())!;
-const kinds = positionals.length === 0 ? KINDS : KINDS.filter((kind) => positionals.includes(kind));
+const { rounds, only: kinds } = flags;
+const curves = flags.node ? NODE_CURVES : nativeCurves(loadAddon())!;
 
 const made = generateIssuer('cluster.local');
 const issuer = parseIssuerKey(JSON.stringify(made.issuer), 'issuer');
@@ -178,7 +178,7 @@ for (const kind of kinds) {
   }
   print(kind, samples);
 }
-if (positionals.length === 0) print('floor', floor());
+if (kinds.length === KINDS.length) print('floor', floor());
 
 function prepare(kind: Kind): void {
   for (const pod of [server, ...clients]) {

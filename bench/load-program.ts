@@ -25,7 +25,7 @@ export interface LoadOrder {
 const GRACE_MS = 20_000;
 
 /** Compiles a program of the benchmark, a file beside this one, into a folder. @returns its path */
-export function compile(name: 'load' | 'bare-relay', folder: string): string {
+export function compile(name: 'load' | 'bare-relay' | 'round-trips', folder: string): string {
   const program = join(folder, name);
   const flags = ['-O2', '-std=gnu17', '-Wall', '-Wextra', '-Wshadow', '-Werror'];
   execFileSync('cc', [...flags, '-o', program, join(import.meta.dirname, `${name}.c`)], {

@@ -7,6 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { flagsOf } from './flags.ts';
 import { runLoad } from './load-program.ts';
 import { parseSmaps } from './memory.ts';
 import { Place } from './place.ts';
@@ -22,6 +23,8 @@ const WANTED = PORTS * EACH;
 const PATIENCE_MS = 300_000;
 /** What a table of so many takes, and V8 beside it. */
 const MEMORY = '2Gi';
+
+flagsOf('bench/many-flows.ts', '100,000 open connections of NFQUEUE mode, and their end (root).', {});
 
 const place = new Place();
 const { cluster } = place;

@@ -41,7 +41,11 @@ export async function plainVariants(
   const { network } = cluster;
   const server = cluster.pod(SERVER, { sidecar: false }).four;
   cluster.pod(CLIENT, { sidecar: false });
-  for (const host of [CLIENT, SERVER]) place.quieten(host);
+  for (const host of [CLIENT, SERVER]) {
+    place.quieten(host);
+    // Connection tracking and nat, as kube-proxy or a CNI brings them anywhere, whichever variants are measured.
+    await nat(place, host, ['OUTPUT', '-p', 'tcp', '--dport', '1', '-j', 'RETURN']);
+  }
   const application = [await place.serve(SERVER, APPLICATION_PORT)];
   const overTls = ['haproxy-mtls-full', 'haproxy-mtls', 'nginx-mtls'].some(wanted);
   const certificates = overTls ? makeCertificates(place.folder) : NO_CERTIFICATES;
@@ -153,21 +157,18 @@ export async function plainVariants(
 }
 
 async function redirect(
-  { cluster }: Place,
+  place: Place,
   host: string,
   [chain, ...matches]: string[],
   port: number,
   { listen }: Hop,
 ): Promise<void> {
-  const rule = ['-A', chain!, '-p', 'tcp', '--dport', String(port), ...matches];
   const to = ['-j', 'REDIRECT', '--to-ports', String(listen.port)];
-  const { status, complaint } = await cluster.network.run(host, [
-    'iptables',
-    '-w',
-    '-t',
-    'nat',
-    ...rule,
-    ...to,
-  ]);
+  await nat(place, host, [chain!, '-p', 'tcp', '--dport', String(port), ...matches, ...to]);
+}
+
+async function nat({ cluster }: Place, host: string, rule: readonly string[]): Promise<void> {
+  const command = ['iptables', '-w', '-t', 'nat', '-A', ...rule];
+  const { status, complaint } = await cluster.network.run(host, command);
   if (status !== 0) throw new Error(`iptables in ${host}: ${complaint.trim()}`);
 }

@@ -12,7 +12,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
+import { amount, count, flagsOf, oneOf, someOf, text } from './flags.ts';
 import { type LoadOrder, runLoad } from './load-program.ts';
 import { Place } from './place.ts';
 import { plainVariants } from './plain-variants.ts';
@@ -23,23 +23,18 @@ import { Sidecars } from './sidecars.ts';
 import { digits, spreadOf, spreadText } from './statistics.ts';
 import type { Variant } from './variant.ts';
 
-const { values: flags } = parseArgs({
-  options: {
-    mode: { type: 'string', default: 'redirect' },
-    rounds: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '1' },
-    against: { type: 'string' },
-    only: { type: 'string', default: 'haproxy,countersign,other' },
-  },
+const flags = flagsOf('bench/resumed.ts', 'What a resumed connection costs two sidecars, by thread (root).', {
+  mode: oneOf('of the sidecars', ['redirect', 'nfqueue'], 'redirect'),
+  rounds: count('how often each is measured', 5),
+  seconds: amount('of each sample', 1),
+  against: text('another checkout, with bundle/ and native/build/ (make setup bundle)', 'FOLDER'),
+  only: someOf('which are measured', ['haproxy', 'countersign', 'other']),
 });
 /** Time for what a load leaves behind to be done with. */
 const SETTLE_MS = 50;
 
-if (flags.mode !== 'redirect' && flags.mode !== 'nfqueue')
-  throw new Error(`--mode ${flags.mode}: redirect or nfqueue`);
-const { mode } = flags;
-const wanted = flags.only.split(',');
-const seconds = Number(flags.seconds);
+const { mode, seconds } = flags;
+const wanted: readonly string[] = flags.only;
 
 /** Of one process so far: microseconds on a CPU, and how often a thread of it went to sleep or was put aside. */
 interface Use {
@@ -103,7 +98,7 @@ try {
     variants.push({ variant: await betweenTwoPods(place, sidecars, kind), sidecars });
   }
   const rows = new Map<string, Row[]>(variants.map(({ variant }) => [variant.id, []]));
-  for (let round = -1; round < Number(flags.rounds); round++) {
+  for (let round = -1; round < flags.rounds; round++) {
     for (const one of inTurn(variants, round + 1)) {
       const row = await measure(one.variant, one.sidecars);
       if (round >= 0) rows.get(one.variant.id)!.push(row);

@@ -12,16 +12,27 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { EXIT, messageOf } from '../src/errors.ts';
 import { chart } from './chart.ts';
 import { performancePage, terminalReport } from './document.ts';
+import { flagsOf, text, yes } from './flags.ts';
 import { FULL, type Plan, QUICK } from './plan.ts';
 import { Progress } from './progress.ts';
 import type { BenchResult } from './result.ts';
 import { Session } from './session.ts';
 
 const ROOT = join(import.meta.dirname, '..');
-const flags = readFlags();
+const flags = flagsOf(
+  'bench/run.ts',
+  'What two sidecars cost, beside nothing and beside other proxies (make bench; root).',
+  {
+    quick: yes('few and short samples, under two minutes'),
+    only: text('these variants alone', 'A,B'),
+    out: text('where the result goes as JSON; bench/results/DATE.json unless told', 'FILE'),
+    'write-docs': yes('writes docs/performance.md and docs/performance.svg'),
+    from: text('measures nothing: takes a result that is there', 'FILE'),
+  },
+);
 const result = flags.from === undefined ? await measure(flags.quick ? QUICK : FULL) : readResult(flags.from);
 
 if (flags.from === undefined) {
@@ -32,7 +43,7 @@ if (flags.from === undefined) {
   process.stderr.write(`the result is in ${file}\n`);
 }
 process.stdout.write(`\n${terminalReport(result)}`);
-if (flags.writeDocs) {
+if (flags['write-docs']) {
   writeFileSync(join(ROOT, 'docs/performance.md'), performancePage(result));
   writeFileSync(join(ROOT, 'docs/performance.svg'), chart(result));
   process.stderr.write('docs/performance.md is written\n');
@@ -42,7 +53,8 @@ process.exit(result.problems.length > 0 ? 1 : 0);
 async function measure(plan: Plan): Promise<BenchResult> {
   // Sidecars run as an image carries them; an older bundle would be of another program.
   execFileSync(process.execPath, [join(ROOT, 'tools/bundle.ts')], { stdio: ['ignore', 'ignore', 'inherit'] });
-  const session = new Session(plan, (id) => flags.only === undefined || flags.only.includes(id));
+  const only = flags.only?.split(',');
+  const session = new Session(plan, (id) => only === undefined || only.includes(id));
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.once(signal, () => {
       process.stderr.write(`\n${signal}: cleaning up\n`);
@@ -67,31 +79,12 @@ async function measure(plan: Plan): Promise<BenchResult> {
 }
 
 function readResult(file: string): BenchResult {
-  const value = JSON.parse(readFileSync(file, 'utf8')) as BenchResult;
-  if (value.format !== 1) throw new Error(`${file}: format ${String(value.format)} is not known, 1 is`);
-  return value;
-}
-
-function readFlags() {
   try {
-    const { values } = parseArgs({
-      options: {
-        quick: { type: 'boolean', default: false },
-        only: { type: 'string' },
-        out: { type: 'string' },
-        'write-docs': { type: 'boolean', default: false },
-        from: { type: 'string' },
-      },
-    });
-    return {
-      quick: values.quick,
-      only: values.only?.split(','),
-      out: values.out,
-      writeDocs: values['write-docs'],
-      from: values.from,
-    };
+    const value = JSON.parse(readFileSync(file, 'utf8')) as BenchResult;
+    if (value.format !== 1) throw new Error(`format ${String(value.format)} is not known, 1 is`);
+    return value;
   } catch (error) {
-    process.stderr.write(`bench: ${(error as Error).message}; see the head of bench/run.ts\n`);
-    process.exit(2);
+    process.stderr.write(`bench/run.ts: --from ${file}: ${messageOf(error)}\n`);
+    process.exit(EXIT.usage);
   }
 }

@@ -28,6 +28,10 @@ export interface Mode {
   readonly carrier: 'redirect' | 'nfqueue';
   /** As one to whom every connection is first contact, see forgetful.ts; from a bundle alone. */
   readonly forgetful?: boolean;
+  /** `--max-connections`. */
+  readonly maxConnections?: string;
+  /** As in a container it sees the memory limit of its cgroup. */
+  readonly seesCgroup?: boolean;
 }
 
 const REDIRECT: Mode = { carrier: 'redirect' };
@@ -91,6 +95,7 @@ export class Sidecars {
       ...(mode.carrier === 'nfqueue'
         ? ['--mode', mode.carrier, '--flow-state', join(this.#place.writable, `${pod}.flows`)]
         : []),
+      ...(mode.maxConnections === undefined ? [] : ['--max-connections', mode.maxConnections]),
     ];
     const begin = performance.now();
     const child = network.start(
@@ -98,6 +103,7 @@ export class Sidecars {
       [...this.#command(mode), 'proxy', ...flags],
       PROXY_UID,
       mode.carrier === 'nfqueue' ? ['net_admin', 'net_raw'] : [],
+      mode.seesCgroup,
     );
     this.#children.set(pod, child);
     this.#logs.set(pod, '');
@@ -115,6 +121,10 @@ export class Sidecars {
         throw new Error(`the sidecar of ${pod} is not ready: ${this.#logs.get(pod)!.trim().slice(-1_000)}`);
       }
     }
+  }
+
+  child(pod: string): ChildProcess {
+    return this.#children.get(pod)!;
   }
 
   pid(pod: string): number {

@@ -9,7 +9,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
+import { amount, flagsOf } from './flags.ts';
 import { leaks, type RestReading } from './leak.ts';
 import { type LoadOrder, type LoadReport, tryLoad } from './load-program.ts';
 import { parseSmaps } from './memory.ts';
@@ -27,12 +27,9 @@ const PING: LoadOrder = { kind: 'ping', seconds: 2, number: 1_000_000 };
 const TRY: LoadOrder = { kind: 'connect', seconds: 1, number: 20 };
 const PROBE: LoadOrder = { kind: 'connect', seconds: 1, number: 1 };
 
-const { values } = parseArgs({ options: { hours: { type: 'string', default: String(1 / 6) } } });
-const hours = Number(values.hours);
-if (!(hours > 0)) {
-  process.stderr.write(`soak: --hours ${values.hours}: has to be a number above 0\n`);
-  process.exit(2);
-}
+const { hours } = flagsOf('bench/soak.ts', 'Two sidecars under load, policy changes and restarts (root).', {
+  hours: amount('how long', 1 / 6),
+});
 
 const place = new Place();
 const { cluster } = place;

@@ -9,6 +9,7 @@ static const struct js_exports *const FILES[] = {
     &js_resumption_exports,
     &js_netlink_exports,
     &js_queue_passes_exports,
+    &js_limit_exports,
     &js_memory_exports,
     &js_capabilities_exports,
     &js_curves_exports,

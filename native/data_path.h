@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "connection_limit.h"
+
 enum side { CLIENT = 0, UPSTREAM = 1 };
 
 enum event_type {
@@ -33,7 +35,7 @@ struct event {
   int role;
   enum side side;
   bool flag; /* NOT_FRAME: end of file; PREAMBLE: the upstream side spoke; DIALLED: the source could not be taken */
-  int number; /* DIALLED: errno; CLOSED: cause */
+  int number; /* ACCEPTED: enum limit_refusal; DIALLED: errno; CLOSED: cause */
   uint32_t announced;
   uint32_t syn_retransmits; /* DIALLED */
   enum syn_data syn_data; /* DIALLED */
@@ -97,8 +99,8 @@ struct data_path;
 /* Called on the data thread when there are events and none were before. */
 typedef void (*wake_function)(void *context);
 
-/* NULL with errno set when threads or descriptors cannot be had. */
-struct data_path *data_path_start(wake_function wake, void *context);
+/* NULL with errno set when threads or descriptors cannot be had. @param limit is kept until data_path_join */
+struct data_path *data_path_start(wake_function wake, void *context, struct connection_limit *limit);
 
 /* Before listen(): who is accepted inherits what is set here, and the first may come at once. tcp(7), socket(7) */
 void data_path_prepare_listener(const struct data_path *path, int fd);

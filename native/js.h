@@ -19,11 +19,12 @@ struct js_exports {
   { .functions = (list), .count = sizeof(list) / sizeof(list)[0] }
 
 extern const struct js_exports js_start_exports, js_listen_exports, js_commands_exports, js_resumption_exports,
-    js_memory_exports, js_netlink_exports, js_queue_passes_exports, js_capabilities_exports, js_curves_exports;
+    js_limit_exports, js_memory_exports, js_netlink_exports, js_queue_passes_exports, js_capabilities_exports, js_curves_exports;
 
 /* A data path as JavaScript holds it. */
 struct handle {
   struct data_path *path; /* NULL once it is closed */
+  struct connection_limit *limit;
   napi_threadsafe_function deliver;
   uint64_t last_listener;
 };

@@ -26,6 +26,7 @@ napi_value js_event(napi_env env, const struct event *event) {
       PUSH(js_endpoint(env, &event->original));
       PUSH(js_bytes(env, event->bytes, event->length));
       PUSH(js_endpoint(env, &event->picked));
+      PUSH(js_number(env, event->number));
       if (event->hello == NULL) break;
       PUSH(js_number(env, (double)event->pass));
       PUSH(js_bytes(env, event->hello, event->hello_length));

@@ -113,7 +113,7 @@ static napi_value do_open(napi_env env, napi_callback_info info) {
   passing->path = path;
   passing->orders.room = ORDERS_BYTES;
   passing->orders.bytes = malloc(ORDERS_BYTES);
-  if (passing->orders.bytes != NULL) passing->queues = queue_passes_open(&marks, orders);
+  if (passing->orders.bytes != NULL) passing->queues = queue_passes_open(&marks, orders, path->limit);
   if (passing->queues == NULL) {
     free(passing->orders.bytes);
     free(passing);
@@ -246,6 +246,20 @@ static napi_value do_claim(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+/* queueAdmits(handle, key, outgoing) -> whether one connection more fits the bound; if not it is counted as refused */
+static napi_value do_admits(napi_env env, napi_callback_info info) {
+  napi_value values[3], admitted;
+  struct passing *passing;
+  struct flow_key key;
+  if (!arguments(env, info, 3, values) || (passing = passing_of(env, values[0])) == NULL ||
+      !read_key(env, values[1], &key))
+    return NULL;
+  bool outgoing = truth(env, values[2]), admits = flows_admit(&passing->queues->flows, &key, outgoing);
+  if (!admits) flows_refused(&passing->queues->flows, &key, outgoing);
+  napi_get_boolean(env, admits, &admitted);
+  return admitted;
+}
+
 /* queueReveal(handle, key) -> whether it was kept back; it is among the records now */
 static napi_value do_reveal(napi_env env, napi_callback_info info) {
   napi_value values[2], found;
@@ -289,5 +303,6 @@ static const napi_property_descriptor functions[] = {
     JS_FUNCTION("queuePassesClose", do_close),     JS_FUNCTION("queuePassesKeptBack", do_kept_back),
     JS_FUNCTION("queuePassesEnded", do_ended),     JS_FUNCTION("queueReveal", do_reveal),
     JS_FUNCTION("queuePassesForget", do_forget),   JS_FUNCTION("queueGate", do_gate),
+    JS_FUNCTION("queueAdmits", do_admits),
 };
 const struct js_exports js_queue_passes_exports = JS_EXPORTS(functions);

@@ -68,7 +68,9 @@ static void forget(napi_env env, void *data, void *hint) {
   (void)hint;
   struct handle *handle = data;
   /* The process ends without that hook, by exit(): the thread goes with it, and what it uses has to stay until then. */
-  if (handle->path == NULL) free(handle);
+  if (handle->path != NULL) return;
+  limit_drop(handle->limit);
+  free(handle);
 }
 
 /* start(callback) -> handle */
@@ -83,10 +85,13 @@ static napi_value do_start(napi_env env, napi_callback_info info) {
     free(handle);
     return throw_errno(env, ENOMEM);
   }
-  handle->path = data_path_start(wake, handle);
+  handle->limit = limit_create();
+  errno = ENOMEM;
+  handle->path = handle->limit == NULL ? NULL : data_path_start(wake, handle, handle->limit);
   if (handle->path == NULL) {
     int error = errno;
     napi_release_threadsafe_function(handle->deliver, napi_tsfn_abort);
+    if (handle->limit != NULL) limit_drop(handle->limit);
     free(handle);
     return throw_errno(env, error);
   }

@@ -10,9 +10,28 @@
 _Static_assert(sizeof(struct pass_record) == 112, "src/nfqueue/pass-records.ts counts on it");
 _Static_assert(sizeof(struct flow_key) == 40, "five words are hashed");
 
-bool flows_init(struct queue_flows *flows) {
+bool flows_init(struct queue_flows *flows, struct connection_limit *limit) {
   memset(flows, 0, sizeof *flows);
-  return getrandom(&flows->seed, sizeof flows->seed, 0) == (ssize_t)sizeof flows->seed;
+  if (getrandom(&flows->seed, sizeof flows->seed, 0) != (ssize_t)sizeof flows->seed) return false;
+  flows->limit = limit_keep(limit);
+  return true;
+}
+
+/* Who opens it. */
+static struct source_address source_of_flow(const struct flow_key *key, bool outgoing) {
+  struct source_address address = {.family = key->family};
+  memcpy(address.bytes, outgoing ? key->own : key->other, sizeof address.bytes);
+  return address;
+}
+
+bool flows_admit(struct queue_flows *flows, const struct flow_key *key, bool outgoing) {
+  struct source_address from = source_of_flow(key, outgoing);
+  return limit_admits(flows->limit, &from);
+}
+
+void flows_refused(struct queue_flows *flows, const struct flow_key *key, bool outgoing) {
+  struct source_address from = source_of_flow(key, outgoing);
+  limit_refused(flows->limit, &from, outgoing ? LIMIT_OUTBOUND : LIMIT_INBOUND);
 }
 
 /* Peers choose ports and addresses: without the seed they do not know what lies in one bucket. */
@@ -35,12 +54,18 @@ struct queue_flow *flow_find(const struct queue_flows *flows, const struct flow_
 bool flows_may_begin(const struct queue_flows *flows) { return flows->begun_count < MOST_BEGUN; }
 
 /* @param created set when there was none */
-static struct queue_flow *flow_at(struct queue_flows *flows, const struct flow_key *key, bool *created) {
+static struct queue_flow *flow_at(struct queue_flows *flows, const struct flow_key *key, bool outgoing, bool *created) {
   struct queue_flow *flow = flow_find(flows, key);
   *created = flow == NULL;
   if (flow != NULL) return flow;
   flow = calloc(1, sizeof *flow);
   if (flow == NULL) return NULL;
+  struct source_address from = source_of_flow(key, outgoing);
+  flow->source = limit_enter(flows->limit, &from);
+  if (flow->source == NULL) {
+    free(flow);
+    return NULL;
+  }
   flow->key = *key;
   struct queue_flow **bucket = bucket_of(flows, key);
   flow->next = *bucket;
@@ -67,7 +92,7 @@ static struct begun *take_begun(struct queue_flows *flows, struct queue_flow *fl
 
 bool flow_begin(struct queue_flows *flows, const struct flow_key *key, uint32_t initial, struct begun *begun) {
   bool created;
-  struct queue_flow *flow = flow_at(flows, key, &created);
+  struct queue_flow *flow = flow_at(flows, key, begun->calling, &created);
   if (flow == NULL || flow->begun != NULL) return false;
   flow->initial = initial;
   flow->outgoing = begun->calling;
@@ -190,7 +215,7 @@ void flows_hand_over(struct queue_flows *flows, int64_t before, int64_t now) {
 void flow_claim(struct queue_flows *flows, const struct flow_key *key, uint32_t initial, bool outgoing,
                 bool waiting) {
   bool created;
-  struct queue_flow *flow = flow_at(flows, key, &created);
+  struct queue_flow *flow = flow_at(flows, key, outgoing, &created);
   if (flow == NULL) abort(); /* its SYN, said again, would be taken for another connection's */
   if (flow->begun != NULL || flow->untold != NULL) return;
   flow->initial = initial;
@@ -204,6 +229,7 @@ void flow_release(struct queue_flows *flows, const struct flow_key *key, uint32_
     if (memcmp(&flow->key, key, sizeof *key) != 0) continue;
     if (flow->begun != NULL || flow->untold != NULL || flow->initial != initial) return;
     *link = flow->next;
+    limit_leave(flows->limit, flow->source);
     free(flow);
     return;
   }
@@ -233,9 +259,11 @@ void flows_destroy(struct queue_flows *flows) {
       flows->buckets[i] = flow->next;
       if (flow->begun != NULL) free_begun(flow->begun);
       free(flow->untold);
+      limit_leave(flows->limit, flow->source);
       free(flow);
     }
   }
   free(flows->records);
+  limit_drop(flows->limit);
   memset(flows, 0, sizeof *flows);
 }

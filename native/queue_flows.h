@@ -5,6 +5,7 @@
 #ifndef COUNTERSIGN_QUEUE_FLOWS_H
 #define COUNTERSIGN_QUEUE_FLOWS_H
 
+#include "connection_limit.h"
 #include "queue_packet.h"
 #include "resumed_frames.h"
 
@@ -40,6 +41,7 @@ struct untold {
 
 struct queue_flow {
   struct flow_key key;
+  struct limited_source *source;
   uint32_t initial;      /* sequence number of its SYN */
   bool outgoing;         /* this pod opened it */
   bool waiting;          /* TypeScript has its handshake: every SYN on these ports is its business */
@@ -64,6 +66,7 @@ struct pass_record {
 };
 
 struct queue_flows {
+  struct connection_limit *limit;
   struct queue_flow *buckets[FLOW_BUCKETS];
   uint64_t seed;
   struct queue_flow *oldest, *newest; /* begun */
@@ -75,9 +78,14 @@ struct queue_flows {
   size_t records_length, records_room;
 };
 
-bool flows_init(struct queue_flows *flows);
+/* @param limit is kept until flows_destroy */
+bool flows_init(struct queue_flows *flows, struct connection_limit *limit);
 void flows_destroy(struct queue_flows *flows);
 struct queue_flow *flow_find(const struct queue_flows *flows, const struct flow_key *key);
+/* Whether one more, whose ports nobody has, fits the bound of connections. */
+bool flows_admit(struct queue_flows *flows, const struct flow_key *key, bool outgoing);
+/* Counts one that was refused because of that. */
+void flows_refused(struct queue_flows *flows, const struct flow_key *key, bool outgoing);
 /* Whether there is room for one more. */
 bool flows_may_begin(const struct queue_flows *flows);
 /* A pass has answered the SYN; takes `begun` over, and what was known of these ports goes. False without memory: nothing has changed. */

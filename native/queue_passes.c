@@ -17,12 +17,13 @@ int64_t queue_passes_now(void) {
   return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-struct queue_passes *queue_passes_open(const struct packet_marks *marks, const struct mark_order mark_order[2]) {
+struct queue_passes *queue_passes_open(const struct packet_marks *marks, const struct mark_order mark_order[2],
+                                       struct connection_limit *limit) {
   struct queue_passes *queues = calloc(1, sizeof *queues);
   if (queues == NULL) return NULL;
   queues->marks = *marks;
   memcpy(queues->mark_order, mark_order, sizeof queues->mark_order);
-  if (flows_init(&queues->flows) && gate_init(&queues->gate)) return queues;
+  if (gate_init(&queues->gate) && flows_init(&queues->flows, limit)) return queues;
   free(queues);
   return NULL;
 }
@@ -244,6 +245,8 @@ static bool decide(struct queue_passes *queues, struct passes *passes, const str
                        flow->outgoing != packet->outgoing))
     return false;
   if (!flows_may_begin(&queues->flows)) return false;
+  /* Of a call beyond the bound TypeScript says what it is: it may be one for the listener. */
+  if (flow == NULL && packet->outgoing && !flows_admit(&queues->flows, &packet->key, true)) return false;
   return packet->outgoing ? call(queues, passes, packet, orders) : answer(queues, passes, packet, orders);
 }
 
@@ -272,6 +275,15 @@ static bool gated(struct queue_passes *queues, const struct queued_packet *packe
   return true;
 }
 
+/* A Hello for one connection more than there may be: TCP repeats its SYN. */
+static bool beyond_bound(struct queue_passes *queues, const struct queued_packet *packet, struct orders *orders) {
+  if (packet->outgoing || !packet->opening || !packet_has_magic(packet) || orders->room - orders->length < ORDER_BYTES) return false;
+  if (flows_admit(&queues->flows, &packet->key, false)) return false;
+  flows_refused(&queues->flows, &packet->key, false);
+  order_drop(orders, packet);
+  return true;
+}
+
 bool queue_passes_take(struct queue_passes *queues, struct passes *passes, const uint8_t *datagram, size_t length,
                        struct orders *orders) {
   struct queued_packet packet;
@@ -280,6 +292,7 @@ bool queue_passes_take(struct queue_passes *queues, struct passes *passes, const
   if (packet.tcp == NULL) return gated(queues, &packet, orders);
   struct queue_flow *flow = flow_find(&queues->flows, &packet.key);
   bool in_javascript = is_in_javascript(queues, &packet.key);
+  if (!in_javascript && flow == NULL && beyond_bound(queues, &packet, orders)) return true;
   if (!in_javascript && decide(queues, passes, &packet, flow, orders)) return true;
   /* Something more happens to what was kept back: it is TypeScript's, and what has happened to it before is told before this. */
   if (flow != NULL && flow->untold != NULL) flow_tell_kept_back(&queues->flows, flow);

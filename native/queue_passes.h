@@ -39,7 +39,8 @@ struct queue_passes {
   size_t random_left;
 };
 
-struct queue_passes *queue_passes_open(const struct packet_marks *marks, const struct mark_order mark_order[2]);
+struct queue_passes *queue_passes_open(const struct packet_marks *marks, const struct mark_order mark_order[2],
+                                       struct connection_limit *limit);
 void queue_passes_close(struct queue_passes *queues);
 /* What was handed to JavaScript before has been decided by it. */
 void queue_passes_batch(struct queue_passes *queues);

@@ -54,10 +54,11 @@ export const EVENT = {
   stopped: 7,
 } as const;
 
-/** Numbers of sides, roles, causes of an end and fates of data in a SYN, in the order of native/data_path.h. */
+/** Numbers of sides, roles, causes of an end, why there is no room, and fates of data in a SYN, in the order of native/data_path.h. */
 export const SIDES = ['client', 'upstream'] as const;
 export const ROLES = ['inbound', 'outbound'] as const;
 export const CAUSES = ['end', 'reset', 'client-reset', 'upstream-reset'] as const;
+export const REFUSALS = [undefined, 'all', 'source'] as const;
 export const SYN_DATA = ['none', 'refused', 'taken'] as const;
 
 export type NativeEvent =
@@ -70,6 +71,7 @@ export type NativeEvent =
       original: RawEndpoint | undefined,
       syn: Uint8Array,
       picked: RawEndpoint | undefined,
+      refusal: number,
       pass?: number,
       hello?: Uint8Array,
       reply?: Uint8Array,
@@ -147,6 +149,20 @@ export interface NativeAddon {
   /** Lets the data thread know of the commands and dials since the last time. It may have obeyed before; `stop` needs none. */
   wake(path: NativeDataPath): void;
   progress(path: NativeDataPath, id: number): [bytesIn: number, bytesOut: number] | undefined;
+  /** Bounds connections of listeners and queues (`src/relay/connection-limit.ts`); what is open stays. */
+  limitConnections(path: NativeDataPath, most: number, mostOfSource: number, mostAccepted: number): void;
+  /** How many there are; refused because of all (inbound, outbound) and because of a source's share; who has most, and how many. */
+  connectionsHeld(
+    path: NativeDataPath,
+  ): [
+    held: number,
+    allInbound: number,
+    allOutbound: number,
+    shareInbound: number,
+    shareOutbound: number,
+    fullest: RawEndpoint | undefined,
+    fullestHeld: number,
+  ];
   /** How often so far the system gave no pipe, or one that is too small to be of use. */
   pipesRefused(path: NativeDataPath): number;
   openSession(path: NativeDataPath): number;
@@ -271,6 +287,8 @@ export interface NativeAddon {
     outgoing: boolean,
     waiting: boolean,
   ): void;
+  /** Whether one connection more fits the bound; if not it is counted as refused. */
+  queueAdmits(passes: NativeQueuePasses, key: string, outgoing: boolean): boolean;
   queueRelease(passes: NativeQueuePasses, key: string, initial: number): void;
   queuePassesClose(passes: NativeQueuePasses): void;
   /**

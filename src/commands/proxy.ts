@@ -150,6 +150,12 @@ export function proxyCommand(): Command {
         .choices(['debug', 'info', 'warn', 'error'])
         .default('info'),
     )
+    .addOption(
+      setting(
+        '--max-connections <count>',
+        'how many connections may be open at once, three quarters of them from one source; by default what the memory limit has room for',
+      ),
+    )
     .addOption(setting('--drain <seconds>', 'how long open connections may last after SIGTERM').default('25'))
     .addOption(
       setting(

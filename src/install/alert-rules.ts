@@ -69,6 +69,13 @@ const ALERTS: readonly Alert[] = [
     summary: 'too many unfinished handshakes at {{ $labels.namespace }}/{{ $labels.pod }}',
   },
   {
+    alert: 'CountersignConnectionLimit',
+    expr: 'sum by (namespace, pod, limit) (increase(countersign_connections_beyond_limit_total[5m])) > 0',
+    severity: 'warning',
+    summary:
+      '{{ $labels.namespace }}/{{ $labels.pod }} has as many open connections as its sidecar may hold, and refuses new ones',
+  },
+  {
     alert: 'CountersignPolicyCut',
     expr: 'sum by (namespace) (increase(countersign_connections_total{verdict="deny", reason="policy-changed"}[5m])) > 10',
     severity: 'info',

@@ -54,9 +54,12 @@ const ROWS: readonly Row[] = [
       },
       {
         title: 'Open connections',
-        description: 'Allowed and open, by direction.',
+        description: 'Allowed and open, by direction, and the smallest bound of a sidecar.',
         unit: 'short',
-        queries: [['{{direction}}', `sum by (direction) (countersign_open_connections{${OF}})`]],
+        queries: [
+          ['{{direction}}', `sum by (direction) (countersign_open_connections{${OF}})`],
+          ['bound of one', `min(countersign_connection_limit{${OF}})`],
+        ],
       },
       {
         title: 'Handshake, slowest hundredth',

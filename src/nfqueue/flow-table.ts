@@ -4,6 +4,9 @@ import type { QueuedFlow } from './queued-flow.ts';
 /** Handshakes under way at once, of strangers (4,096 of them at most, `src/proxy/half-open.ts`) and of the pod's own calls; some 5 KB each. */
 export const MOST_WAITING = 8_192;
 
+/** Of a flow of an earlier run. A SYN that happens to have it is looked at by TypeScript, like any that a pass does not foresee. */
+const UNKNOWN_INITIAL = 0;
+
 /** The flows by their connection, those among them that wait for something, and the older connection on a flow's ports. */
 export class FlowTable {
   readonly byKey = new Map<string, QueuedFlow>();
@@ -23,6 +26,14 @@ export class FlowTable {
   /** Whether so many handshakes are under way that no more calls of the pod are begun. */
   get isFull(): boolean {
     return this.#waiting.size >= MOST_WAITING;
+  }
+
+  /**
+   * Whether one connection more, whose ports nobody has, fits the bound of all that are open. Whoever has passes keeps count, since connections begin there,
+   * too, and in the listeners.
+   */
+  admits(key: string, outgoing: boolean): boolean {
+    return this.#passing()?.admits(key, outgoing) ?? true;
   }
 
   get(key: string): QueuedFlow | undefined {
@@ -61,13 +72,13 @@ export class FlowTable {
     this.#waiting.delete(one);
     if (this.byKey.get(one.key) !== one) return undefined;
     this.byKey.delete(one.key);
-    if (one.initial !== undefined) this.#passing()?.release(one.key, one.initial);
+    this.#passing()?.release(one.key, one.initial ?? UNKNOWN_INITIAL);
     const { previous } = one;
     if (previous !== undefined) this.restore(previous);
     return previous;
   }
 
   #claim(one: QueuedFlow, waiting: boolean): void {
-    if (one.initial !== undefined) this.#passing()?.claim(one.key, one.initial, one.outgoing, waiting);
+    this.#passing()?.claim(one.key, one.initial ?? UNKNOWN_INITIAL, one.outgoing, waiting);
   }
 }

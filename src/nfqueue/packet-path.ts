@@ -61,6 +61,8 @@ export type PacketVerdict = 'accept' | 'drop' | 'repeat';
 export interface PacketPassing {
   /** A connection with this key (`src/nfqueue/flow-key.ts`) and the sequence number of its SYN is known above; `outgoing`: this pod opened it; `waiting`: no SYN there goes by a pass. */
   claim(key: string, initial: number, outgoing: boolean, waiting: boolean): void;
+  /** Whether one more connection, whose ports nobody has, fits the bound of all; if not it is counted as refused. */
+  admits(key: string, outgoing: boolean): boolean;
   /** It is over. */
   release(key: string, initial: number): void;
   /**

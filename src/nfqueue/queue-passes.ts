@@ -19,6 +19,10 @@ export class QueuePasses implements PacketPassing, Gate {
     if (!this.#closed) this.#addon.queueClaim(this.handle, key, initial, outgoing, waiting);
   }
 
+  admits(key: string, outgoing: boolean): boolean {
+    return !this.#closed && this.#addon.queueAdmits(this.handle, key, outgoing);
+  }
+
   release(key: string, initial: number): void {
     if (!this.#closed) this.#addon.queueRelease(this.handle, key, initial);
   }

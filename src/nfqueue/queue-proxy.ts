@@ -4,9 +4,10 @@ import type { Surroundings } from '../proxy/surroundings.ts';
 import { ByPass } from './by-pass.ts';
 import { clock } from './clock.ts';
 import { FallbackMemory } from './fallback-memory.ts';
+import { FirstCalls } from './first-calls.ts';
 import { flowKey } from './flow-key.ts';
 import { HelloKeys } from './hello-keys.ts';
-import { openClient } from './open-client.ts';
+import { type CallMemory, openClient } from './open-client.ts';
 import { openServer } from './open-server.ts';
 import type { FlowEffect } from './flow-step.ts';
 import { FlowTable } from './flow-table.ts';
@@ -46,8 +47,7 @@ export class QueueProxy implements PacketPathEvents {
   readonly strangers = new Strangers();
   readonly #options: QueueProxyOptions;
   readonly #around: Surroundings;
-  readonly #fallback = new FallbackMemory();
-  readonly #helloKeys: HelloKeys;
+  readonly #calls: CallMemory;
   readonly #table: FlowTable;
   readonly byPass: ByPass;
   readonly #strays = new StrayPackets();
@@ -56,7 +56,8 @@ export class QueueProxy implements PacketPathEvents {
   constructor(options: QueueProxyOptions) {
     this.#options = options;
     this.#around = options.around;
-    this.#helloKeys = new HelloKeys(options.around.takeEphemeral);
+    const helloKeys = new HelloKeys(options.around.takeEphemeral);
+    this.#calls = { fallback: new FallbackMemory(), helloKeys, firstCalls: new FirstCalls() };
     this.#table = new FlowTable(() => this.path.passing);
     this.byPass = new ByPass(options, this, this.#table, (one) => this.#forget(one));
     this.path = options.createPath(this, this.byPass);
@@ -115,7 +116,7 @@ export class QueueProxy implements PacketPathEvents {
   /** Looks at the flows that wait for something. */
   tick(now: Clock): void {
     this.byPass.tick();
-    this.#helloKeys.dropOld(now.monotonic);
+    this.#calls.helloKeys.dropOld(now.monotonic);
     for (const one of this.#table.waiting) {
       try {
         if (one.evicted) this.#evict(one);
@@ -226,13 +227,14 @@ export class QueueProxy implements PacketPathEvents {
   }
 
   #openClient(queued: QueuedPacket, packet: TcpPacket, key: string, now: Clock): void {
-    const opened = openClient(key, packet, this.#around, this.#fallback, this.#helloKeys, this.cut, now);
+    const opened = openClient(key, packet, this.#around, this.#calls, this.cut, now);
     if (opened.kind === 'stream') {
       if (opened.problem !== undefined) this.#options.onFallback(opened.address, opened.problem);
       return this.#toListener(queued);
     }
+    if (opened.kind === 'drop') return this.path.verdict(queued, 'drop');
     if (opened.kind === 'refused') return this.#refuse(queued, packet, opened);
-    if (this.#table.isFull) {
+    if (this.#table.isFull || !this.#table.admits(key, true)) {
       // TCP repeats its SYN.
       opened.one.leave?.();
       return this.path.verdict(queued, 'drop');
@@ -251,6 +253,7 @@ export class QueueProxy implements PacketPathEvents {
   ): void {
     // Without a preamble: the listener takes it, which knows redirecting peers, and judges the others by address.
     if (!startsWithMagic(packet)) return this.#toListener(queued);
+    if (known === undefined && !this.#table.admits(key, false)) return this.path.verdict(queued, 'drop');
     const opened = openServer(key, packet, this.#around, this.strangers, this.cut, now);
     if (opened.kind === 'drop') return this.path.verdict(queued, 'drop');
     if (opened.kind === 'refused') return this.#refuse(queued, packet, opened);
@@ -341,7 +344,7 @@ export class QueueProxy implements PacketPathEvents {
     if (givePass === undefined) return;
     // An address that was turned away from in the meantime is not called by SYNs with a Hello: the SYN of a call that turned would bear a second one.
     const { address } = one.flow.facts.destination;
-    const hasTurned = (): boolean => one.outgoing && this.#fallback.has(address, performance.now());
+    const hasTurned = (): boolean => one.outgoing && this.#calls.fallback.has(address, performance.now());
     this.#around.passes.soon(() => void (hasTurned() || givePass()));
   }
 
@@ -349,7 +352,7 @@ export class QueueProxy implements PacketPathEvents {
     const { address } = one.flow.facts.destination;
     // Those to this address are over; it is seldom enough to take back all.
     this.#around.passes.revoke();
-    if (this.#fallback.add(address, performance.now())) this.#options.onFallback(address, detail);
+    if (this.#calls.fallback.add(address, performance.now())) this.#options.onFallback(address, detail);
     this.#forget(one);
     this.#strays.turned(one.key);
     // Without an entry the application's next SYN is new to nat, and is redirected.

@@ -93,6 +93,16 @@ export const METRICS = {
     help: 'Connections that are allowed and open',
     labels: { direction: DIRECTIONS },
   },
+  countersign_connection_limit: {
+    type: 'gauge',
+    help: 'How many connections may be open at once, from --max-connections or by the memory limit; three quarters of them from one source',
+    labels: {},
+  },
+  countersign_connections_beyond_limit_total: {
+    type: 'counter',
+    help: 'Connections that were refused, or SYNs dropped (nfqueue mode), since there were as many as there may be: in all, or from their source',
+    labels: { direction: DIRECTIONS, limit: ['all', 'source'] },
+  },
   countersign_half_open_connections: {
     type: 'gauge',
     help: 'Inbound connections that have proven nothing yet',

@@ -18,6 +18,10 @@ export interface GaugeReadings {
   readonly openInbound: number;
   readonly openOutbound: number;
   readonly halfOpen: number;
+  /** How many connections there may be. */
+  readonly limit: number;
+  /** Since the start. */
+  readonly beyondLimit: Readonly<Record<'all' | 'source', Readonly<Record<'inbound' | 'outbound', number>>>>;
   /** Since the start. */
   readonly pipesRefused: number;
   /** Seconds since the epoch; undefined: no identity. */
@@ -36,6 +40,9 @@ export interface GaugeReadings {
   }[];
 }
 
+const BEYOND_LIMIT = (['all', 'source'] as const).flatMap((limit) =>
+  (['inbound', 'outbound'] as const).map((direction) => ({ limit, direction })),
+);
 const CONNECTION_LABELS = METRICS.countersign_connections_total.labels;
 
 /** The metrics of one sidecar, with a registry of their own. Every label takes its values from a closed set. */
@@ -169,6 +176,9 @@ export class Metrics {
     const redirect = this.#gauge('countersign_redirect_in_force');
     const memory = this.#gauge('process_resident_memory_bytes');
     const fds = this.#gauge('process_open_fds');
+    const limit = this.#gauge('countersign_connection_limit');
+    const refused = this.#counter('countersign_connections_beyond_limit_total');
+    const beyond = BEYOND_LIMIT.map((labels) => [labels, total(refused, labels)] as const);
     const pipes = this.#total('countersign_pipes_refused_total');
     const cpu = this.#total('process_cpu_seconds_total');
     const busy = this.#total('nodejs_eventloop_busy_seconds_total');
@@ -178,6 +188,8 @@ export class Metrics {
       open.set({ direction: 'inbound' }, now.openInbound);
       open.set({ direction: 'outbound' }, now.openOutbound);
       halfOpen.set(now.halfOpen);
+      limit.set(now.limit);
+      for (const [{ limit: why, direction }, set] of beyond) set(now.beyondLimit[why][direction]);
       pipes(now.pipesRefused);
       expiry.set(now.identityExpiresAt ?? 0);
       age.set(now.snapshotTakenAt === undefined ? Number.NaN : (Date.now() - now.snapshotTakenAt) / 1000);
@@ -218,20 +230,25 @@ export class Metrics {
     return histogram;
   }
 
-  /** A counter that the system keeps: what it shows now is what it is. */
+  /** {@link total} without labels. */
   #total(name: MetricName): (value: number) => void {
-    const counter = this.#counter(name);
-    let reported = 0;
-    return (value) => {
-      if (value <= reported) return;
-      counter.inc(value - reported);
-      reported = value;
-    };
+    return total(this.#counter(name), {});
   }
 
   #gauge(name: MetricName): Gauge {
     return new Gauge(this.#describe(name));
   }
+}
+
+/** A counter that somebody else keeps: what is shown now is what it is. */
+function total(counter: Counter, labels: Readonly<Record<string, string>>): (value: number) => void {
+  let reported = 0;
+  counter.inc(labels, 0);
+  return (value) => {
+    if (value <= reported) return;
+    counter.inc(labels, value - reported);
+    reported = value;
+  };
 }
 
 function closed(label: keyof typeof CONNECTION_LABELS, value: string): string {

@@ -88,6 +88,10 @@ export const REASONS = {
     text: 'a preamble came when the application had spoken already: reset, so that the dialler starts again',
   },
   overloaded: { verdict: 'deny', text: 'too many unfinished handshakes, from this source or in all' },
+  'connection-limit': {
+    verdict: 'deny',
+    text: 'as many connections are open as --max-connections allows, in all or from this source',
+  },
 
   // The connection is not one to judge.
   'not-ready': { verdict: 'deny', text: 'policy or identity was not there yet' },

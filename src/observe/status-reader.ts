@@ -27,7 +27,7 @@ export async function readStatus(socketPath: string): Promise<Record<string, unk
 /** The status in lines for people. Every text in it may come from others. */
 export function statusText(status: Readonly<Record<string, unknown>>, nowMs: number): string {
   const part = (name: string): Record<string, unknown> => (status[name] ?? {}) as Record<string, unknown>;
-  const [identity, source] = [part('identity'), part('source')];
+  const [identity, source, limit] = [part('identity'), part('source'), part('connectionLimit')];
   const seconds = (value: unknown): string =>
     typeof value === 'number' ? inTime(value * 1000 - nowMs) : 'none';
   const asOf = source['confirmed'] ?? source['taken'];
@@ -44,7 +44,10 @@ export function statusText(status: Readonly<Record<string, unknown>>, nowMs: num
     ['source', `${show(source['kind'])}${connection(source['connected'])}`],
     ['policy as of', typeof asOf === 'string' ? inTime(Date.parse(asOf) - nowMs) : 'none yet'],
     ['policies', policies.map(show).join(', ') || 'none'],
-    ['connections', show(status['connections'] ?? 0)],
+    [
+      'connections',
+      `${show(limit['held'] ?? status['connections'] ?? 0)}${limit['most'] === undefined ? '' : ` of at most ${show(limit['most'])}`}`,
+    ],
     [
       'redirection',
       redirect

@@ -16,6 +16,7 @@ import { OpenFlows } from './open-flows.ts';
 import { outbound } from './outbound.ts';
 import { SilentPeerMemory } from './silent-peers.ts';
 import { Passes } from './passes.ts';
+import { refuseBeyondLimit } from './beyond-limit.ts';
 import { type ByPassSurroundings, PassingFacts, resumed } from './resumed.ts';
 import type { IdentityAccess, NodeTraffic, Surroundings } from './surroundings.ts';
 import type { CandidatesOf } from './target.ts';
@@ -203,8 +204,20 @@ export class Proxy {
   #accept(id: number, accepted: Accepted): Connection {
     const connection = new Connection(this.#dataPath, id, accepted);
     if (this.#options.isProbe?.(accepted) === true) connection.reset();
+    else if (accepted.beyondLimit !== undefined) this.#refuse(connection, accepted.beyondLimit);
     else void this.#live(connection);
     return connection;
+  }
+
+  /** There is no room for it. */
+  #refuse(connection: Connection, why: NonNullable<Accepted['beyondLimit']>): void {
+    this.#dataPath.limit?.refused(why, connection.accepted.role);
+    try {
+      refuseBeyondLimit(connection, why, this.#around);
+    } catch (error) {
+      connection.reset();
+      this.#options.onDefect(error);
+    }
   }
 
   async #live(connection: Connection): Promise<void> {

@@ -158,6 +158,12 @@ export class RehearsedPath implements DataPathAddon {
     return undefined;
   }
 
+  limitConnections(): void {}
+
+  connectionsHeld(): never {
+    throw new Error('nobody asks a rehearsal');
+  }
+
   queuePassesOpen(): never {
     throw new Error('a rehearsal has no queues');
   }

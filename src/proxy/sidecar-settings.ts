@@ -30,6 +30,7 @@ export interface SidecarFlags extends SourceFlags {
   readonly flowLog?: string;
   readonly logLevel: LogLevel;
   readonly drain: string;
+  readonly maxConnections?: string;
   readonly tcpProbes: string;
   readonly redirectProbeInterval: string;
   readonly firstQueue: string;
@@ -51,6 +52,8 @@ export interface SidecarSettings {
   readonly makeIdentity: (curves: Curves) => SidecarIdentity | Promise<SidecarIdentity>;
   readonly metrics: Endpoint;
   readonly drainMs: number;
+  /** undefined: what memory has room for. */
+  readonly maxConnections: number | undefined;
   readonly marks: Marks;
   readonly firstQueue: number;
   readonly queues: number;
@@ -73,6 +76,10 @@ export function settingsOf(flags: SidecarFlags): SidecarSettings {
     marks: marksOf(flags.markMask),
     firstQueue: whole('--first-queue', flags.firstQueue, 0, 65_535),
     queues: whole('--queues', flags.queues, 1, 64),
+    maxConnections:
+      flags.maxConnections === undefined
+        ? undefined
+        : whole('--max-connections', flags.maxConnections, 16, 900_000),
     drainMs: seconds('--drain', flags.drain) * 1000,
     probeIntervalMs: seconds('--redirect-probe-interval', flags.redirectProbeInterval) * 1000,
   };

@@ -21,6 +21,8 @@ import { problemText } from '../sources/manifest-folder.ts';
 import type { Source } from '../sources/source.ts';
 import { SidecarCapabilities } from './capabilities.ts';
 import { ClockSteps } from './clock-steps.ts';
+import { connectionBounds, readProcessBounds } from './connection-bounds.ts';
+import { ConnectionLimitWatch } from './connection-limit-watch.ts';
 import { federationStatus } from './federation-status.ts';
 import { demandTransparent } from './keep-source.ts';
 import { LocalAddresses } from './local-addresses.ts';
@@ -71,6 +73,8 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
       openInbound: proxy.open.count('inbound'),
       openOutbound: proxy.open.count('outbound'),
       halfOpen: proxy.halfOpen,
+      limit: limit.bounds.most,
+      beyondLimit: limit.held.refused,
       pipesRefused: proxy.pipesRefused,
       identityExpiresAt: identity.expiresAt,
       snapshotTakenAt: source.snapshot?.takenAt,
@@ -97,11 +101,12 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   capabilities.forDataThread();
   if (keepSource) demandTransparent(addon);
   let settling: SettlingMemory | undefined;
+  let dataPath!: NativeDataPath;
   const proxy = new Proxy({
     source,
     identity,
     generateEphemeral: curves.generateEphemeral,
-    createDataPath: (events) => new NativeDataPath(addon, events),
+    createDataPath: (events) => (dataPath = new NativeDataPath(addon, events)),
     sink: reporter,
     candidates: (service, among) =>
       candidateEndpoints(service, among, source.snapshot?.self.nodeName, client),
@@ -124,6 +129,10 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
     },
     onDefect: (error) => log.error({ err: error }, 'a connection was reset because of a defect'),
   });
+
+  const mode = flags.mode === 'nfqueue' ? 'nfqueue' : 'redirect';
+  const bounds = connectionBounds(settings.maxConnections, mode, readProcessBounds());
+  const limit = new ConnectionLimitWatch(dataPath.limit, bounds, log);
 
   let problems = '';
   const tellProblems = (): void => {
@@ -198,6 +207,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
         identity: identityStatus(identity),
         federation: federationStatus(identity, Date.now() / 1000),
         connections: proxy.connections,
+        connectionLimit: { ...limit.bounds, ...limit.held },
         byPass: proxy.byPass,
         redirect: watch.results,
         ...(queueMode === undefined ? {} : { nfqueue: queueMode.status() }),
@@ -241,6 +251,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   const left = await proxy.drain(settings.drainMs);
   log.info(left === 0 ? 'drained' : `${left} connections are cut`);
   watch.close();
+  limit.close();
   settling.close();
   rehearsal.close();
   clearInterval(identityTimer);

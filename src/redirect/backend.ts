@@ -49,12 +49,13 @@ export async function applyRules(plan: RuleSet, wanted: BackendName | undefined)
 }
 
 /**
- * In NFQUEUE mode each packet of an open connection is asked some rules. The older of iptables' two places in the kernel asks them in half the time
- * (docs/decisions/0081-rules-that-open-connections-do-not-meet.md), and so comes first where it works.
+ * In NFQUEUE mode each packet of an open connection is asked some rules: native nftables asks them in half the time that iptables takes
+ * (docs/decisions/0099-native-nftables-in-nfqueue-mode.md), and the older of iptables' two places in the kernel in less than the newer.
  */
 function preferred(all: readonly Backend[], { mode }: RuleSet): readonly Backend[] {
   if (mode === 'redirect') return all;
-  return all.toSorted((one, other) => Number(other.legacy === true) - Number(one.legacy === true));
+  const rank = ({ name, legacy }: Backend): number => (name === 'nft' ? 0 : legacy === true ? 1 : 2);
+  return all.toSorted((one, other) => rank(one) - rank(other));
 }
 
 /** Removes whatever any tool has set, or the one asked for. */

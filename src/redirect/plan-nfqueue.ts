@@ -20,7 +20,7 @@ import type { Action, Match, Rule, RuleSet } from './plan-rules.ts';
 import { INBOUND_PORT, OUTBOUND_PORT, REDIRECT_PROBE_PORT } from './ports.ts';
 
 /** Changes whenever the rules' meaning does. */
-export const NFQUEUE_RULES_VERSION = 6;
+export const NFQUEUE_RULES_VERSION = 7;
 
 /** Where packets wait for a verdict: the first queue is for calls of the pod, the others are for calls to it, by the peer's address. */
 export interface QueueRange {

@@ -43,6 +43,12 @@ export type Match =
   /** An error about an answer of this network namespace in a connection whose opener has not acknowledged any yet. */
   | { readonly kind: 'aboutFirstAnswer' };
 
+/** Queues with numbers one behind the other: the one that a packet goes to is chosen by its two addresses, the same for both directions of a connection. */
+export interface QueueTarget {
+  readonly queue: number;
+  readonly count: number;
+}
+
 export interface MarkBits {
   readonly value: number;
   readonly mask: number;
@@ -62,8 +68,8 @@ export type Action =
   | { readonly markPacket: MarkBits }
   /** Looks the packet's connection up among those of this conntrack zone, by the direction in which it was opened alone. */
   | { readonly zone: number }
-  /** To one of so many queues, by the two addresses: both directions of a connection go to the same. A queue without a listener drops. */
-  | { readonly queue: number; readonly count: number };
+  /** To one of these queues. A queue without a listener drops. */
+  | QueueTarget;
 
 export interface Rule {
   /** Stands as a comment in the kernel, so that whoever lists the rules can read them. */

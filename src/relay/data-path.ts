@@ -1,4 +1,5 @@
 import type { Endpoint } from '../lib/address.ts';
+import type { ConnectionLimit, HeldConnections } from './connection-limit.ts';
 import type { Begun, ByPass, Resumption } from './resumption.ts';
 
 /**
@@ -60,6 +61,9 @@ export interface DataPath {
 
   /** How often so far the system gave no pipe to splice by, so that bulk is copied. Left out: it never asks for one. */
   readonly pipesRefused?: number;
+
+  /** Bounds how many connections there are. Left out: there is no bound. */
+  readonly limit?: ConnectionLimit;
 
   /** Resets what is left, closes the listeners and ends the thread. */
   close(): Promise<void>;
@@ -127,6 +131,8 @@ export interface Accepted {
   readonly syn: Uint8Array;
   /** The server that was picked for it by an {@link Resumption.choiceOutbound | choice}. */
   readonly picked?: Endpoint;
+  /** There are as many as there may be: nothing may be done with it but to end it. */
+  readonly beyondLimit?: keyof HeldConnections['refused'];
   /** Set when a pass had begun it. */
   readonly begun?: Begun;
 }

@@ -8,6 +8,7 @@ import {
   type NativeDataPath as Handle,
   type NativeEvent,
   type RawEndpoint,
+  REFUSALS,
   ROLES,
   SIDES,
   SYN_DATA,
@@ -22,16 +23,20 @@ import type {
   RelayOptions,
   Side,
 } from './data-path.ts';
+import type { ConnectionLimit } from './connection-limit.ts';
+import { type LimitAddon, NativeConnectionLimit } from './native-connection-limit.ts';
 import { NativeResumption, type ResumptionAddon, readReports } from './native-resumption.ts';
 import type { Begun, Resumption } from './resumption.ts';
 
 /** The functions of the addon that are called here. */
 export type DataPathAddon = ResumptionAddon &
+  LimitAddon &
   Pick<NativeAddon, 'start' | 'listen' | 'dial' | 'command' | 'wake' | 'progress' | 'pipesRefused'>;
 
 /** The data path of native/: one thread that moves bytes with recv, send and splice. */
 export class NativeDataPath implements DataPath {
   readonly resumption: Resumption;
+  readonly limit: ConnectionLimit;
   readonly #addon: DataPathAddon;
   readonly #events: DataPathEvents;
   readonly #handle: Handle;
@@ -52,6 +57,7 @@ export class NativeDataPath implements DataPath {
       for (const event of batch) this.#report(event);
       if (batch.some(([type]) => type === EVENT.stopped)) this.#onStopped();
     });
+    this.limit = new NativeConnectionLimit(addon, this.#handle, () => this.#closing);
     this.resumption = new NativeResumption(addon, this.#handle, events, () => this.#closing);
   }
 
@@ -148,13 +154,14 @@ export class NativeDataPath implements DataPath {
   #report(event: NativeEvent): void {
     switch (event[0]) {
       case EVENT.accepted: {
-        const [, id, role, peer, local, original, syn, picked, pass, hello, reply] = event;
+        const [, id, role, peer, local, original, syn, picked, refusal, pass, hello, reply] = event;
         this.#events.accepted(id, {
           role: ROLES[role]!,
           peer: endpointOf(peer) ?? NOWHERE,
           local: endpointOf(local) ?? NOWHERE,
           original: endpointOf(original),
           syn,
+          ...(refusal === 0 ? {} : { beyondLimit: REFUSALS[refusal]! }),
           ...(picked === undefined ? {} : { picked: endpointOf(picked)! }),
           ...(pass === undefined || hello === undefined ? {} : { begun: begunBy(pass, hello, reply) }),
         });

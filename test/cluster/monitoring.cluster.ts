@@ -100,6 +100,10 @@ const CASES: Readonly<Record<string, { readonly bad: Series; readonly good: Seri
     bad: { [`countersign_connections_total${of('reason="overloaded"')}`]: '0+1x60' },
     good: { [`countersign_connections_total${of('reason="overloaded"')}`]: '7x60' },
   },
+  CountersignConnectionLimit: {
+    bad: { [`countersign_connections_beyond_limit_total${of('limit="source"')}`]: '0+1x60' },
+    good: { [`countersign_connections_beyond_limit_total${of('limit="source"')}`]: '7x60' },
+  },
   CountersignPolicyCut: {
     bad: { [`countersign_connections_total${of('verdict="deny", reason="policy-changed"')}`]: '0+20x60' },
     good: {

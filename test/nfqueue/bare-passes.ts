@@ -21,6 +21,7 @@ export const NOTHING = new Uint8Array(0);
 
 /** What a pass has decided: the packet as it goes on, and whose connection it has marked before. */
 export interface Decided {
+  /** Empty: it is dropped. */
   readonly bytes: Uint8Array;
   readonly marked: FlowTuple | undefined;
 }
@@ -210,6 +211,7 @@ export class BarePasses {
     if (orders === undefined) return undefined;
     let marked: FlowTuple | undefined;
     for (const order of readOrders(orders, packet, MARKS)) {
+      if (order.kind === 'drop') return { bytes: NOTHING, marked };
       if (order.kind === 'verdict') return { bytes: order.bytes, marked };
       marked = order.tuple;
     }

@@ -93,7 +93,13 @@ function run(one: PassingPods, scenario: Scenario, sourcePort: number, index: nu
   const magic = Buffer.from(FrameFormat.magic).toString('latin1');
   if ([client, server].some(({ tcp }) => tcp.received.includes(magic)))
     throw new Error('identity bytes reached an application');
-  for (const pod of [client, server]) pod.passUser.takeBack();
+  for (const [index, pod] of [client, server].entries()) {
+    pod.passUser.takeBack();
+    // One that is counted and is nobody's would take its place for ever.
+    const counted = one.limits[index]?.look().held ?? pod.proxy.flows.size;
+    if (counted !== pod.proxy.flows.size)
+      throw new Error(`${counted} connections are counted, and there are ${pod.proxy.flows.size}`);
+  }
   return outcome(one, from);
 }
 

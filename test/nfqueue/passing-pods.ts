@@ -1,5 +1,6 @@
 import { loadAddon } from '../../src/native.ts';
 import { NativeDataPath } from '../../src/relay/native-data-path.ts';
+import type { ConnectionLimit } from '../../src/relay/connection-limit.ts';
 import type { NetworkPolicy } from '../../src/policy/model.ts';
 import { Simulation } from '../proxy/simulation.ts';
 import { NO_EVENTS } from '../support/no-events.ts';
@@ -11,6 +12,8 @@ export interface PassingPods {
   readonly network: QueuedNetwork;
   readonly client: QueuedNetwork['client'];
   readonly server: QueuedNetwork['server'];
+  /** The bounds of connections, where there are passes. */
+  readonly limits: readonly ConnectionLimit[];
   /** One connection, to its end on the wire. */
   connect(options?: Parameters<QueuedNetwork['connect']>[0]): void;
   end(): Promise<void>;
@@ -60,6 +63,7 @@ export function passingPods(
     client,
     server,
     connect,
+    limits: paths.map(({ limit }) => limit),
     end: async () => {
       await Promise.all([client.proxy.close(), server.proxy.close()]);
       await Promise.all(paths.map((path) => path.close()));

@@ -34,7 +34,8 @@ export function encodeQueued(packet: QueuedPacket): Uint8Array {
 
 type Order =
   | { readonly kind: 'mark'; readonly tuple: FlowTuple; readonly mark: number; readonly mask: number }
-  | { readonly kind: 'verdict'; readonly bytes: Uint8Array };
+  | { readonly kind: 'verdict'; readonly bytes: Uint8Array }
+  | { readonly kind: 'drop' };
 
 /** Reads what the addon orders about a packet, and demands that TypeScript would have written the very same bytes. */
 export function readOrders(orders: Uint8Array, packet: QueuedPacket, marks: Marks): Order[] {
@@ -57,13 +58,25 @@ export function readOrders(orders: Uint8Array, packet: QueuedPacket, marks: Mark
       strictEqual(message.type, VERDICT_MESSAGE);
       const attributes = new AttributeReader(message.bytes, message.start + 4, message.end);
       let bytes: Uint8Array | undefined;
-      while (attributes.next()) if (attributes.type === 10) bytes = attributes.bytes();
+      let accepted = false;
+      while (attributes.next()) {
+        if (attributes.type === 2) accepted = attributes.u32() === VERDICT.accept;
+        if (attributes.type === 10) bytes = attributes.bytes();
+      }
+      if (!accepted) {
+        encodeVerdict(again, packet, VERDICT.drop, {}, 0);
+        read.push({ kind: 'drop' });
+        continue;
+      }
       encodeVerdict(again, packet, VERDICT.accept, { mark: marks.withAccepted(packet.mark), bytes }, 0);
       read.push({ kind: 'verdict', bytes: bytes!.slice() });
     }
   }
   strictEqual(Buffer.from(again.take()).toString('hex'), Buffer.from(orders).toString('hex'));
   // A mark goes before the packet that makes the other side speak.
-  strictEqual(read.map(({ kind }) => kind).lastIndexOf('verdict'), read.length - 1);
+  strictEqual(
+    read.findLastIndex(({ kind }) => kind !== 'mark'),
+    read.length - 1,
+  );
   return read;
 }

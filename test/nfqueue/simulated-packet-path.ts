@@ -40,6 +40,8 @@ export class SimulatedPacketPath implements PacketPath {
   readonly passing?: QueuePasses;
   /** Packets that a pass has decided. */
   passed = 0;
+  /** What it has dropped. */
+  dropped = 0;
   /** Whether it is said that there is something to tell of passes; not in a burst, where it is kept back. */
   tellsOfPasses = true;
   readonly #pending = new Map<QueuedPacket, (verdict: PacketVerdict, options?: VerdictOptions) => void>();
@@ -103,9 +105,15 @@ export class SimulatedPacketPath implements PacketPath {
     };
     const orders = this.passing?.decide(encodeQueued(queued));
     if (orders !== undefined) {
+      const read = readOrders(orders, queued, this.#marks);
+      if (read.some(({ kind }) => kind === 'drop')) {
+        this.dropped++;
+        return;
+      }
       this.passed++;
       if (this.tellsOfPasses) this.#events.passed?.();
-      for (const order of readOrders(orders, queued, this.#marks)) {
+      for (const order of read) {
+        if (order.kind === 'drop') continue;
         if (order.kind === 'mark') this.setConnectionMark(order.tuple, order.mark, order.mask);
         else decide('accept', { bytes: order.bytes });
       }

@@ -32,6 +32,8 @@ export const READINGS: GaugeReadings = {
   openInbound: 3,
   openOutbound: 4,
   halfOpen: 5,
+  limit: 1_000,
+  beyondLimit: { all: { inbound: 1, outbound: 2 }, source: { inbound: 3, outbound: 4 } },
   pipesRefused: 6,
   identityExpiresAt: 1_800_000_000,
   snapshotTakenAt: Date.now() - 60_000,

@@ -28,6 +28,13 @@ t.test('metrics: gauges tell what is true at the scrape', async (t) => {
   t.equal(value(samples, 'countersign_open_connections', { direction: 'inbound' }), 3);
   t.equal(value(samples, 'countersign_open_connections', { direction: 'outbound' }), 4);
   t.equal(value(samples, 'countersign_half_open_connections'), 5);
+  t.equal(value(samples, 'countersign_connection_limit'), 1_000);
+  for (const [index, limit] of ['all', 'source'].entries())
+    for (const [at, direction] of ['inbound', 'outbound'].entries())
+      t.equal(
+        value(samples, 'countersign_connections_beyond_limit_total', { direction, limit }),
+        2 * index + at + 1,
+      );
   t.equal(value(samples, 'countersign_pipes_refused_total'), 6);
   t.equal(value(samples, 'countersign_identity_expiry_timestamp_seconds'), 1_800_000_000);
   t.ok(Math.abs(value(samples, 'countersign_policy_age_seconds')! - 60) < 5);

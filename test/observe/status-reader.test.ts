@@ -21,6 +21,7 @@ const STATUS = {
   },
   problems: ['the authority cannot be reached\u001b[2J'],
   connections: 3,
+  connectionLimit: { most: 15_974, held: 12 },
   redirect: [{ family: 4, direction: 'inbound', inForce: false }],
 };
 
@@ -35,6 +36,7 @@ t.test(
       /^identity ends\s+in 3 h 40 min$/m,
       /^source\s+authority, NOT CONNECTED$/m,
       /^policy as of\s+7 s ago$/m,
+      /^connections\s+12 of at most 15974$/m,
       /^redirection\s+IPv4 inbound NOT IN FORCE$/m,
       /^problem\s+the authority cannot be reached/m,
     ]) {

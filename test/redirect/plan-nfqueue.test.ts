@@ -6,6 +6,9 @@ import { remedyFor } from '../../src/redirect/plan-complaint.ts';
 import { foreignMarks, foreignNftMarks, foreignQueues } from '../../src/redirect/plan-foreign.ts';
 import { iptablesPlan, iptablesScratch, iptablesState } from '../../src/redirect/plan-iptables.ts';
 import { type NfqueueOptions, nfqueuePlan } from '../../src/redirect/plan-nfqueue.ts';
+import { nftPlan } from '../../src/redirect/plan-nft.ts';
+import { queueTargets } from '../../src/redirect/plan-nft-hooks.ts';
+import { queueChain } from '../../src/redirect/plan-nft-text.ts';
 import { printedPlan } from '../../src/redirect/plan-print.ts';
 import type { Match, Rule } from '../../src/redirect/plan-rules.ts';
 import { redirectPlan } from '../../src/redirect/plan.ts';
@@ -32,10 +35,11 @@ t.test('nfqueue plan: the rules are these', (t) => {
     ['nfqueue-plain', OPTIONS],
     ['nfqueue-excluding', EXCLUDING],
   ] as const) {
-    const golden = readFileSync(join(import.meta.dirname, `golden/${name}.iptables`), 'utf8');
-    t.equal(printedPlan(nfqueuePlan(options), 'iptables'), golden, name);
+    for (const backend of ['nft', 'iptables'] as const) {
+      const golden = readFileSync(join(import.meta.dirname, `golden/${name}.${backend}`), 'utf8');
+      t.equal(printedPlan(nfqueuePlan(options), backend), golden, `${name}.${backend}`);
+    }
   }
-  t.throws(() => printedPlan(nfqueuePlan(OPTIONS), 'nft'), { message: /is set by iptables/ });
   t.end();
 });
 
@@ -52,6 +56,46 @@ t.test('nfqueue plan: no queue is bypassed, and every chain that queues ends so'
   }
   t.end();
 });
+
+t.test('nfqueue plan: by nft no packet of an open connection meets a second rule at a hook', (t) => {
+  for (const options of [OPTIONS, EXCLUDING]) {
+    const mark = (is: '==' | '!='): RegExp => new RegExp(`^ct mark & 0x[0-9a-f]{8} ${is} 0x[0-9a-f]{8} `);
+    for (const [chain, policy, first] of [
+      ['prerouting', 'accept', /^tcp flags & \(syn \| ack\) == syn .*jump opening$/],
+      ['input', 'drop', mark('==')],
+      ['output', 'drop', mark('==')],
+      ['output_behind_nat', 'accept', mark('!=')],
+    ] as const) {
+      const [hook, ...rules] = linesOf(options, chain);
+      t.match(hook, `policy ${policy};`, chain);
+      t.match(rules[0], first, chain);
+      if (policy === 'drop') t.match(rules[0], / tcp flags & syn != syn accept /, chain);
+      else t.equal(rules.length, 1, chain);
+    }
+  }
+  t.end();
+});
+
+t.test('nfqueue plan: by nft a chain to queues drops until its queue is known', (t) => {
+  for (const [options, chains] of [
+    [OPTIONS, ['queue_14101', 'queue_14100']],
+    [EXCLUDING, ['queues_8_to_11', 'queue_7']],
+  ] as const) {
+    const targets = queueTargets(nfqueuePlan(options)).map(queueChain);
+    t.strictSame(targets, chains);
+    for (const chain of chains) t.match(linesOf(options, chain).at(-1), /^drop /, chain);
+    for (const chain of ['opening', 'queue_in', 'queue_out'])
+      t.match(linesOf(options, chain).at(-1), /^jump queue/, chain);
+  }
+  t.end();
+});
+
+/** The lines of a chain, as nft reads them. */
+function linesOf(options: NfqueueOptions, chain: string): string[] {
+  const text = nftPlan(nfqueuePlan(options));
+  const body = text.split(`  chain ${chain} {\n`)[1]!.split('\n  }')[0]!;
+  return body.split('\n').map((line) => line.trim());
+}
 
 t.test('nfqueue plan: no mark lets a SYN or a SYN-ACK pass but that of a verdict', (t) => {
   const { anyVerified, own } = OPTIONS.marks;

@@ -128,12 +128,16 @@ export class TestNetwork {
     });
   }
 
-  /** Starts a program; it is killed with the network. */
+  /**
+   * Starts a program; it is killed with the network.
+   * @param seesCgroups with the mounts of this process: `ip netns exec` hides those below /sys
+   */
   start(
     host: string,
     command: readonly string[],
     uid?: number,
     capabilities: readonly string[] = [],
+    seesCgroups = false,
   ): ChildProcess {
     const granted = capabilities.map((name) => `+${name}`).join(',');
     const as: string[] =
@@ -141,7 +145,8 @@ export class TestNetwork {
         ? []
         : ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--no-new-privs'];
     if (granted !== '') as.push(`--inh-caps=${granted}`, `--ambient-caps=${granted}`);
-    const child = spawn('ip', ['netns', 'exec', this.name(host), ...as, ...command], {
+    const mounts = seesCgroups ? ['nsenter', `--mount=/proc/${process.pid}/ns/mnt`] : [];
+    const child = spawn('ip', ['netns', 'exec', this.name(host), ...mounts, ...as, ...command], {
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     this.#children.add(child);

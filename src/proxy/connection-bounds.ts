@@ -1,0 +1,72 @@
+import { getHeapStatistics } from 'node:v8';
+import { readMaxFds } from '../observe/process-readings.ts';
+import type { ConnectionBounds } from '../relay/connection-limit.ts';
+
+/** What bounds a process, bytes; undefined where nothing does. */
+export interface ProcessBounds {
+  /** Of its cgroup (memory.max, or memory.limit_in_bytes of version 1). */
+  readonly memory: number | undefined;
+  /** Of V8's heap: `--max-old-space-size`, or what V8 takes by itself. */
+  readonly heap: number;
+  /** Open descriptors. */
+  readonly descriptors: number | undefined;
+}
+
+const MIB = 1 << 20;
+/** What a sidecar takes before it has connections, and room for what it does meanwhile: in all, and in the heap. */
+const BASE = { memory: 64 * MIB, heap: 28 * MIB } as const;
+/**
+ * What one open connection takes, generously: `node bench/many-flows.ts` says 3 KB in NFQUEUE mode, and the file of flows is in the same cgroup; in redirect mode most of it are
+ * the kernel's two sockets, which are charged to the cgroup, too.
+ */
+const EACH = {
+  nfqueue: { memory: 3_584, heap: 2_560 },
+  redirect: { memory: 8_192, heap: 1_280 },
+} as const;
+/** However little memory there is, and where nothing else is known. */
+const FEWEST = 1_024;
+const MOST = 262_144;
+/** A quarter is left for everybody else. */
+const SHARE_OF_SOURCE = 0.75;
+/** Two descriptors for each, and a quarter of all for pipes and whatever else the sidecar opens. */
+const ACCEPTED_PER_DESCRIPTOR = 0.375;
+
+/** How many connections a process with such bounds can hold. */
+export function defaultMostConnections(
+  mode: 'redirect' | 'nfqueue',
+  { memory, heap }: ProcessBounds,
+): number {
+  const each = EACH[mode];
+  const byMemory = memory === undefined ? MOST : (memory - BASE.memory) / each.memory;
+  const byHeap = (heap - BASE.heap) / each.heap;
+  return Math.max(FEWEST, Math.floor(Math.min(byMemory, byHeap, MOST)));
+}
+
+/** @param most of `--max-connections`; undefined: as many as this process can hold */
+export function connectionBounds(
+  most: number | undefined,
+  mode: 'redirect' | 'nfqueue',
+  process: ProcessBounds,
+): ConnectionBounds {
+  const all = most ?? defaultMostConnections(mode, process);
+  const { descriptors = Infinity } = process;
+  // In NFQUEUE mode some are the listeners' all the same, and those take more.
+  const fitting = most ?? defaultMostConnections('redirect', process);
+  return {
+    most: all,
+    mostOfSource: Math.max(1, Math.floor(all * SHARE_OF_SOURCE)),
+    mostAccepted: Math.max(1, Math.floor(Math.min(all, fitting, descriptors * ACCEPTED_PER_DESCRIPTOR))),
+  };
+}
+
+/** What bounds this process. */
+export function readProcessBounds(): ProcessBounds {
+  // More than there could be stands for none, in version 1 of cgroups; 0 where nothing is said.
+  const memory = process.constrainedMemory();
+  const descriptors = readMaxFds();
+  return {
+    memory: memory > 0 && memory < Number.MAX_SAFE_INTEGER ? memory : undefined,
+    heap: getHeapStatistics().heap_size_limit,
+    descriptors: Number.isNaN(descriptors) ? undefined : descriptors,
+  };
+}
