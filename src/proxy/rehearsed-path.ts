@@ -96,7 +96,7 @@ export class RehearsedPath implements DataPathAddon {
   ): void {
     this.#frames = [];
     this.#reading = undefined;
-    this.#soon([EVENT.accepted, ++this.#id, role, [peer, 40_000], local, original, syn, undefined]);
+    this.#soon([EVENT.accepted, ++this.#id, role, [peer, 40_000], local, original, syn, undefined, 0]);
   }
 
   #hear(frame: Uint8Array): void {
