@@ -163,6 +163,12 @@ t.test('nfqueue attack: a mark that no record tells of is not believed after a r
     judgement: one!.flow.judgement!,
     peer: one!.peer!,
   };
+  t.strictSame(
+    await recoverFlows(server.proxy, new Map(), server.pod.proxy!.surroundings, MARKS),
+    { adopted: 0, cut: 0 },
+    'what this run has verified itself is not of an earlier one',
+  );
+  t.equal([...server.proxy.flows.values()][0], one);
   for (const [records, adopted] of [
     [new Map([[id, kept]]), 1],
     [new Map<string, KeptFlow>(), 0],
