@@ -145,7 +145,7 @@ void close_connection(struct data_path *path, struct connection *connection, enu
   if (connection->closed) return;
   if (connection->resuming != NULL) give_up_resumption(path, connection);
   if (connection->closed) return; /* nobody could have been told of it any more */
-  connection->closed = true;
+  __atomic_store_n(&connection->closed, true, __ATOMIC_RELAXED); /* before anybody hears of it: who then asks is told that it is gone */
   connection->relaying = connection->reading = false;
   clear_directions(path, connection);
 

@@ -92,7 +92,7 @@ struct connection {
   bool reading;
   enum side reading_side;
   uint32_t max_bytes;
-  bool closed;
+  bool closed; /* read by the main thread, too */
   bool queued;    /* in the run queue */
   bool lingering; /* in the list of those that wait for bytes to arrive, until the deadline */
   int64_t deadline, next_look;

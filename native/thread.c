@@ -86,6 +86,7 @@ struct passes *data_path_passes(struct data_path *path) { return &path->passes; 
 bool data_path_progress(struct data_path *path, uint64_t id, uint64_t *bytes_in, uint64_t *bytes_out) {
   pthread_mutex_lock(&path->slots_lock);
   struct connection *connection = find(path, id);
+  if (connection != NULL && __atomic_load_n(&connection->closed, __ATOMIC_RELAXED)) connection = NULL;
   if (connection != NULL) {
     *bytes_in = __atomic_load_n(&connection->direction[CLIENT].bytes, __ATOMIC_RELAXED);
     *bytes_out = __atomic_load_n(&connection->direction[UPSTREAM].bytes, __ATOMIC_RELAXED);
