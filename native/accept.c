@@ -26,7 +26,7 @@ enum {
 
 /* Level-triggered: who is left waiting after a full round is told again. */
 static bool hear(struct data_path *path, struct listener *listener, int operation, uint32_t events) {
-  struct epoll_event event = {.events = events, .data.ptr = &listener->end};
+  struct epoll_event event = {.events = events, .data.u64 = FIRST_LISTENER_TAG + (uint64_t)(listener - path->listeners)};
   return epoll_ctl(path->epoll, operation, listener->end.fd, &event) == 0;
 }
 
@@ -44,7 +44,8 @@ void add_listener(struct data_path *path, const struct command *command) {
      * is inherited. Of others report_accepted takes it back: applications may wait for the acknowledgement of what they sent first (Nagle). */
     int off = 0;
     if (listener->role == INBOUND) setsockopt(command->fd, IPPROTO_TCP, TCP_QUICKACK, &off, sizeof off);
-    if (!hear(path, listener, EPOLL_CTL_ADD, EPOLLIN)) close_end(path, &listener->end, false);
+    listener->end.watched = hear(path, listener, EPOLL_CTL_ADD, EPOLLIN);
+    if (!listener->end.watched) close_end(path, &listener->end, false);
     return;
   }
   close(command->fd);
@@ -82,8 +83,10 @@ bool original_destination(int fd, int family, struct sockaddr_storage *out) {
 
 void report_accepted(struct data_path *path, struct connection *connection, int role, const struct sockaddr_storage *peer,
                      const struct resuming *begun, const uint8_t *reply, size_t reply_length) {
-  int fd = connection->end[CLIENT].fd;
+  struct end *client = &connection->end[CLIENT];
+  int fd = client->fd;
   int on = 1;
+  bool watched = client->watched || watch(path, client);
   if (role == INBOUND) setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
   struct event *event = new_event(EVENT_ACCEPTED, connection);
   event->role = role;
@@ -102,6 +105,7 @@ void report_accepted(struct data_path *path, struct connection *connection, int 
     event->reply = copy_of(reply, event->reply_length = reply_length);
   }
   emit(path, event);
+  if (!watched) close_connection(path, connection, CAUSE_RESET);
 }
 
 /* Out of descriptors: refuses who waits with the reserve, instead of leaving him without an answer. @returns whether one was */
@@ -161,11 +165,8 @@ void accept_some(struct data_path *path, struct listener *listener) {
     struct source_address from = source_of_peer(&peer);
     connection->source = limit_enter_accepted(path->limit, &from, &connection->refusal);
     if (listener->role == INBOUND) settle_accepted(path, fd); /* the other one is called by this host alone */
-    bool watched = watch(path, &connection->end[CLIENT]);
     bool fits = connection->source != NULL;
-    if (!watched || !fits || !begin_resumption(path, connection, listener->role, &peer)) {
+    if (!fits || !begin_resumption(path, connection, listener->role, &peer))
       report_accepted(path, connection, listener->role, &peer, NULL, NULL, 0);
-      if (!watched) close_connection(path, connection, CAUSE_RESET);
-    }
   }
 }

@@ -63,6 +63,16 @@ struct connection *find(struct data_path *path, uint64_t id) {
   return connection != NULL && connection->id == id ? connection : NULL;
 }
 
+uint64_t tag_of(const struct end *end) {
+  const struct connection *connection = end->connection;
+  return connection->id << 1 | (end == &connection->end[UPSTREAM]);
+}
+
+struct end *find_end(struct data_path *path, uint64_t tag) {
+  struct connection *connection = find(path, tag >> 1);
+  return connection == NULL ? NULL : &connection->end[tag & 1];
+}
+
 void clear_directions(struct data_path *path, struct connection *connection) {
   for (int d = 0; d < 2; d++) {
     free_buffer(&connection->direction[d].rest);
@@ -71,7 +81,16 @@ void clear_directions(struct data_path *path, struct connection *connection) {
   }
 }
 
+static void release_name(struct data_path *path, const struct connection *connection) {
+  pthread_mutex_lock(&path->slots_lock);
+  uint32_t index = (uint32_t)(connection->id & ((1u << SLOT_BITS) - 1));
+  path->slots[index].connection = NULL;
+  path->free_slots[path->free_count++] = index;
+  pthread_mutex_unlock(&path->slots_lock);
+}
+
 static void bury(struct data_path *path, struct connection *connection) {
+  release_name(path, connection); /* from here on epoll may tell of its sockets what it likes */
   connection->next_dead = path->dead; /* freed after the batch: events of it may still be in hand */
   path->dead = connection;
 }
@@ -87,14 +106,6 @@ void bury_dead(struct data_path *path) {
     if (connection->source != NULL) limit_leave_accepted(path->limit, connection->source);
     free(connection);
   }
-}
-
-static void release_name(struct data_path *path, const struct connection *connection) {
-  pthread_mutex_lock(&path->slots_lock);
-  uint32_t index = (uint32_t)(connection->id & ((1u << SLOT_BITS) - 1));
-  path->slots[index].connection = NULL;
-  path->free_slots[path->free_count++] = index;
-  pthread_mutex_unlock(&path->slots_lock);
 }
 
 /* Whether bytes, or an end, are still on their way to this side's peer. */
@@ -133,10 +144,10 @@ static bool shall_drain(const struct connection *connection, enum side side, enu
 void close_connection(struct data_path *path, struct connection *connection, enum close_cause cause) {
   if (connection->closed) return;
   if (connection->resuming != NULL) give_up_resumption(path, connection);
+  if (connection->closed) return; /* nobody could have been told of it any more */
   connection->closed = true;
   connection->relaying = connection->reading = false;
   clear_directions(path, connection);
-  release_name(path, connection);
 
   if (connection->pass != 0) {
     report_closed(path, connection, cause);
@@ -154,7 +165,7 @@ void close_connection(struct data_path *path, struct connection *connection, enu
     end->draining = shall_drain(connection, (enum side)s, cause);
     if (end->draining) flush_out(path, end);
     if (is_on_its_way(end)) waiting = true;
-    else close_end(path, end, cause != CAUSE_END);
+    else close_last(end, cause != CAUSE_END);
   }
   if (waiting) linger(path, connection);
   /* One that lingers already is buried by tend_lingering. */
@@ -174,7 +185,7 @@ static bool tend(struct data_path *path, struct connection *connection, int64_t 
   for (int s = 0; s < 2; s++) {
     struct end *end = &connection->end[s];
     if (!over && is_on_its_way(end)) waiting = true;
-    else close_end(path, end, true);
+    else close_last(end, true);
   }
   if (!waiting) bury(path, connection);
   return waiting;

@@ -113,6 +113,7 @@ static int begin(const struct data_path *path, struct end *upstream, const struc
 
 void dial(struct data_path *path, struct connection *connection, const struct command *command) {
   struct end *upstream = &connection->end[UPSTREAM];
+  bool by_pass = connection->resuming != NULL;
   close_end(path, upstream, true);
   init_end(connection, UPSTREAM, -1);
   if (connection->reading && connection->reading_side == UPSTREAM) connection->reading = false;
@@ -154,7 +155,8 @@ void dial(struct data_path *path, struct connection *connection, const struct co
   /* Who has answered so soon is near, and to its first SYN; else the kernel is asked. */
   if (now_us() - begun >= NEAR_US) continue_dial(path, connection);
   else report_dialled(path, connection, 0, NULL);
-  run_later(path, connection);
+  /* A handshake by a pass goes on with whoever asked for this. */
+  if (!by_pass) run_later(path, connection);
 }
 
 /* An event on an upstream side that is still connecting. */

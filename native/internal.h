@@ -17,6 +17,13 @@ enum {
   NEAR_US = 1000, /* a peer whose answer takes less is near: congestion.c */
 };
 
+/*
+ * What epoll tells who it is about by. No address: while a child of this process has not come to its exec it holds the sockets, too, and epoll goes
+ * on telling of them after they were closed here. Listeners follow by their place in the list; ends have the name of their connection, which is never
+ * given again, twice, and their side (connections.c).
+ */
+enum { WAKEUP_TAG, FIRST_LISTENER_TAG, FIRST_END_TAG = FIRST_LISTENER_TAG + LISTENERS };
+
 struct connection;
 
 struct buffer {
@@ -28,7 +35,8 @@ struct end {
   struct connection *connection;
   int fd;
   bool connecting, readable, writable, peer_finished;
-  bool told_writable; /* epoll tells of room to write: from the first time on that there was none */
+  bool watched;       /* epoll tells of it */
+  bool told_writable; /* of room to write, too: from the first time on that there was none */
   bool failed;   /* the peer has reset, or cannot be reached any more */
   bool broken;   /* a call has told so already: the kernel says it once, and calls the rest of the stream ended */
   bool urgent;   /* the peer uses urgent data, at which reads stop short and splice stops for good */
@@ -93,7 +101,7 @@ struct connection {
 };
 
 struct listener {
-  struct end end; /* connection NULL: tells it from a connection's end */
+  struct end end;
   uint64_t id;
   int role;
   int batch;      /* how many are accepted in a turn, from 1 on */
@@ -195,12 +203,18 @@ void note_failure(struct end *end, int error);
 /* Writes what the brain has sent, as far as it goes. */
 void flush_out(struct data_path *path, struct end *end);
 void reset_fd(int fd);
+/* Of a connection that goes on: epoll tells nothing of this socket any more, whoever else holds it. */
 void close_end(struct data_path *path, struct end *end, bool reset);
+/* Of one that is over, whose name stands for nobody soon: spares the call. */
+void close_last(struct end *end, bool reset);
 
 /* --- connections.c: their names, their beginning and their end --- */
 struct connection *new_connection(struct data_path *path, int fd);
 void init_end(struct connection *connection, enum side side, int fd);
 struct connection *find(struct data_path *path, uint64_t id);
+uint64_t tag_of(const struct end *end);
+/* NULL when the connection is no more. */
+struct end *find_end(struct data_path *path, uint64_t tag);
 void clear_directions(struct data_path *path, struct connection *connection);
 void close_connection(struct data_path *path, struct connection *connection, enum close_cause cause);
 /* A side is gone and what it sent before has not all been passed on: waits for that, but not for ever. */
@@ -241,7 +255,7 @@ void try_read_frame(struct data_path *path, struct connection *connection);
 /* Whether the client's first bytes may be forwarded. */
 bool pass_guard(struct data_path *path, struct connection *connection);
 
-/* --- resume.c: handshakes that go by a pass --- */
+/* --- resume.c: handshakes that go by a pass; resume_inbound.c, resume_outbound.c --- */
 /* @returns whether the new connection is taken care of: it may go by a pass, or TypeScript was told of it. Else that is the caller's. */
 bool begin_resumption(struct data_path *path, struct connection *connection, int role, const struct sockaddr_storage *peer);
 /* Does what can be done for it now. Afterwards it is established, TypeScript's, closed, or still under way. */

@@ -180,6 +180,11 @@ void run(struct data_path *path, struct connection *connection) {
     /* Who takes no more may have sent an answer first: the other direction brings it. */
     if (moved == MOVED_RESET_TO || moved == MOVED_MORE) run_later(path, connection);
   }
+  /* Of a client whose handshake went by a pass nothing was to be heard before. */
+  if (!client->watched && !watch(path, client)) {
+    close_connection(path, connection, CAUSE_RESET);
+    return;
+  }
   settle(path, connection);
 }
 

@@ -18,9 +18,20 @@ enum {
   REPLY_MAC_AT = REPLY_ID_AT + SESSION_ID_BYTES,
 };
 
+/* Magic and version. */
+static const uint8_t START[9] = {0x9c, 0x43, 0x54, 0x53, 0x47, 0x4e, 0x0d, 0x0a, 1};
+enum { MAGIC_BYTES = 8 };
+
+enum look measure_frame(const uint8_t *bytes, size_t got, size_t *length) {
+  if (memcmp(bytes, START, got < MAGIC_BYTES ? got : MAGIC_BYTES) != 0) return LOOK_NO_FRAME;
+  if (got < HEADER) return LOOK_WAIT;
+  *length = HEADER + ((size_t)bytes[10] << 8 | bytes[11]);
+  if (*length > MOST_FRAME_BYTES) return LOOK_NO_FRAME;
+  return got >= *length ? LOOK_FRAME : LOOK_WAIT;
+}
+
 /* Magic, version, type, and the length of the body. */
 static void write_header(uint8_t *out, uint8_t type, size_t total) {
-  static const uint8_t START[9] = {0x9c, 0x43, 0x54, 0x53, 0x47, 0x4e, 0x0d, 0x0a, 1};
   memcpy(out, START, sizeof START);
   out[9] = type;
   out[10] = (uint8_t)((total - HEADER) >> 8);

@@ -6,6 +6,11 @@
 
 enum { NONCE_BYTES = 32, REPLY_BYTES = 78, SHORTEST_HELLO = 128, MOST_FRAME_BYTES = 5120 };
 
+enum look { LOOK_WAIT, LOOK_FRAME, LOOK_NO_FRAME };
+
+/* Whether this begins with a whole frame, and how long that is. */
+enum look measure_frame(const uint8_t *bytes, size_t got, size_t *length);
+
 /* Fills the blanks of an outbound pass's Hello: nonce, counter, binder, admission. */
 void complete_hello(const struct pass *pass, uint8_t *hello, const uint8_t nonce[NONCE_BYTES], uint64_t counter);
 

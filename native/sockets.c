@@ -112,20 +112,20 @@ void set_socket_options(int fd) {
 /* Of room to write those alone who have lacked it: most never do, and would be told of it once for nothing. */
 static bool tell(const struct data_path *path, struct end *end, int operation) {
   uint32_t room = end->told_writable ? EPOLLOUT : 0;
-  struct epoll_event event = {.events = EPOLLIN | room | EPOLLPRI | EPOLLRDHUP | EPOLLET, .data.ptr = end};
+  struct epoll_event event = {.events = EPOLLIN | room | EPOLLPRI | EPOLLRDHUP | EPOLLET, .data.u64 = tag_of(end)};
   return epoll_ctl(path->epoll, operation, end->fd, &event) == 0;
 }
 
 bool watch(struct data_path *path, struct end *end) {
   end->told_writable = !end->writable;
-  return tell(path, end, EPOLL_CTL_ADD);
+  return end->watched = tell(path, end, EPOLL_CTL_ADD);
 }
 
 void await_room(struct data_path *path, struct end *end) {
   end->writable = false;
   if (end->told_writable) return;
   end->told_writable = true;
-  if (!tell(path, end, EPOLL_CTL_MOD)) note_failure(end, errno);
+  if (end->watched && !tell(path, end, EPOLL_CTL_MOD)) note_failure(end, errno);
 }
 
 void note_failure(struct end *end, int error) {
@@ -170,7 +170,12 @@ void reset_fd(int fd) {
 void close_end(struct data_path *path, struct end *end, bool reset) {
   if (end->fd < 0) return;
   /* Closing alone is not enough while the main thread forks: until the child's exec its copy keeps epoll reporting. */
-  epoll_ctl(path->epoll, EPOLL_CTL_DEL, end->fd, NULL);
+  if (end->watched) epoll_ctl(path->epoll, EPOLL_CTL_DEL, end->fd, NULL);
+  close_last(end, reset);
+}
+
+void close_last(struct end *end, bool reset) {
+  if (end->fd < 0) return;
   if (reset) reset_fd(end->fd);
   else close(end->fd);
   end->fd = -1;

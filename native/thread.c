@@ -32,7 +32,7 @@ static void obey(struct data_path *path, struct command *command) {
     return;
   }
   struct connection *connection = find(path, command->id);
-  if (connection == NULL) return; /* its closed event is on the way */
+  if (connection == NULL || connection->closed) return; /* its closed event is on the way */
   switch (command->type) {
     case COMMAND_READ_FRAME:
       connection->reading = true;
@@ -96,9 +96,10 @@ bool data_path_progress(struct data_path *path, uint64_t id, uint64_t *bytes_in,
 
 /* --- the thread --- */
 
-static void on_socket(struct data_path *path, struct end *end, uint32_t events) {
+static void on_socket(struct data_path *path, uint64_t tag, uint32_t events) {
+  struct end *end = find_end(path, tag);
+  if (end == NULL || end->fd < 0) return; /* closed earlier in this batch, or somebody else still holds the socket: a child before its exec */
   struct connection *connection = end->connection;
-  if (end->fd < 0) return; /* closed earlier in this batch */
   if (connection->closed) {
     if (events & EPOLLERR) end->failed = true;
     if (events & EPOLLOUT) end->writable = true;
@@ -149,10 +150,10 @@ static void *thread_main(void *argument) {
     int count = epoll_wait(path->epoll, events, EVENTS, patience(path));
     bool told = false;
     for (int i = 0; i < count; i++) {
-      struct end *end = events[i].data.ptr;
-      if (end == NULL) told = true;
-      else if (end->connection == NULL) accept_some(path, (struct listener *)end);
-      else on_socket(path, end, events[i].events);
+      uint64_t tag = events[i].data.u64;
+      if (tag == WAKEUP_TAG) told = true;
+      else if (tag < FIRST_END_TAG) accept_some(path, &path->listeners[tag - FIRST_LISTENER_TAG]);
+      else on_socket(path, tag, events[i].events);
     }
     obey_all(path, told);
     run_queued(path);
@@ -184,7 +185,7 @@ struct data_path *data_path_start(wake_function wake, void *context, struct conn
   path->epoll = epoll_create1(EPOLL_CLOEXEC);
   path->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   path->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+  struct epoll_event event = {.events = EPOLLIN, .data.u64 = WAKEUP_TAG};
   int error = 0;
   if (path->epoll < 0 || path->wakeup < 0 || epoll_ctl(path->epoll, EPOLL_CTL_ADD, path->wakeup, &event) != 0) {
     error = errno;

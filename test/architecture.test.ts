@@ -22,7 +22,7 @@ const PURE = [
   /^src\/sources\/(objects(-\w+)?|source|manifest-(text|file|nodes|yaml)|cluster-contents|enforcement|stand-in|unfinished|folder-state|snapshot-of)\.ts$/,
   /^src\/(workloads|policy-tools)\/(?!read)/,
   /^src\/observe\/(reasons|record|readiness|metric-list|metrics-text)\.ts$/,
-  /^src\/nfqueue\/(marks|packet-path|packets(-\w+)?|flow-(?!store)[\w-]+|carrier-\w+|fallback-memory|token-bucket|strangers|heard-packet|stray-packets|ended-pace)\.ts$/,
+  /^src\/nfqueue\/(marks|packet-path|packets(-\w+)?|flow-(?!store)[\w-]+|first-calls|carrier-\w+|fallback-memory|token-bucket|strangers|heard-packet|stray-packets|ended-pace)\.ts$/,
   /^src\/proxy\/(clock-steps|syn|judgement|half-open|target|view)\.ts$/,
   /^src\/demo\/(capture|totals)\.ts$/,
   /^src\/kube\/(api-error|backoff|watch-(lines|event)|resources|object-store|cluster-objects)\.ts$/,

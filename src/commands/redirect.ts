@@ -2,7 +2,7 @@ import { Command, Option } from 'commander';
 import { setting } from '../config.ts';
 import { EXIT, messageOf, UserError } from '../errors.ts';
 import type { BackendName } from '../redirect/backend.ts';
-import type { Finding } from '../redirect/nfqueue-surroundings.ts';
+import type { Finding } from '../redirect/finding.ts';
 import { DEFAULT_MARK_MASK, Marks } from '../nfqueue/marks.ts';
 import { DEFAULT_QUEUES } from '../nfqueue/queue-numbers.ts';
 import type { NfqueueOptions } from '../redirect/plan-nfqueue.ts';

@@ -5,6 +5,7 @@ import type { Surroundings } from '../proxy/surroundings.ts';
 import { endOf, ownEnd } from '../proxy/view.ts';
 import { chooseCarrier } from './carrier-choice.ts';
 import type { FallbackMemory } from './fallback-memory.ts';
+import type { FirstCalls } from './first-calls.ts';
 import { openClientFlow } from './flow-client.ts';
 import { endpointsOf } from './flow-endpoints.ts';
 import type { FlowEffect } from './flow-step.ts';
@@ -18,6 +19,8 @@ import { QueuedFlow, type RefusedOpening } from './queued-flow.ts';
 /** What becomes of a SYN that this pod's application sends. */
 export type OpenedClient =
   | { readonly kind: 'stream'; readonly address: string; readonly problem?: string }
+  /** TCP repeats it. */
+  | { readonly kind: 'drop' }
   | RefusedOpening
   | {
       readonly kind: 'opened';
@@ -25,13 +28,19 @@ export type OpenedClient =
       readonly effects: readonly FlowEffect<ProvenPeer>[];
     };
 
+/** What calls leave behind for later ones to the same address. */
+export interface CallMemory {
+  readonly fallback: FallbackMemory;
+  readonly helloKeys: HelloKeys;
+  readonly firstCalls: FirstCalls;
+}
+
 /** Begins a flow with the first SYN of a connection of this pod. */
 export function openClient(
   key: string,
   packet: TcpPacket,
   around: Surroundings,
-  fallback: FallbackMemory,
-  helloKeys: HelloKeys,
+  { fallback, helloKeys, firstCalls }: CallMemory,
   cut: (one: QueuedFlow) => void,
   now: Clock,
 ): OpenedClient {
@@ -67,6 +76,7 @@ export function openClient(
     0,
     offersThatFit(handshake.credentials.token.length, tuple.family, roomOf(packet, options)),
   );
+  if (offers.length === 0 && !firstCalls.admits(destination.address, now.monotonic)) return { kind: 'drop' };
   const randomness =
     offers.length === 0
       ? handshake.randomness
@@ -82,11 +92,16 @@ export function openClient(
     const isNews = fallback.add(destination.address, now.monotonic);
     return isNews ? { ...stream, problem: opened.noRoom } : stream;
   }
+  const leaveFirst = offers.length === 0 ? firstCalls.enter(destination.address, now.monotonic) : undefined;
+  one.leave = leaveFirst;
   if (choice.toSelf) {
     // The own server has to know its own Hello from a reflected one.
     const pending = Buffer.from(nonce).toString('hex');
     around.pendingHellos.add(pending);
-    one.leave = () => around.pendingHellos.delete(pending);
+    one.leave = () => {
+      leaveFirst?.();
+      around.pendingHellos.delete(pending);
+    };
   }
   one.initial = packet.sequence;
   one.givePass = () => passForCalls(one, destination, around);

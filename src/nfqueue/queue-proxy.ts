@@ -4,9 +4,10 @@ import type { Surroundings } from '../proxy/surroundings.ts';
 import { ByPass } from './by-pass.ts';
 import { clock } from './clock.ts';
 import { FallbackMemory } from './fallback-memory.ts';
+import { FirstCalls } from './first-calls.ts';
 import { flowKey } from './flow-key.ts';
 import { HelloKeys } from './hello-keys.ts';
-import { openClient } from './open-client.ts';
+import { type CallMemory, openClient } from './open-client.ts';
 import { openServer } from './open-server.ts';
 import type { FlowEffect } from './flow-step.ts';
 import { FlowTable } from './flow-table.ts';
@@ -37,8 +38,7 @@ export class QueueProxy implements PacketPathEvents {
   readonly strangers = new Strangers();
   readonly #options: QueueProxyOptions;
   readonly #around: Surroundings;
-  readonly #fallback = new FallbackMemory();
-  readonly #helloKeys: HelloKeys;
+  readonly #calls: CallMemory;
   readonly #table: FlowTable;
   readonly byPass: ByPass;
   readonly #unowned: UnownedPackets;
@@ -48,7 +48,8 @@ export class QueueProxy implements PacketPathEvents {
     this.#options = options;
     this.#around = options.around;
     this.#unowned = new UnownedPackets(() => this.path, options.marks);
-    this.#helloKeys = new HelloKeys(options.around.takeEphemeral);
+    const helloKeys = new HelloKeys(options.around.takeEphemeral);
+    this.#calls = { fallback: new FallbackMemory(), helloKeys, firstCalls: new FirstCalls() };
     this.#table = new FlowTable(() => this.path.passing);
     this.byPass = new ByPass(options, this, this.#table, (one) => this.#forget(one));
     this.path = options.createPath(this, this.byPass);
@@ -107,7 +108,7 @@ export class QueueProxy implements PacketPathEvents {
   /** Looks at the flows that wait for something. */
   tick(now: Clock): void {
     this.byPass.tick();
-    this.#helloKeys.dropOld(now.monotonic);
+    this.#calls.helloKeys.dropOld(now.monotonic);
     for (const one of this.#table.waiting) {
       try {
         if (one.evicted) this.#evict(one);
@@ -210,11 +211,12 @@ export class QueueProxy implements PacketPathEvents {
   }
 
   #openClient(queued: QueuedPacket, packet: TcpPacket, key: string, now: Clock): void {
-    const opened = openClient(key, packet, this.#around, this.#fallback, this.#helloKeys, this.cut, now);
+    const opened = openClient(key, packet, this.#around, this.#calls, this.cut, now);
     if (opened.kind === 'stream') {
       if (opened.problem !== undefined) this.#options.onFallback(opened.address, opened.problem);
       return this.#unowned.toListener(queued);
     }
+    if (opened.kind === 'drop') return this.path.verdict(queued, 'drop');
     if (opened.kind === 'refused') return this.#unowned.refuse(queued, packet, opened);
     if (this.#table.isFull || !this.#table.admits(key, true)) {
       // TCP repeats its SYN.
@@ -304,7 +306,7 @@ export class QueueProxy implements PacketPathEvents {
     if (givePass === undefined) return;
     // An address that was turned away from in the meantime is not called by SYNs with a Hello: the SYN of a call that turned would bear a second one.
     const { address } = one.flow.facts.destination;
-    const hasTurned = (): boolean => one.outgoing && this.#fallback.has(address, performance.now());
+    const hasTurned = (): boolean => one.outgoing && this.#calls.fallback.has(address, performance.now());
     this.#around.passes.soon(() => void (hasTurned() || givePass()));
   }
 
@@ -312,7 +314,7 @@ export class QueueProxy implements PacketPathEvents {
     const { address } = one.flow.facts.destination;
     // Those to this address are over; it is seldom enough to take back all.
     this.#around.passes.revoke();
-    if (this.#fallback.add(address, performance.now())) this.#options.onFallback(address, detail);
+    if (this.#calls.fallback.add(address, performance.now())) this.#options.onFallback(address, detail);
     this.#forget(one);
     this.#unowned.turned(one.key);
     // Without an entry the application's next SYN is new to nat, and is redirected.

@@ -1,22 +1,18 @@
 import { readFileSync } from 'node:fs';
 import { messageOf } from '../errors.ts';
 import { queueStatistics } from '../nfqueue/queue-statistics.ts';
+import { conntrackFindings } from './conntrack-findings.ts';
+import type { Finding } from './finding.ts';
 import { foreignMarks, foreignNftMarks, foreignQueues } from './plan-foreign.ts';
 import type { NfqueueOptions } from './plan-nfqueue.ts';
 import { runTool } from './tool.ts';
-
-/** Something that NFQUEUE mode depends on beside its own rules. `problem`: it does not work so; `note`: to be known. */
-export interface Finding {
-  readonly level: 'ok' | 'note' | 'problem';
-  readonly what: string;
-}
 
 /** Looks at what else there is in this network namespace: queues, marks and rules of others, conntrack. Changes nothing. */
 export async function nfqueueSurroundings(options: NfqueueOptions): Promise<Finding[]> {
   return [
     ...queues(options),
     ...(await foreignRules(options)),
-    ...conntrack(),
+    ...conntrackFindings((name) => read(`/proc/sys/net/netfilter/nf_conntrack_${name}`)),
     {
       level: 'note',
       what: 'only TCP is judged: UDP, SCTP, ICMP and other protocols pass as the network lets them',
@@ -78,43 +74,6 @@ async function foreignRules({ marks, queues: range }: NfqueueOptions): Promise<F
   return findings.length > 0
     ? findings
     : [{ level: 'ok', what: 'no rule of others touches our marks and queues' }];
-}
-
-/** Settings of the network namespace. None has to be changed; what each means for this mode is said. */
-function conntrack(): Finding[] {
-  const setting = (name: string): number | undefined => {
-    const text = read(`/proc/sys/net/netfilter/nf_conntrack_${name}`);
-    return text === undefined ? undefined : Number(text);
-  };
-  const [max, count] = [setting('max'), setting('count')];
-  if (count === undefined) {
-    const what =
-      'connections are not tracked here: load the module nf_conntrack on the node (modprobe nf_conntrack)';
-    return [{ level: 'problem', what }];
-  }
-  const full = max !== undefined && max > 0 && count > max * 0.9;
-  return [
-    full
-      ? {
-          level: 'problem',
-          what: `conntrack is nearly full (${count} of ${max}): raise net.netfilter.nf_conntrack_max`,
-        }
-      : { level: 'ok', what: `conntrack has room (${count} of ${max})` },
-    {
-      level: 'ok',
-      what: `nf_conntrack_tcp_be_liberal=${setting('tcp_be_liberal')}: either will do, verified connections are made liberal one by one`,
-    },
-    {
-      level: 'ok',
-      what: `nf_conntrack_tcp_loose=${setting('tcp_loose')}: either will do, a connection that was picked up in the middle is not verified`,
-    },
-    setting('acct') === 1
-      ? { level: 'ok', what: 'nf_conntrack_acct=1: records of connections say how many bytes went' }
-      : {
-          level: 'note',
-          what: 'nf_conntrack_acct=0: records of connections say nothing of bytes; set net.netfilter.nf_conntrack_acct=1 to have them',
-        },
-  ];
 }
 
 function read(file: string): string | undefined {

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
@@ -225,6 +226,31 @@ t.test('resumption, outbound: who says more than another answer is called anew',
   t.equal(server.received.length, hello.length, 'not a byte of the application');
   t.equal(app.received.length, 0);
 });
+
+t.test(
+  'resumption, outbound: an application that is gone before the Reply ends its connection',
+  async (t) => {
+    const rig = await rigFor(t);
+    // Where the Reply comes too late, on a busy machine, TypeScript is asked.
+    const over = () =>
+      new Set([
+        ...rig.passed.filter(({ ending }) => ending !== undefined).map(({ id }) => id),
+        ...rig.accepts.map(({ id }) => id),
+        ...rig.ended.keys(),
+      ]);
+    for (const leave of ['resetAndDestroy', 'end'] as const) {
+      const served = rig.upstreamSockets.length;
+      rig.passOutbound({ first: BigInt(served) * 1_000n + 50_000n });
+      const { app, server, hello } = await call(rig);
+      app.socket[leave]();
+      await once(app.socket, leave === 'end' ? 'finish' : 'close');
+      server.socket.end(replyOf(rig, hello, rig.sessions));
+      await until(() => server.over, `the end at the server, after ${leave}`);
+      await until(() => over().size > served, `news of it, after ${leave}`);
+    }
+    t.equal(over().size, 2);
+  },
+);
 
 t.test('resumption, outbound: a server that is not there is left to TypeScript', async (t) => {
   const rig = await rigFor(t);

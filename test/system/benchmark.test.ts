@@ -9,7 +9,7 @@ import { initTrustDomain } from '../../src/identity/files.ts';
 import { cannotNetns } from '../support/netns.ts';
 
 const skip = cannotNetns();
-t.setTimeout(240_000);
+t.setTimeout(900_000);
 
 const RATE = { kind: 'rate', seconds: 0.2, number: 4 } as const;
 const TINY: Plan = {

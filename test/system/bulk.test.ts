@@ -6,7 +6,7 @@ import { cannotNetns } from '../support/netns.ts';
 import { ALLOW_LABEL, Cluster } from '../support/sidecars.ts';
 
 const skip = cannotNetns();
-t.setTimeout(180_000);
+t.setTimeout(900_000);
 
 /** Sends for ever, to whoever connects. */
 const SOURCE = `

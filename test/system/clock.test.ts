@@ -7,7 +7,7 @@ import { cannotNetns } from '../support/netns.ts';
 import { HTTP_APP } from '../support/sidecars.ts';
 import { until } from '../support/until.ts';
 
-t.setTimeout(300_000);
+t.setTimeout(900_000);
 
 const HOUR = 3_600_000;
 

@@ -2,14 +2,14 @@ import { execFileSync, spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import type { Step } from '../../src/demo/report.ts';
 import { cannotNetns } from '../support/netns.ts';
+import { until } from '../support/until.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const skip = cannotNetns();
-t.setTimeout(300_000);
+t.setTimeout(900_000);
 
 function start(...flags: string[]) {
   const child = spawn(join(ROOT, 'bin/countersign'), ['demo', '--output', 'json', ...flags]);
@@ -65,8 +65,7 @@ t.test(
   { skip },
   async (t) => {
     const killed = start();
-    await sleep(3_000);
-    t.not(leftovers().length, 0);
+    await until('it has made something', () => leftovers().length > 0);
     killed.child.kill('SIGKILL');
     await killed.ended;
 
@@ -92,7 +91,7 @@ t.test(
 
 t.test('demo: a second one is refused while the first runs, and SIGTERM cleans up', { skip }, async (t) => {
   const first = start();
-  await sleep(2_000);
+  await until('it runs', () => leftovers().length > 0);
   const second = await start().ended;
   t.equal(second.status, 1);
   t.match(second.complaint, /another demo is running/);

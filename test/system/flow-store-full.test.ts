@@ -17,7 +17,7 @@ interface Seen {
   readonly problems: number;
 }
 
-t.test('flow state: a volume that is full', { skip: cannotNetns(), timeout: 120_000 }, async (t) => {
+t.test('flow state: a volume that is full', { skip: cannotNetns(), timeout: 290_000 }, async (t) => {
   const [small, copies] = ['small', 'copies'].map((name) => join(t.testdir(), name)) as [string, string];
   for (const folder of [small, copies]) mkdirSync(folder);
   const inside = join(import.meta.dirname, 'flow-store-full.inside.ts');

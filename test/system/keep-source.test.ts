@@ -7,7 +7,7 @@ import { ALLOW_LABEL, Cluster, PROXY_UID } from '../support/sidecars.ts';
 
 /** Two real sidecars, of which the server's keeps the address of the client, and callers with and without one. */
 const skip = cannotNetns();
-t.setTimeout(240_000);
+t.setTimeout(900_000);
 const FAMILIES = ['four', 'six'] as const;
 const KEEP = '--keep-source-address';
 

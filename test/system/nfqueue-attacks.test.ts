@@ -10,7 +10,7 @@ import { cannotNetns } from '../support/netns.ts';
 import { until } from '../support/until.ts';
 
 const skip = cannotNetns();
-t.setTimeout(300_000);
+t.setTimeout(900_000);
 const FAMILIES = ['four', 'six'] as const;
 const MODE = ['--mode', 'nfqueue'];
 const PATIENCE_MS = 20_000;

@@ -7,7 +7,7 @@ import { ALLOW_LABEL, Cluster } from '../support/sidecars.ts';
 import { until } from '../support/until.ts';
 
 const skip = cannotNetns();
-t.setTimeout(300_000);
+t.setTimeout(900_000);
 const NFQUEUE = { mode: 'nfqueue' } as const;
 const PORT = 9300;
 const FLAG = { reset: 4, push: 8, ack: 16 } as const;

@@ -105,6 +105,17 @@ t.test('nfqueue mode in networks as they are', { skip, timeout: 800_000 }, async
     if (out === '') throw new Error(complaint);
     return JSON.parse(out) as Record<string, number>;
   };
+  /** A sidecar anew: it has forgotten its sessions. */
+  const restarted = async (name: string): Promise<void> => {
+    await cluster.kill(name);
+    cluster.launch(name);
+    await cluster.ready(name);
+  };
+  /** Packets that the first rule for what the network forwards has met. */
+  const forwardHits = async (): Promise<number> => {
+    const { out } = await network.run('switch', ['iptables', '-w', '-nvxL', 'FORWARD', '1']);
+    return Number(out.trim().split(/\s+/)[0]);
+  };
   /** A counter of the kernel, of a pod. */
   const counter = async (host: string, name: string): Promise<number> => {
     const { out } = await network.run(host, ['cat', '/proc/net/netstat']);
@@ -152,6 +163,28 @@ t.test('nfqueue mode in networks as they are', { skip, timeout: 800_000 }, async
     t.ok((await counter('server', 'SyncookiesRecv')) - before >= 40, 'each of them by a cookie');
     t.match(await streams('other', [server.four, server.six], 6), { right: 0, wrong: 0 });
     network.sysctl('server', 'net.ipv4.tcp_syncookies', '1');
+  });
+
+  t.test('with the other settings of conntrack, too, first and resumed connections arrive', async (t) => {
+    const pods = ['server', 'approved'];
+    const settings = ['be_liberal', 'loose'].map((name) => `net.netfilter.nf_conntrack_tcp_${name}`);
+    const read = async (name: string) => (await network.run('server', ['sysctl', '-n', name])).out.trim();
+    t.strictSame(await Promise.all(settings.map(read)), ['0', '1'], 'what it was until now');
+    const set = (liberal: string, loose: string): void => {
+      for (const pod of pods) {
+        network.sysctl(pod, settings[0]!, liberal);
+        network.sysctl(pod, settings[1]!, loose);
+      }
+    };
+    set('1', '0');
+    await restarted('approved');
+    t.strictSame(await streams('approved', [server.four, server.six], 20), {
+      right: 20,
+      wrong: 0,
+      errors: {},
+    });
+    t.match(await streams('other', [server.four, server.six], 4), { right: 0, wrong: 0 });
+    set('0', '1');
   });
 
   t.test('data right behind the handshake, while the server speaks first, are what was sent', async (t) => {
@@ -213,6 +246,7 @@ t.test('nfqueue mode in networks as they are', { skip, timeout: 800_000 }, async
     t.strictSame(await streams('server', [VIP], 10, 80), { right: 10, wrong: 0, errors: {} });
     const record = await cluster.flow('approved', ({ destination }) => destination.pod === 'server');
     t.equal(record.peer, 'proven');
+    t.equal(await forwardHits(), 0, 'and to conntrack on the way none of their packets is invalid');
   });
 
   t.test('ICMP errors end a call that they answer, never open one, and leave open ones alone', async (t) => {
@@ -230,11 +264,7 @@ t.test('nfqueue mode in networks as they are', { skip, timeout: 800_000 }, async
       const during = network.start('approved', ['python3', '-c', CALLS(VIP, 81, 1, AT_ONCE)]);
       let told = '';
       during.stdout!.on('data', (chunk: Buffer) => (told += chunk.toString()));
-      const hits = async (): Promise<number> => {
-        const { out } = await network.run('switch', ['iptables', '-w', '-nvxL', 'FORWARD', '1']);
-        return Number(out.trim().split(/\s+/)[0]);
-      };
-      await until(`${what} is answered by ICMP`, async () => (await hits()) > 0);
+      await until(`${what} is answered by ICMP`, async () => (await forwardHits()) > 0);
       t.equal((await reject('-D', ...match)).status, 0);
       await until('the call ends', () => told !== '');
       // A lost SYN ends the call, as the network has said so. A lost SYN-ACK is repeated with the same number, as the server does not hear of it.
@@ -250,13 +280,14 @@ t.test('nfqueue mode in networks as they are', { skip, timeout: 800_000 }, async
   });
 });
 
-/** The network between does what kube-proxy does by iptables: DNAT, and MASQUERADE for who calls itself. Answers come back that way. */
+/** The network between does what kube-proxy does by iptables: DNAT, MASQUERADE for who calls itself, and a drop of what conntrack calls invalid. Answers come back that way. */
 async function route({ network }: Cluster, server: string, clients: readonly string[]): Promise<void> {
   for (const setting of ['all', 'br0'])
     network.sysctl('switch', `net.ipv4.conf.${setting}.send_redirects`, '0');
   network.sysctl('switch', 'net.ipv4.ip_forward', '1');
   const nat = ['iptables', '-w', '-t', 'nat', '-A'];
   for (const command of [
+    'iptables -w -A FORWARD -m conntrack --ctstate INVALID -j DROP'.split(' '),
     [...nat, 'PREROUTING', '-d', VIP, '-p', 'tcp', '--dport', '80', '-j', 'DNAT', '--to', `${server}:9000`],
     [...nat, 'PREROUTING', '-d', VIP, '-p', 'tcp', '--dport', '81', '-j', 'DNAT', '--to', `${server}:9200`],
     [...nat, 'POSTROUTING', '-s', server, '-d', server, '-j', 'MASQUERADE'],

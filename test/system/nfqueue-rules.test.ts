@@ -5,7 +5,7 @@ import { cannotNetns } from '../support/netns.ts';
 import { until } from '../support/until.ts';
 
 const skip = cannotNetns();
-t.setTimeout(300_000);
+t.setTimeout(900_000);
 const FAMILIES = ['four', 'six'] as const;
 const MODE = ['--mode', 'nfqueue'];
 const EXCLUSIONS = ['--exclude-inbound-ports', '9100', '--exclude-outbound-ports', '9200'];

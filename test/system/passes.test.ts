@@ -8,7 +8,7 @@ import { ALLOW_LABEL, Cluster, PROXY_UID } from '../support/sidecars.ts';
 
 /** Resumed connections that the data threads of two real sidecars establish, through real redirection. */
 const skip = cannotNetns();
-t.setTimeout(240_000);
+t.setTimeout(900_000);
 
 const ECHO = `
 require('net').createServer((s) => { s.on('error', () => {}); s.pipe(s); }).listen(8080, '::', () => console.log('up'));`;

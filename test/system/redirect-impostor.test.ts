@@ -4,12 +4,12 @@ import { cannotNetns } from '../support/netns.ts';
 import { until } from '../support/until.ts';
 
 const skip = cannotNetns();
-t.setTimeout(200_000);
+t.setTimeout(900_000);
 const FAMILIES = ['four', 'six'] as const;
 const APPLICATION_UID = 4_711;
 
 for (const tool of TOOLS) {
-  t.test(`redirect impostor, rules by ${tool}`, { skip, timeout: 180_000 }, async (t) => {
+  t.test(`redirect impostor, rules by ${tool}`, { skip, timeout: 290_000 }, async (t) => {
     const under = new PodUnderTest(t, tool);
     t.match(await under.redirect('apply'), { status: 0 });
 

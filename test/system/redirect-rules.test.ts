@@ -4,7 +4,7 @@ import { cannotNetns } from '../support/netns.ts';
 import { until } from '../support/until.ts';
 
 const skip = cannotNetns();
-t.setTimeout(150_000);
+t.setTimeout(900_000);
 const FAMILIES = ['four', 'six'] as const;
 const EXCLUSIONS = [
   ['--exclude-inbound-ports', '9100'],
@@ -13,7 +13,7 @@ const EXCLUSIONS = [
 ].flat();
 
 for (const tool of TOOLS) {
-  t.test(`redirect rules by ${tool}`, { skip, timeout: 60_000 }, async (t) => {
+  t.test(`redirect rules by ${tool}`, { skip, timeout: 290_000 }, async (t) => {
     const under = new PodUnderTest(t, tool);
     const { pod, far } = under;
     await under.start();

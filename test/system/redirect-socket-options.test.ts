@@ -5,7 +5,7 @@ import { PodUnderTest, TOOLS } from '../redirect/pod-under-test.ts';
 import { cannotNetns } from '../support/netns.ts';
 
 const skip = cannotNetns();
-t.setTimeout(300_000);
+t.setTimeout(900_000);
 const CALLS = readFileSync(join(import.meta.dirname, '../redirect/socket-options.py'), 'utf8');
 /** Of a program that is not root: nothing, and what container runtimes give where nobody takes it away. */
 const CAPABILITIES = ['-all', '-all,+net_raw'];
@@ -33,7 +33,7 @@ for (const [mode, tool] of [
 ]) {
   t.test(
     `socket options lead no program without NET_ADMIN past the rules, ${mode} by ${tool}`,
-    { skip, timeout: 120_000 },
+    { skip, timeout: 290_000 },
     async (t) => {
       const under = new PodUnderTest(t, tool);
       const { pod, far } = under;

@@ -7,7 +7,7 @@ import { Cluster, PROXY_UID } from '../support/sidecars.ts';
 
 /** Resumed connections to a Service address: the data thread picks among the endpoints that TypeScript has given it. */
 const skip = cannotNetns();
-t.setTimeout(240_000);
+t.setTimeout(900_000);
 
 const ADDRESS = '10.99.200.1';
 const SERVERS = ['one', 'two', 'three'] as const;
