@@ -80,7 +80,9 @@ export function openServer(
   };
   const begun = performance.now();
   const opened = openServerFlow(packet, options, hello, context, now);
-  if (admission !== 'hear-known') strangers.spent(performance.now() - begun);
+  if (admission !== 'hear-known' || opened.state.at === 'greeted') strangers.spent(performance.now() - begun);
+  if (admission === 'hear-known' && opened.state.at === 'greeted')
+    strangers.fellThrough(source.address, now.monotonic);
   one.initial = packet.sequence;
   // The session of a full handshake is known by the connection that resumes it.
   if (opened.state.at === 'open')

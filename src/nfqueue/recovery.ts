@@ -35,6 +35,8 @@ export async function recoverFlows(
   for (const { tuple, tcpState } of await proxy.path.dumpConnections(value, mask)) {
     const { source, destination } = endpointsOf(tuple);
     const direction = around.isLocalAddress(source.address) ? 'outbound' : 'inbound';
+    // The queues are open already: what was verified since then has its mark, too.
+    if (proxy.flows.get(tupleKey(tuple, direction === 'outbound'))?.verified === true) continue;
     const flow = kept.get(flowId(direction, source, destination));
     if (flow !== undefined && !isClosing(tcpState)) {
       proxy.adopt(recovered(proxy, flow, tuple, around));

@@ -46,6 +46,8 @@ export class Strangers {
   readonly #unadmitted = new TokenBucket(UNADMITTED);
   readonly #time = new TokenBucket(TIME);
   readonly #bySource = new LRUCache<string, TokenBucket>({ max: MAX_SOURCES });
+  /** Of those that offer a known session and make full handshakes all the same. */
+  readonly #fallenBySource = new LRUCache<string, TokenBucket>({ max: MAX_SOURCES });
   /** Milliseconds that one has taken of late. */
   #cost = FIRST_COST;
   /** Hellos that were dropped. */
@@ -64,6 +66,14 @@ export class Strangers {
     this.#cost += (milliseconds - this.#cost) / 16;
   }
 
+  /**
+   * A Hello that was heard for the session which it offers was a full handshake all the same. Its counter was too old, and who has a session can make as
+   * many of those as there is time for: beyond the limits of a stranger no session of that address speaks for it.
+   */
+  fellThrough(source: string, now: number): void {
+    bucketOf(this.#fallenBySource, source).take(now);
+  }
+
   /** How many full handshakes there is time for now; those beyond it are dropped here in any case. */
   room(now: number): number {
     const fitting = this.#time.left(now) / Math.max(this.#cost, 0.01);
@@ -75,21 +85,26 @@ export class Strangers {
     now: number,
   ): Admission {
     const frame = decodeFrame(hello);
-    const isKnown = frame.type === 'hello' && frame.offers.some(({ sessionId }) => knowsSession(sessionId));
+    const isKnown =
+      frame.type === 'hello' &&
+      frame.offers.some(({ sessionId }) => knowsSession(sessionId)) &&
+      this.#fallenBySource.get(source)?.has(now) !== false;
     if (!isKnown && !this.#time.has(now)) return 'drop';
     if (frame.type !== 'hello' || !isAdmitted(frame, hello, admissionKeys)) {
       return this.#unadmitted.take(now) ? 'hear' : 'drop';
     }
     if (isKnown) return 'hear-known';
-    return hasPlace() && this.#bucketOf(source).take(now) && this.#total.take(now) ? 'hear-admitted' : 'drop';
+    return hasPlace() && bucketOf(this.#bySource, source).take(now) && this.#total.take(now)
+      ? 'hear-admitted'
+      : 'drop';
   }
+}
 
-  #bucketOf(source: string): TokenBucket {
-    let bucket = this.#bySource.get(source);
-    if (bucket === undefined) {
-      bucket = new TokenBucket(PER_SOURCE);
-      this.#bySource.set(source, bucket);
-    }
-    return bucket;
+function bucketOf(buckets: LRUCache<string, TokenBucket>, source: string): TokenBucket {
+  let bucket = buckets.get(source);
+  if (bucket === undefined) {
+    bucket = new TokenBucket(PER_SOURCE);
+    buckets.set(source, bucket);
   }
+  return bucket;
 }

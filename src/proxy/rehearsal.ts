@@ -1,126 +1,119 @@
-import { generateKeyPairSync, randomUUID } from 'node:crypto';
-import { type ClientContext, startClient, stepClient } from '../handshake/client.ts';
-import { drawRandomness } from '../handshake/ephemeral.ts';
-import type { Clock, Effect, HandshakeEvent } from '../handshake/outcome.ts';
-import { RecentNonces } from '../handshake/recent-nonces.ts';
-import { type ServerContext, startServer, stepServer } from '../handshake/server.ts';
-import { encodeClaims, TOKEN_TYPE } from '../identity/claims.ts';
-import { toCompact } from '../identity/compact.ts';
-import { admissionKey, type TrustBundle } from '../identity/trust.ts';
-import { TokenVerifier, type ProvenIdentity } from '../identity/verify.ts';
+import type { Logger } from 'pino';
 import type { Curves } from '../lib/curves.ts';
-import { signEs256 } from '../lib/es256.ts';
+import { FlowReporter } from '../observe/flow-reporter.ts';
+import { Metrics } from '../observe/metrics.ts';
+import { candidateEndpoints } from '../peers/endpoint-choice.ts';
+import { NativeDataPath } from '../relay/native-data-path.ts';
+import type { FlowEnding, FlowFacts, FlowSink } from './flow.ts';
+import type { Judgement } from './judgement.ts';
+import { Proxy } from './proxy.ts';
+import { RehearsedPath } from './rehearsed-path.ts';
+import { DESTINATIONS, type RehearsedPod, rehearsedPods } from './rehearsed-pods.ts';
 
-const KEY_ID = 'rehearsal';
-const DESTINATION = { address: '192.0.2.1', port: 1 };
+/** Longer than anything in it may take on a machine that has other things to do. */
+const PATIENCE_MS = 20_000;
 
 /**
- * Plays full handshakes with itself, in both roles, between pods of a trust domain that exists for this call alone. Whatever a first contact runs is compiled
- * then, and OpenSSL has looked up what it needs: a first contact in a process that never made one costs several times what a later one does. Nothing that is
- * in force takes part, and nothing is left but warm code.
- * @param clock the time of the handshakes
- * @returns how many were established: `times`
+ * Plays first contacts between two sidecars that exist for it alone, from the accepted socket to the record: everything that the life of a connection runs through
+ * in TypeScript is called, and so compiled, and OpenSSL has looked up what it needs. A first contact in a process that never made one costs several times what a
+ * later one does. Nothing that is in force takes part, no socket is opened, and nothing is left but warm code.
  */
-export function rehearseHandshakes(curves: Curves, times: number, clock: Clock): number {
-  const issuer = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const bundle: TrustBundle = {
-    trustDomain: 'rehearsal.invalid',
-    algorithm: 'ES256',
-    keys: new Map([[KEY_ID, issuer.publicKey]]),
-  };
-  const key = admissionKey(bundle, KEY_ID)!;
-  const pods = ['client', 'server'].map((name) => {
-    const own = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-    const { x, y } = own.publicKey.export({ format: 'jwk' });
-    const issuedAt = Math.floor(clock.epochSeconds);
-    const payload = encodeClaims({
-      trustDomain: bundle.trustDomain,
-      namespace: 'rehearsal',
-      serviceAccount: 'default',
-      podName: name,
-      podUid: randomUUID(),
-      labels: { app: name, 'app.kubernetes.io/name': name },
-      namespaceLabels: { 'kubernetes.io/metadata.name': 'rehearsal' },
-      issuedAt,
-      notBefore: issuedAt,
-      expiresAt: issuedAt + 60,
-      tokenId: randomUUID(),
-      key: { x: x!, y: y! },
+export class Rehearsal {
+  readonly #pods: readonly RehearsedPod[];
+  readonly #paths: readonly RehearsedPath[];
+  readonly #proxies: readonly Proxy[];
+  #played = 0;
+  #judged: { readonly facts: FlowFacts; readonly judgement: Judgement }[] = [];
+  #recorded = 0;
+  #onNews: () => void = () => {};
+  #defect: { readonly error: unknown } | undefined;
+
+  constructor(curves: Curves) {
+    this.#pods = rehearsedPods(curves);
+    const paths = this.#pods.map(({ address }) => new RehearsedPath(address));
+    RehearsedPath.join(paths[0]!, paths[1]!);
+    this.#paths = paths;
+    const metrics = new Metrics('rehearsal', () => {
+      throw new Error('nobody reads these');
     });
-    const header = { alg: bundle.algorithm, typ: TOKEN_TYPE, kid: KEY_ID };
-    const signed = [header, payload]
-      .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
-      .join('.');
-    const signature = Buffer.from(signEs256(issuer.privateKey, Buffer.from(signed))).toString('base64url');
-    const token = toCompact(`${signed}.${signature}`);
-    const podUid = name;
-    return { token, privateKey: own.privateKey, expiresAt: issuedAt + 60, podUid };
-  });
-  const [client, server] = pods as [(typeof pods)[number], (typeof pods)[number]];
-  let established = 0;
-  for (let time = 0; time < times; time++) {
-    // New ones each time: nothing is known yet at first contact.
-    const [ofClient, ofServer] = [
-      new TokenVerifier(bundle, undefined, curves),
-      new TokenVerifier(bundle, undefined, curves),
-    ];
-    const both = { carrier: 'stream', wishes: { encryption: 'none' } } as const;
-    const clientContext: ClientContext<ProvenIdentity> = {
-      ...both,
-      credentials: client,
-      admissionKey: key,
-      randomness: drawRandomness(curves.generateEphemeral),
-      destination: DESTINATION,
-      toSelf: false,
-      offers: [],
-      verify: (token) => ofClient.verify(token, clock.epochSeconds),
-      remember: () => {},
+    const reporter = new FlowReporter(metrics, SILENT, undefined);
+    const sink: FlowSink = {
+      counted: (facts, judgement, elapsedMs) => {
+        reporter.counted(facts, judgement, elapsedMs);
+        this.#judged.push({ facts, judgement });
+        this.#onNews();
+      },
+      recorded: (facts: FlowFacts, judgement: Judgement, ending: FlowEnding) => {
+        reporter.recorded(facts, judgement, ending);
+        this.#recorded++;
+        this.#onNews();
+      },
+      relayed: (bytesIn, bytesOut) => reporter.relayed(bytesIn, bytesOut),
     };
-    const serverContext: ServerContext<ProvenIdentity> = {
-      ...both,
-      credentials: server,
-      admissionKeys: [key],
-      randomness: drawRandomness(curves.generateEphemeral),
-      verify: (token) => ofServer.verify(token, clock.epochSeconds),
-      explainUnadmitted: () => ({ reason: 'token-untrusted', detail: 'a rehearsal' }),
-      ownsDestination: ({ address }) => address === DESTINATION.address,
-      isOwnHello: () => false,
-      sessions: { find: () => undefined, add: () => {} },
-      recentNonces: new RecentNonces(),
-    };
-    if (play(clientContext, serverContext, clock)) established++;
+    this.#proxies = this.#pods.map(
+      ({ address, source, identity }, index) =>
+        new Proxy({
+          source,
+          identity,
+          generateEphemeral: curves.generateEphemeral,
+          createDataPath: (events) => new NativeDataPath(paths[index]!, events),
+          sink,
+          candidates: (service, among) =>
+            candidateEndpoints(service, among, source.snapshot?.self.nodeName, 0),
+          isLocalAddress: (asked) => asked === address,
+          nodeTraffic: 'probes',
+          onEvaluated: (direction, seconds) => metrics.decided(direction, seconds),
+          onDefect: (error) => {
+            this.#defect ??= { error };
+            this.#onNews();
+          },
+        }),
+    );
   }
-  return established;
+
+  /**
+   * One first contact: neither side knows the other, nor what it knew before.
+   * @returns whether both sides proved themselves in full and were allowed, by the policy that says so
+   */
+  async play(): Promise<boolean> {
+    for (const pod of this.#pods) pod.forget();
+    for (const proxy of this.#proxies) proxy.identityChanged();
+    this.#judged = [];
+    this.#recorded = 0;
+    const over = performance.now() + PATIENCE_MS;
+    const [path] = this.#paths;
+    path!.call(DESTINATIONS[this.#played++ % DESTINATIONS.length]!);
+    await this.#until(() => this.#judged.length === 2 || this.#recorded > 0, over);
+    const isRight = this.#judged.length === 2 && this.#judged.every(isFullAndAllowed);
+    path!.finish();
+    await this.#until(() => this.#recorded === 2, over);
+    return isRight && this.#recorded === 2;
+  }
+
+  async close(): Promise<void> {
+    for (const proxy of this.#proxies) await proxy.close();
+  }
+
+  /** Waits until it is so, or until then. Throws what a life threw. */
+  async #until(isSo: () => boolean, over: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, over - performance.now()).unref();
+      this.#onNews = () => {
+        if (this.#defect === undefined && !isSo()) return;
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#onNews();
+    });
+    this.#onNews = () => {};
+    if (this.#defect !== undefined) throw this.#defect.error;
+  }
 }
 
-/** @returns whether both sides hold it for established */
-function play(
-  clientContext: ClientContext<ProvenIdentity>,
-  serverContext: ServerContext<ProvenIdentity>,
-  clock: Clock,
-): boolean {
-  const started = startClient(clientContext);
-  let clientState = started.state;
-  let serverState = startServer<ProvenIdentity>();
-  let established = 0;
-  type Hear = (event: HandshakeEvent) => void;
-  const onClient: Hear = (event) => {
-    const next = stepClient(clientState, event, clientContext, clock);
-    clientState = next.state;
-    carry(next.effects, onClient, onServer);
-  };
-  const onServer: Hear = (event) => {
-    const next = stepServer(serverState, event, serverContext, clock);
-    serverState = next.state;
-    carry(next.effects, onServer, onClient);
-  };
-  const carry = (effects: readonly Effect<ProvenIdentity>[], own: Hear, other: Hear): void => {
-    for (const effect of effects) {
-      if (effect.kind === 'send') other({ kind: 'frame', bytes: effect.bytes });
-      if (effect.kind === 'judge') own({ kind: 'judged', verdict: { allow: true } });
-      if (effect.kind === 'established') established++;
-    }
-  };
-  carry(started.effects, onClient, onServer);
-  return established === 2;
+function isFullAndAllowed({ facts, judgement }: { facts: FlowFacts; judgement: Judgement }): boolean {
+  const { verdict, reason } = judgement;
+  return facts.handshake === 'full' && verdict === 'allow' && reason === 'policy-allowed';
 }
+
+/** What happens in a rehearsal is nobody's business. */
+const SILENT = { isLevelEnabled: () => false } as unknown as Logger;

@@ -242,7 +242,7 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   watch.start(families);
   settling = settleMemory(addon);
   const rehearsal = rehearseSoon(curves, (error) =>
-    log.error({ err: error }, 'the rehearsal of a first contact failed because of a defect'),
+    log.warn({ err: error }, 'no first contact could be rehearsed: the first ones take longer'),
   );
 
   const signal = await stopped;

@@ -1,6 +1,9 @@
 import type { NativeAddon, NativeDataPath } from '../native.ts';
 import type { ConnectionBounds, ConnectionLimit, HeldConnections } from './connection-limit.ts';
 
+/** The functions of the addon that are called here. */
+export type LimitAddon = Pick<NativeAddon, 'limitConnections' | 'connectionsHeld'>;
+
 const NONE: HeldConnections = {
   held: 0,
   refused: { all: { inbound: 0, outbound: 0 }, source: { inbound: 0, outbound: 0 } },
@@ -9,13 +12,13 @@ const NONE: HeldConnections = {
 
 /** The bound that native/connection_limit.c keeps for one data path and its queues. */
 export class NativeConnectionLimit implements ConnectionLimit {
-  readonly #addon: NativeAddon;
+  readonly #addon: LimitAddon;
   readonly #path: NativeDataPath;
   readonly #isClosing: () => boolean;
   /** By listeners; of queues the addon counts. */
   readonly #refused = { all: { inbound: 0, outbound: 0 }, source: { inbound: 0, outbound: 0 } };
 
-  constructor(addon: NativeAddon, path: NativeDataPath, isClosing: () => boolean) {
+  constructor(addon: LimitAddon, path: NativeDataPath, isClosing: () => boolean) {
     this.#addon = addon;
     this.#path = path;
     this.#isClosing = isClosing;

@@ -24,15 +24,20 @@ import type {
   Side,
 } from './data-path.ts';
 import type { ConnectionLimit } from './connection-limit.ts';
-import { NativeConnectionLimit } from './native-connection-limit.ts';
-import { NativeResumption, readReports } from './native-resumption.ts';
+import { type LimitAddon, NativeConnectionLimit } from './native-connection-limit.ts';
+import { NativeResumption, type ResumptionAddon, readReports } from './native-resumption.ts';
 import type { Begun, Resumption } from './resumption.ts';
+
+/** The functions of the addon that are called here. */
+export type DataPathAddon = ResumptionAddon &
+  LimitAddon &
+  Pick<NativeAddon, 'start' | 'listen' | 'dial' | 'command' | 'wake' | 'progress' | 'pipesRefused'>;
 
 /** The data path of native/: one thread that moves bytes with recv, send and splice. */
 export class NativeDataPath implements DataPath {
   readonly resumption: Resumption;
   readonly limit: ConnectionLimit;
-  readonly #addon: NativeAddon;
+  readonly #addon: DataPathAddon;
   readonly #events: DataPathEvents;
   readonly #handle: Handle;
   readonly #stopped: Promise<void>;
@@ -40,7 +45,7 @@ export class NativeDataPath implements DataPath {
   #closing = false;
   #wakes = false;
 
-  constructor(addon: NativeAddon, events: DataPathEvents) {
+  constructor(addon: DataPathAddon, events: DataPathEvents) {
     this.#addon = addon;
     this.#events = events;
     this.#stopped = new Promise((resolve) => {

@@ -21,14 +21,28 @@ import type {
   Resumption,
 } from './resumption.ts';
 
+/** The functions of the addon that are called here. */
+export type ResumptionAddon = Pick<
+  NativeAddon,
+  | 'openSession'
+  | 'closeSession'
+  | 'useCounter'
+  | 'passOutbound'
+  | 'choiceOutbound'
+  | 'passInbound'
+  | 'revokePasses'
+  | 'takeReports'
+  | 'queuePassesOpen'
+>;
+
 /** Passes that the data thread of native/ answers resumed handshakes by. */
 export class NativeResumption implements Resumption {
-  readonly #addon: NativeAddon;
+  readonly #addon: ResumptionAddon;
   readonly #handle: Handle;
   readonly #events: DataPathEvents;
   readonly #isClosed: () => boolean;
 
-  constructor(addon: NativeAddon, handle: Handle, events: DataPathEvents, isClosed: () => boolean) {
+  constructor(addon: ResumptionAddon, handle: Handle, events: DataPathEvents, isClosed: () => boolean) {
     this.#events = events;
     this.#addon = addon;
     this.#handle = handle;

@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
+import { drawRandomness } from '../../src/handshake/ephemeral.ts';
 import { buildHello } from '../../src/handshake/hello.ts';
 import { addressBytes } from '../../src/nfqueue/flow-endpoints.ts';
 import { flowId, type KeptFlow } from '../../src/nfqueue/flow-record-lines.ts';
 import { buildPacket, withPayload } from '../../src/nfqueue/packets-build.ts';
 import { isOpening, parseTcpPacket, payloadOf, TCP_FLAG } from '../../src/nfqueue/packets.ts';
 import { recoverFlows } from '../../src/nfqueue/recovery.ts';
+import { Strangers } from '../../src/nfqueue/strangers.ts';
 import type { Simulation } from '../proxy/simulation.ts';
 import { MARKS } from './queued-network.ts';
 import { webAndDb } from './web-and-db.ts';
@@ -24,15 +26,20 @@ function forgedSyn(simulation: Simulation, to: string, number: number, admitted:
     offers: [],
     admissionKey: admitted ? simulation.admissionKey : randomBytes(32),
   });
+  return synOf(`10.0.${200 + (number >> 13)}.1`, 1024 + (number & 0x1fff), to, number, hello);
+}
+
+/** A SYN to port 80. */
+function synOf(from: string, port: number, to: string, sequence: number, payload: Uint8Array): Uint8Array {
   return buildPacket(
     {
       family: 4,
-      sourceAddress: Uint8Array.of(10, 0, 200 + (number >> 13), 1),
-      sourcePort: 1024 + (number & 0x1fff),
+      sourceAddress: addressBytes(from)!,
+      sourcePort: port,
       destinationAddress: addressBytes(to)!,
       destinationPort: 80,
     },
-    { sequence: number, acknowledgement: 0, flags: TCP_FLAG.syn, payload: hello },
+    { sequence, acknowledgement: 0, flags: TCP_FLAG.syn, payload },
   );
 }
 
@@ -67,6 +74,49 @@ t.test('nfqueue attack: a flood of SYNs with made-up identities leaves honest cl
   t.ok(server.proxy.flows.size < 400, 'what was refused leaves nothing behind');
   t.end();
 });
+
+t.test(
+  'nfqueue attack: who has a session cannot have full handshakes without bound by counters that are too old',
+  (t) => {
+    const { simulation, network, client, server } = webAndDb(t);
+    network.connect();
+    client.tcp.connect();
+    network.run();
+    const { sessions, identity } = client.pod.proxy!.surroundings;
+    const [offer] = sessions.client.offer(server.pod.address, performance.now());
+    const { token } = identity.credentials()!;
+    const call = (number: number, counter: bigint): void => {
+      const hello = buildHello({
+        wishes: { encryption: 'none' },
+        carrier: 'syn',
+        nonce: randomBytes(32),
+        ephemeral: drawRandomness().publicKey,
+        destination: { address: server.pod.address, port: 80 },
+        cookie: new Uint8Array(0),
+        token,
+        offers: [{ session: offer!.session, counter }],
+        admissionKey: simulation.admissionKey,
+      });
+      server.receive(synOf(client.pod.address, 1024 + number, server.pod.address, number, hello));
+    };
+    // From here on any other counter is older than the window.
+    call(0, BigInt(Number.MAX_SAFE_INTEGER));
+    t.equal(server.pod.counts.at(-1), 'inbound allow policy-allowed proven resumed');
+    const { strangers } = server.proxy;
+    const fallen = t.capture(strangers, 'fellThrough', (source: string, now: number) => {
+      Strangers.prototype.fellThrough.call(strangers, source, now);
+    });
+    for (let number = 1; number <= 20; number++) call(number, BigInt(number));
+    t.equal(server.proxy.strangers.dropped, 0, 'a full handshake each, as for who was away for long');
+    // What that is good for: test/nfqueue/strangers.test.ts.
+    t.strictSame(
+      fallen().map(({ args: [source] }) => source),
+      Array.from({ length: 20 }, () => client.pod.address),
+      'and each counts as one of a stranger',
+    );
+    t.end();
+  },
+);
 
 t.test('nfqueue attack: a replayed SYN is answered with a RST and reaches nobody', (t) => {
   const { network, client, server } = webAndDb(t);
@@ -113,6 +163,12 @@ t.test('nfqueue attack: a mark that no record tells of is not believed after a r
     judgement: one!.flow.judgement!,
     peer: one!.peer!,
   };
+  t.strictSame(
+    await recoverFlows(server.proxy, new Map(), server.pod.proxy!.surroundings, MARKS),
+    { adopted: 0, cut: 0 },
+    'what this run has verified itself is not of an earlier one',
+  );
+  t.equal([...server.proxy.flows.values()][0], one);
   for (const [records, adopted] of [
     [new Map([[id, kept]]), 1],
     [new Map<string, KeptFlow>(), 0],

@@ -114,3 +114,31 @@ t.test(
     t.end();
   },
 );
+
+t.test('strangers: a session speaks for no address from which too many full handshakes came by it', (t) => {
+  const strangers = new Strangers();
+  let now = 1_000_000;
+  const known = (source?: string) => question(hello(KEY, SESSION), source);
+  const heard = Array.from({ length: 1_300 }, () => {
+    const admission = strangers.admit(known(), now);
+    if (admission === 'hear-known') strangers.fellThrough('10.0.0.9', now);
+    return admission;
+  });
+  t.strictSame(
+    ['hear-known', 'hear-admitted', 'drop'].map((one) => [
+      heard.indexOf(one as 'drop'),
+      heard.lastIndexOf(one as 'drop'),
+    ]),
+    [
+      [0, 599],
+      [600, 1_199],
+      [1_200, 1_299],
+    ],
+    'then it has had what a stranger may have',
+  );
+  t.equal(strangers.admit({ ...known(), hasPlace: () => false }, now), 'drop');
+  t.equal(strangers.admit(known('10.0.0.10'), now), 'hear-known', 'another address is not concerned');
+  now += 10;
+  t.equal(strangers.admit(known(), now), 'hear-known', 'and three come again in ten milliseconds');
+  t.end();
+});

@@ -76,6 +76,19 @@ t.test('nfqueue plan: by nft no packet of an open connection meets a second rule
   t.end();
 });
 
+t.test('nfqueue plan: by nft every chain is led to at a hook, and the filters behind the queues', (t) => {
+  for (const { name, table } of nfqueuePlan(OPTIONS).chains) {
+    if (table === 'nat') continue;
+    const hooks = ['prerouting', 'input', 'output', 'output_behind_nat'].filter((hook) =>
+      linesOf(OPTIONS, hook).some((line) => line.endsWith(`jump ${name}`)),
+    );
+    t.equal(hooks.length, 1, name);
+  }
+  const input = linesOf(OPTIONS, 'input').map((line) => /jump (\S+)$/.exec(line)?.[1]);
+  t.ok(input.indexOf('queue_in') < input.indexOf('inbound_filter'));
+  t.end();
+});
+
 t.test('nfqueue plan: by nft a chain to queues drops until its queue is known', (t) => {
   for (const [options, chains] of [
     [OPTIONS, ['queue_14101', 'queue_14100']],

@@ -1,7 +1,7 @@
 /**
  * Stands in for the proxy's NFQUEUE side, in the network namespace of a test: `accept` lets everything pass, `verify` marks a connection as
  * verified behind its first packet that is no SYN, `stream` sends opening packets to the listeners, `turn` does so from a connection's second SYN on,
- * whose entry in conntrack it deletes while that SYN waits, `drop` drops. Each line of standard input changes that; each packet is a line of standard
+ * whose entry in conntrack it deletes while that SYN waits, `drop` drops, `opening` drops all but SYNs and SYN-ACKs. Each line of standard input changes that; each packet is a line of standard
  * output.
  */
 import { createInterface } from 'node:readline';
@@ -34,7 +34,7 @@ function decide(packet: QueuedPacket): void {
   process.stdout.write(
     `${kind} ${packet.hook === 3 ? 'out' : 'in'} ${sourcePort}>${destinationPort} queue ${packet.queue} data ${data.length} mark ${packet.mark}\n`,
   );
-  if (how === 'drop') return path.verdict(packet, 'drop');
+  if (how === 'drop' || (how === 'opening' && !flags.syn)) return path.verdict(packet, 'drop');
   if (how === 'turn' && kind === 'syn') {
     const seenBefore = turned.get(sourcePort) ?? 0;
     turned.set(sourcePort, seenBefore + 1);
