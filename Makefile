@@ -56,7 +56,9 @@ check: setup ## format, lint, types, generated docs
 sabotage: setup ## breaks the product in many ways and demands that a test notices each
 	@node tools/sabotage.ts
 
-soak: setup ## 100,000 open connections in NFQUEUE mode; then two sidecars under mixed load, policy changes and restarts: leaks, wrong verdicts (root; fifteen minutes, HOURS=n)
+soak: setup ## packets looked at by tshark; 100,000 open connections in NFQUEUE mode; then two sidecars under mixed load, policy changes and restarts: leaks, wrong verdicts (root; fifteen minutes, HOURS=n)
+	@tools/setup.sh wire
+	@node bench/wire.ts
 	@node bench/many-flows.ts
 	@node bench/soak.ts $(if $(HOURS),--hours $(HOURS))
 

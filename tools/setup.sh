@@ -121,6 +121,13 @@ setup_bench() {
 	install_missing
 }
 
+setup_wire() {
+	missing=
+	need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
+	need tshark tshark
+	install_missing
+}
+
 setup_cluster() {
 	missing=
 	need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
@@ -162,6 +169,7 @@ packages) setup_packages ;;
 native) setup_native ;;
 system) setup_system ;;
 bench) setup_bench ;;
+wire) setup_wire ;;
 cluster) setup_cluster ;;
-*) fail "usage: setup.sh node|packages|native|system|bench|cluster" ;;
+*) fail "usage: setup.sh node|packages|native|system|bench|wire|cluster" ;;
 esac

@@ -80,6 +80,7 @@ t.test(
       'resumed',
       'run',
       'soak',
+      'wire',
     ];
     for (const name of programs) {
       const refused = run(name, '--nope');
