@@ -24,11 +24,15 @@ export interface LoadOrder {
 /** Time beyond its own that a load may take to end. */
 const GRACE_MS = 20_000;
 
-/** Compiles a program of the benchmark, a file beside this one, into a folder. @returns its path */
+/** The files of a program beside the one that has its name. */
+const MORE_FILES: Readonly<Record<string, readonly string[]>> = { load: ['load-serve.c'] };
+
+/** Compiles a program of the benchmark, files beside this one, into a folder. @returns its path */
 export function compile(name: 'load' | 'bare-relay' | 'round-trips', folder: string): string {
   const program = join(folder, name);
   const flags = ['-O2', '-std=gnu17', '-Wall', '-Wextra', '-Wshadow', '-Werror'];
-  execFileSync('cc', [...flags, '-o', program, join(import.meta.dirname, `${name}.c`)], {
+  const files = [`${name}.c`, ...(MORE_FILES[name] ?? [])].map((file) => join(import.meta.dirname, file));
+  execFileSync('cc', [...flags, '-o', program, ...files], {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   return program;

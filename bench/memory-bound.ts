@@ -2,7 +2,7 @@
  * What becomes of a sidecar in a container's memory when others open connections without end (root; one to three minutes for each line): two callers, as many connections as they get, at a
  * server whose sidecar lives in a cgroup of its own with that memory, as an injected one.
  *
- *   node bench/memory-bound.ts [--mode nfqueue|redirect] [--memory 128Mi] [--max-connections N]
+ *   node bench/memory-bound.ts [--mode nfqueue|redirect] [--memory 128] [--max-connections N]
  *
  * Prints how many were open, what the kernel charged at most, and whether the sidecar lives; exit status 1 when it does not. With `--max-connections 900000` there is no bound to
  * speak of, and it says where that ends. Needs `make bundle`.
@@ -12,8 +12,8 @@ import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'n
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { memoryBytes } from '../src/inject/settings.ts';
+import { count, flagsOf, oneOf, text } from './flags.ts';
 import { parseSmaps } from './memory.ts';
 import { Place } from './place.ts';
 import { POLICIES } from './sidecar-variants.ts';
@@ -25,16 +25,19 @@ const PORTS = 6;
 const EACH = 16_000;
 const PATIENCE_MS = 240_000;
 
-const { values } = parseArgs({
-  options: {
-    mode: { type: 'string', default: 'nfqueue' },
-    memory: { type: 'string', default: '128Mi' },
-    'max-connections': { type: 'string' },
+const values = flagsOf(
+  'bench/memory-bound.ts',
+  'What becomes of a sidecar when others open connections without end (root).',
+  {
+    mode: oneOf('the mode of all three pods', ['nfqueue', 'redirect'], 'nfqueue'),
+    memory: count("MiB of the server's sidecar", 128, 65_536),
+    'max-connections': text('the bound of that sidecar, its own choice unless told', 'N'),
   },
-});
-const carrier = values.mode === 'redirect' ? 'redirect' : 'nfqueue';
+);
+const carrier = values.mode;
 const most = values['max-connections'];
-const bytes = memoryBytes(values.memory)!;
+const memory = `${values.memory}Mi`;
+const bytes = memoryBytes(memory)!;
 
 const two = existsSync('/sys/fs/cgroup/cgroup.controllers');
 const hierarchy = two ? '/sys/fs/cgroup' : '/sys/fs/cgroup/memory';
@@ -69,7 +72,7 @@ async function run(): Promise<boolean> {
   for (const host of ['server', ...callers]) place.quieten(host);
   for (const port of ports) await place.serve('server', port);
   const large = new Sidecars(place, 'bundle', undefined, '2Gi');
-  const bounded = new Sidecars(place, 'bundle', undefined, values.memory);
+  const bounded = new Sidecars(place, 'bundle', undefined, memory);
   const flags = most === undefined ? {} : { maxConnections: most };
   await bounded.start('server', { carrier, ...flags });
   await bounded.stop('server');
@@ -111,7 +114,7 @@ async function run(): Promise<boolean> {
   const number = (name: string): number => sumOf(metrics, name);
   const figures = {
     mode: carrier,
-    memory: values.memory,
+    memory,
     lives: alive,
     ended: alive ? undefined : (signalCode ?? exitCode),
     answered: held.map(({ held: one }) => one).reduce((sum, one) => sum + one, 0),

@@ -46,7 +46,7 @@ export const FULL: Plan = {
 export const QUICK: Plan = {
   rounds: 2,
   roundsUntilMs: 60_000,
-  loads: loads(0.4),
+  loads: loads(0.3),
   farRounds: 1,
   far: { kind: 'connect', seconds: 2, number: 8 },
   firstContacts: 5,

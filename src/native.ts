@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { EXIT, messageOf, UserError } from './errors.ts';
 import { installed } from './installation.ts';
+import type { NativeLimit } from './native-limit.ts';
 
 /** An address in its text form and a port, as the addon hands it over. */
 export type RawEndpoint = readonly [address: string, port: number];
@@ -97,31 +98,12 @@ export type NativeEvent =
   | readonly [type: typeof EVENT.closed, id: number, cause: number, bytesIn: number, bytesOut: number]
   | readonly [type: typeof EVENT.stopped, id: number];
 
-/** Numbers of a report on a connection that went by a pass, in the order of native/js_events.c. Times in us, CLOCK_MONOTONIC. */
-export const REPORT = {
-  kind: 0,
-  id: 1,
-  pass: 2,
-  family: 3,
-  address: 4,
-  port: 8,
-  acceptedAt: 9,
-  establishedAt: 10,
-  closedAt: 11,
-  cause: 12,
-  bytesIn: 13,
-  bytesOut: 14,
-  synData: 15,
-  synRetransmits: 16,
-  fields: 17,
-} as const;
-export const REPORT_KIND = { open: 0, closed: 1, whole: 2 } as const;
 /** Of native/passes.h. */
 export const MOST_CANDIDATES = 1024;
 export const COUNTER_STATES = ['fresh', 'seen', 'too-old'] as const;
 
 /** What the js_*.c files of native/ export. Errors carry the system's name in `code`. */
-export interface NativeAddon {
+export interface NativeAddon extends NativeLimit {
   start(onEvents: (batch: readonly NativeEvent[], reports: Float64Array | undefined) => void): NativeDataPath;
   listen(path: NativeDataPath, address: string, port: number, role: number): [listener: number, port: number];
   dial(
@@ -149,20 +131,6 @@ export interface NativeAddon {
   /** Lets the data thread know of the commands and dials since the last time. It may have obeyed before; `stop` needs none. */
   wake(path: NativeDataPath): void;
   progress(path: NativeDataPath, id: number): [bytesIn: number, bytesOut: number] | undefined;
-  /** Bounds connections of listeners and queues (`src/relay/connection-limit.ts`); what is open stays. */
-  limitConnections(path: NativeDataPath, most: number, mostOfSource: number, mostAccepted: number): void;
-  /** How many there are; refused because of all (inbound, outbound) and because of a source's share; who has most, and how many. */
-  connectionsHeld(
-    path: NativeDataPath,
-  ): [
-    held: number,
-    allInbound: number,
-    allOutbound: number,
-    shareInbound: number,
-    shareOutbound: number,
-    fullest: RawEndpoint | undefined,
-    fullestHeld: number,
-  ];
   /** How often so far the system gave no pipe, or one that is too small to be of use. */
   pipesRefused(path: NativeDataPath): number;
   openSession(path: NativeDataPath): number;

@@ -93,10 +93,12 @@ export function encodeDelete(writer: MessageWriter, tuple: Tuple, sequence: numb
   writer.end();
 }
 
-/** Asks for one connection. */
-export function encodeGet(writer: MessageWriter, tuple: Tuple, sequence: number): void {
+/** Asks for one connection. @param acknowledge whether an acknowledgement follows on the entry */
+export function encodeGet(writer: MessageWriter, tuple: Tuple, sequence: number, acknowledge = true): void {
   checkTuple(tuple);
-  writer.begin(MESSAGE.get, FLAG.request | FLAG.ack, sequence).netfilter(AF[tuple.family]);
+  writer
+    .begin(MESSAGE.get, FLAG.request | (acknowledge ? FLAG.ack : 0), sequence)
+    .netfilter(AF[tuple.family]);
   writeTuple(writer, ATTRIBUTE.original, tuple);
   writer.end();
 }

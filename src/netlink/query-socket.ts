@@ -45,6 +45,36 @@ export class QuerySocket {
     return found[0];
   }
 
+  /**
+   * Sends one request for each of `things` in one call, and gives what the kernel says to each, in their order: a message, or an errno. It answers while it takes the requests, so that
+   * what is not there afterwards does not come: 0, and no message.
+   */
+  ask<T>(
+    things: readonly T[],
+    write: (thing: T, writer: MessageWriter, sequence: number) => void,
+  ): { readonly message: Message | undefined; readonly errno: number }[] {
+    const answers = things.map((): { message: Message | undefined; errno: number } => ({
+      message: undefined,
+      errno: 0,
+    }));
+    if (things.length === 0) return answers;
+    // Those of one call follow on each other.
+    if (this.#sequence + things.length > 0xffff_ffff) this.#sequence = 0;
+    const from = this.#sequence + 1;
+    for (const thing of things) write(thing, this.#writer, ++this.#sequence);
+    this.#addon.netlinkSend(this.#socket, this.#writer.take());
+    for (;;) {
+      const datagram = this.#addon.netlinkReceive(this.#socket);
+      if (datagram === undefined) return answers;
+      for (const one of decodeMessages(datagram).received) {
+        const answer = answers[one.sequence - from];
+        if (answer === undefined) continue;
+        if (one.kind === 'message') answer.message = one;
+        else answer.errno = one.errno;
+      }
+    }
+  }
+
   /** For questions that the addon asks: none is under way between two calls of this class. */
   get socket(): NativeNetlink {
     return this.#socket;
@@ -119,7 +149,8 @@ async function dumpOnce<T>(
   }
 }
 
-function failure(errno: number): Error {
+/** @returns what an errno of an answer says, as an error */
+export function failure(errno: number): Error {
   return Object.assign(new Error(`the kernel refuses the request: ${nameOf(errno)}`), { errno });
 }
 

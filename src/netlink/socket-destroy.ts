@@ -24,14 +24,16 @@ const ANY_COOKIE = new Uint8Array(COOKIE_BYTES).fill(0xff);
  * Asks for the socket of a connection. The kernel answers with the **listener** where the connection has none of its own, so that what
  * {@link decodeConnectedSocket} says has to be asked before anything is ended.
  * @param device number of the interface that its packets go by: a socket that is bound to it (SO_BINDTODEVICE) is found by its number alone
+ * @param acknowledge whether an acknowledgement follows on the socket
  */
 export function encodeSocketFind(
   writer: MessageWriter,
   sending: Tuple,
   device: number,
   sequence: number,
+  acknowledge = true,
 ): void {
-  encode(writer, SOCK_DIAG_BY_FAMILY, sending, device, ANY_COOKIE, sequence);
+  encode(writer, SOCK_DIAG_BY_FAMILY, sending, device, ANY_COOKIE, sequence, acknowledge);
 }
 
 /**
@@ -63,7 +65,7 @@ export function encodeSocketDestroy(
   cookie: Uint8Array,
   sequence: number,
 ): void {
-  encode(writer, SOCK_DESTROY, sending, device, cookie, sequence);
+  encode(writer, SOCK_DESTROY, sending, device, cookie, sequence, true);
 }
 
 function encode(
@@ -73,6 +75,7 @@ function encode(
   device: number,
   cookie: Uint8Array,
   sequence: number,
+  acknowledge: boolean,
 ): void {
   checkTuple(sending);
   const request = new Uint8Array(REQUEST_BYTES);
@@ -84,7 +87,7 @@ function encode(
   view.setUint32(INTERFACE_AT, device, LITTLE_ENDIAN);
   request.set(cookie, COOKIE_AT);
   writer
-    .begin(type, FLAG.request | FLAG.ack, sequence)
+    .begin(type, FLAG.request | (acknowledge ? FLAG.ack : 0), sequence)
     .raw(request)
     .end();
 }

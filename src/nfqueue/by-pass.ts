@@ -3,7 +3,7 @@ import { rejudge } from '../proxy/open-flows.ts';
 import type { PassUser } from '../proxy/passes.ts';
 import { PassingFacts } from '../proxy/resumed.ts';
 import type { FlowTable } from './flow-table.ts';
-import type { FlowTuple, PacketPath } from './packet-path.ts';
+import type { PacketPath } from './packet-path.ts';
 import type { EndedPass, PassRecord } from './pass-records.ts';
 import { passedFlow } from './passed-flow.ts';
 import type { QueueProxyOptions } from './queue-proxy-options.ts';
@@ -24,7 +24,6 @@ const NOTHING = Number.MAX_SAFE_INTEGER;
 export interface FlowOwner {
   readonly path: PacketPath;
   readonly cut: (one: QueuedFlow) => void;
-  cutConnection(tuple: FlowTuple, outgoing: boolean): void;
   /** An older connection is over. */
   end(one: QueuedFlow): void;
 }
@@ -122,7 +121,7 @@ export class ByPass implements PassUser {
         this.#enter(record);
       } catch (error) {
         // The rest is of others: none of them may go unjudged.
-        this.#owner.cutConnection(record.tuple, record.outgoing);
+        this.#owner.path.cutConnection(record.tuple, record.outgoing, record.device);
         this.#options.onDefect(error);
       }
     }
@@ -149,7 +148,7 @@ export class ByPass implements PassUser {
     if (passed === undefined) {
       // Given so long ago that nobody knows what was decided.
       this.#owner.path.passing?.release(record.key, record.initial);
-      return this.#owner.cutConnection(record.tuple, record.outgoing);
+      return this.#owner.path.cutConnection(record.tuple, record.outgoing, record.device);
     }
     if (record.established) this.#count++;
     const { one } = passed;

@@ -12,7 +12,7 @@ import {
 } from '../netlink/conntrack.ts';
 import { decodeMessages } from '../netlink/message.ts';
 import { MessageWriter } from '../netlink/message-writer.ts';
-import { dumpAll, nameOf, PROTOCOL, QuerySocket, type Request } from '../netlink/query-socket.ts';
+import { dumpAll, nameOf, PROTOCOL, QuerySocket } from '../netlink/query-socket.ts';
 import {
   BIND_ANSWERS,
   decodePacket,
@@ -21,8 +21,8 @@ import {
   isPacket,
   VERDICT,
 } from '../netlink/queue.ts';
-import { decodeConnectedSocket, encodeSocketDestroy, encodeSocketFind } from '../netlink/socket-destroy.ts';
-import type { MarkMatch, Marks } from './marks.ts';
+import { ConnectionCuts } from './connection-cuts.ts';
+import type { Marks } from './marks.ts';
 import type {
   ConntrackEntry,
   FlowTuple,
@@ -64,6 +64,7 @@ export class KernelPacketPath implements PacketPath {
         raw: NativeRaw;
         conntrack: QuerySocket;
         sockets: QuerySocket;
+        cuts: ConnectionCuts;
       }
     | undefined;
   #flushing = false;
@@ -102,7 +103,10 @@ export class KernelPacketPath implements PacketPath {
       closers.push(() => conntrack.close());
       const diagnosis = new QuerySocket(this.#addon, PROTOCOL.socketDiagnosis);
       closers.push(() => diagnosis.close());
-      this.#opened = { queues, raw, conntrack, sockets: diagnosis };
+      const cuts = new ConnectionCuts(diagnosis, conntrack, this.#marks.anyVerified, (error) =>
+        this.#events.uncut?.(error),
+      );
+      this.#opened = { queues, raw, conntrack, sockets: diagnosis, cuts };
       this.passing?.askForEnds((records) => this.markEnded(records));
       for (const [netlink, early] of sockets) {
         const listen = (): void =>
@@ -162,24 +166,23 @@ export class KernelPacketPath implements PacketPath {
   }
 
   async findConnection(tuple: FlowTuple): Promise<ConntrackEntry | undefined> {
-    return this.#find(tuple);
-  }
-
-  #find(tuple: FlowTuple): ConntrackEntry | undefined {
     this.#flush();
     const message = this.#opened?.conntrack.find((writer, sequence) => encodeGet(writer, tuple, sequence));
     const found = message && decodeConnection(message);
     return found && entryOf(found);
   }
 
-  async deleteConnection(tuple: FlowTuple, marked?: MarkMatch): Promise<boolean> {
+  async deleteConnection(tuple: FlowTuple): Promise<boolean> {
     this.#flush();
     const conntrack = this.#opened?.conntrack;
-    if (marked === undefined)
-      return conntrack?.request((writer, sequence) => encodeDelete(writer, tuple, sequence)) === 0;
-    const found = this.#find(tuple);
-    if (found === undefined || (found.mark & marked.mask) >>> 0 !== marked.value) return false;
-    return conntrack?.request((writer, sequence) => encodeDelete(writer, tuple, sequence, found.id)) === 0;
+    return conntrack?.request((writer, sequence) => encodeDelete(writer, tuple, sequence)) === 0;
+  }
+
+  cutConnection(tuple: FlowTuple, outgoing: boolean, device = 0): void {
+    // What was ordered before goes before it; what is ordered behind it goes behind it, see #flush.
+    if (this.#orders.length > 0) this.#flush();
+    this.#opened?.cuts.add(tuple, outgoing, device);
+    this.#flushSoon();
   }
 
   async dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]> {
@@ -193,16 +196,6 @@ export class KernelPacketPath implements PacketPath {
         return found !== undefined && (found.mark & mask) >>> 0 === mark >>> 0 ? entryOf(found) : undefined;
       },
     );
-  }
-
-  async destroySocket(tuple: FlowTuple, device = 0): Promise<boolean> {
-    this.#flush();
-    const sockets = this.#opened?.sockets;
-    const found = sockets?.find((writer, sequence) => encodeSocketFind(writer, tuple, device, sequence));
-    const cookie = found && decodeConnectedSocket(found, tuple);
-    if (sockets === undefined || cookie === undefined) return false;
-    const destroy: Request = (to, sequence) => encodeSocketDestroy(to, tuple, device, cookie, sequence);
-    return sockets.request(destroy) === 0;
   }
 
   markEnded(records: Uint8Array): void {
@@ -308,7 +301,9 @@ export class KernelPacketPath implements PacketPath {
     }
   }
 
+  /** First the cuts: what was ordered before them has gone. */
   #flush(): void {
+    this.#opened?.cuts.flush();
     if (this.#orders.length === 0) return;
     const orders = this.#orders.take();
     if (this.#opened === undefined) return;

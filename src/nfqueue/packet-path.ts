@@ -13,7 +13,6 @@
  * A queue without a listener, or a full one, drops.
  */
 
-import type { MarkMatch } from './marks.ts';
 import type { EndedPass, PassRecord } from './pass-records.ts';
 
 /** Where a packet was queued: the numbers of NF_INET_* in linux/netfilter.h. PREROUTING and INPUT are inbound, the others outbound. */
@@ -47,6 +46,8 @@ export interface PacketPathEvents {
   lost(count: number): void;
   /** A pass has decided packets: what became of them is to be taken soon. */
   passed?(): void;
+  /** The kernel refuses to end some connections that were to be cut. */
+  uncut?(error: Error): void;
   /** The path is unusable from here on: packets are dropped by the kernel. */
   failed(error: Error): void;
 }
@@ -164,23 +165,19 @@ export interface PacketPath {
   /** The entry of a connection. */
   findConnection(tuple: FlowTuple): Promise<ConntrackEntry | undefined>;
 
-  /**
-   * Removes a connection's entry.
-   * @param marked only while its mark is so: the entry of another connection that has these ports by now stays
-   * @returns whether there was one
-   */
-  deleteConnection(tuple: FlowTuple, marked?: MarkMatch): Promise<boolean>;
+  /** Removes a connection's entry. @returns whether there was one */
+  deleteConnection(tuple: FlowTuple): Promise<boolean>;
 
   /** All TCP entries with `mark` in the bits of `mask`. */
   dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]>;
 
   /**
-   * Ends the local socket of a connection (SOCK_DESTROY): its application gets ECONNABORTED, the peer a RST.
-   * @param tuple seen from the socket: the source is its own address
+   * Ends a verified connection: its local socket (SOCK_DESTROY: its application gets ECONNABORTED, the peer a RST), and its entry, while that bears our mark; an entry without may be of
+   * another connection, say to the listener, and what comes by it is queued anyway. Several may be gathered until the end of the turn, or the next order.
+   * @param outgoing whether this pod opened it
    * @param device number of the interface that its packets go by, where that is known: a socket may be bound to it
-   * @returns whether there was one; false too where the kernel has no CONFIG_INET_DIAG_DESTROY
    */
-  destroySocket(tuple: FlowTuple, device?: number): Promise<boolean>;
+  cutConnection(tuple: FlowTuple, outgoing: boolean, device?: number): void;
 
   /**
    * Marks those records of established connections (`src/nfqueue/pass-records.ts`) that are over: no socket here can still send or get bytes, and

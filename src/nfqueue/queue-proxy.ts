@@ -14,7 +14,6 @@ import { FlowTable } from './flow-table.ts';
 import { deviceOf, heardPacket, startsWithMagic } from './heard-packet.ts';
 import type { ProvenPeer } from '../proxy/peer.ts';
 import type { QueueProxyOptions } from './queue-proxy-options.ts';
-import { buildReset } from './packets-build.ts';
 import {
   HOOK,
   type OpenOptions,
@@ -22,18 +21,10 @@ import {
   type PacketPathEvents,
   type QueuedPacket,
 } from './packet-path.ts';
-import {
-  isOpening,
-  isReset,
-  isSynAck,
-  reversedTuple,
-  sequenceAdd,
-  type TcpPacket,
-  tupleOf,
-} from './packets.ts';
-import { type QueuedFlow, type RefusedOpening, resetForKernel } from './queued-flow.ts';
+import { isOpening, isReset, isSynAck, type TcpPacket } from './packets.ts';
+import { type QueuedFlow, resetForKernel } from './queued-flow.ts';
 import { Strangers } from './strangers.ts';
-import { StrayPackets } from './stray-packets.ts';
+import { UnownedPackets } from './unowned-packets.ts';
 
 /** How often flows that wait for something are looked at. */
 const TICK_MS = 200;
@@ -50,12 +41,13 @@ export class QueueProxy implements PacketPathEvents {
   readonly #calls: CallMemory;
   readonly #table: FlowTable;
   readonly byPass: ByPass;
-  readonly #strays = new StrayPackets();
+  readonly #unowned: UnownedPackets;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: QueueProxyOptions) {
     this.#options = options;
     this.#around = options.around;
+    this.#unowned = new UnownedPackets(() => this.path, options.marks);
     const helloKeys = new HelloKeys(options.around.takeEphemeral);
     this.#calls = { fallback: new FallbackMemory(), helloKeys, firstCalls: new FirstCalls() };
     this.#table = new FlowTable(() => this.path.passing);
@@ -157,19 +149,11 @@ export class QueueProxy implements PacketPathEvents {
     this.#around.open.delete(one.flow);
     this.#options.onEnded?.(one);
     this.#forget(one);
-    this.cutConnection(one.tuple, one.outgoing, one.device || undefined);
+    this.path.cutConnection(one.tuple, one.outgoing, one.device);
   };
 
-  /**
-   * Cuts a connection that is no flow here. An entry without our mark may be of another one, say to the listener, and stays: what comes by it is queued anyway.
-   * @param outgoing whether this pod opened it
-   */
-  cutConnection(tuple: QueuedFlow['tuple'], outgoing: boolean, device?: number): void {
-    const done = Promise.all([
-      this.path.deleteConnection(tuple, this.#options.marks.anyVerified),
-      this.path.destroySocket(outgoing ? tuple : reversedTuple(tuple), device),
-    ]);
-    done.catch((error: unknown) => this.#options.onDefect(error));
+  uncut(error: Error): void {
+    this.#options.onDefect(error);
   }
 
   #packet(queued: QueuedPacket, now: Clock): void {
@@ -180,7 +164,7 @@ export class QueueProxy implements PacketPathEvents {
     const known = this.#table.get(key) ?? this.byPass.reveal(key);
     if (isOpening(packet) && !isReset(packet))
       return this.#opening(queued, packet, key, known, outgoing, now);
-    if (known === undefined) return this.#stray(queued, packet, key);
+    if (known === undefined) return this.#unowned.stray(queued, packet, key);
     const of = this.#ofPrevious(known, packet, outgoing) ?? known;
     // Its mark is on the way, or was lost with its entry in conntrack.
     if (of === known && of.verified && !isSynAck(packet)) this.#mark(of);
@@ -230,10 +214,10 @@ export class QueueProxy implements PacketPathEvents {
     const opened = openClient(key, packet, this.#around, this.#calls, this.cut, now);
     if (opened.kind === 'stream') {
       if (opened.problem !== undefined) this.#options.onFallback(opened.address, opened.problem);
-      return this.#toListener(queued);
+      return this.#unowned.toListener(queued);
     }
     if (opened.kind === 'drop') return this.path.verdict(queued, 'drop');
-    if (opened.kind === 'refused') return this.#refuse(queued, packet, opened);
+    if (opened.kind === 'refused') return this.#unowned.refuse(queued, packet, opened);
     if (this.#table.isFull || !this.#table.admits(key, true)) {
       // TCP repeats its SYN.
       opened.one.leave?.();
@@ -252,39 +236,17 @@ export class QueueProxy implements PacketPathEvents {
     now: Clock,
   ): void {
     // Without a preamble: the listener takes it, which knows redirecting peers, and judges the others by address.
-    if (!startsWithMagic(packet)) return this.#toListener(queued);
+    if (!startsWithMagic(packet)) return this.#unowned.toListener(queued);
     if (known === undefined && !this.#table.admits(key, false)) return this.path.verdict(queued, 'drop');
     const opened = openServer(key, packet, this.#around, this.strangers, this.cut, now);
     if (opened.kind === 'drop') return this.path.verdict(queued, 'drop');
-    if (opened.kind === 'refused') return this.#refuse(queued, packet, opened);
+    if (opened.kind === 'refused') return this.#unowned.refuse(queued, packet, opened);
     const { one } = opened;
     one.device = deviceOf(queued);
     if (known?.established === true) one.previous = known;
     else if (known !== undefined) this.#forget(known);
     if (!one.isOver) this.#table.enter(one);
     this.#apply(one, opened.effects, queued);
-  }
-
-  /** The SYN goes no further and is answered with a RST. */
-  #refuse(queued: QueuedPacket, packet: TcpPacket, { one, judgement }: RefusedOpening): void {
-    this.path.verdict(queued, 'drop');
-    const numbers = { sequence: 0, acknowledgement: sequenceAdd(packet.sequence, 1) };
-    this.path.sendPacket(buildReset(tupleOf(packet, true), numbers), deviceOf(queued));
-    one.flow.deny(judgement);
-  }
-
-  /** The opening packet goes on unchanged, and nat redirects it to the proxy's own listener. */
-  #toListener(queued: QueuedPacket): void {
-    this.path.verdict(queued, 'accept', { mark: this.#options.marks.withStream(queued.mark) });
-  }
-
-  /** A packet in the middle of a connection that nobody knows: dropped, and both ends are told. */
-  #stray(queued: QueuedPacket, packet: TcpPacket, key: string): void {
-    if (isReset(packet)) return this.path.verdict(queued, 'accept');
-    this.path.verdict(queued, 'drop');
-    for (const answer of this.#strays.answers(packet, key, performance.now())) {
-      this.path.sendPacket(answer, deviceOf(queued));
-    }
   }
 
   #apply(
@@ -354,7 +316,7 @@ export class QueueProxy implements PacketPathEvents {
     this.#around.passes.revoke();
     if (this.#calls.fallback.add(address, performance.now())) this.#options.onFallback(address, detail);
     this.#forget(one);
-    this.#strays.turned(one.key);
+    this.#unowned.turned(one.key);
     // Without an entry the application's next SYN is new to nat, and is redirected.
     this.path.deleteConnection(one.tuple).catch((error: unknown) => this.#options.onDefect(error));
   }

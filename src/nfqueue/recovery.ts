@@ -3,6 +3,7 @@ import { judgeClient } from '../proxy/inbound.ts';
 import type { Judgement } from '../proxy/judgement.ts';
 import type { Surroundings } from '../proxy/surroundings.ts';
 import { kindOf } from '../proxy/view.ts';
+import { devicesByAddress } from './devices.ts';
 import { endpointsOf } from './flow-endpoints.ts';
 import { tupleKey } from './flow-key.ts';
 import { flowId, type KeptFlow } from './flow-record-lines.ts';
@@ -32,17 +33,19 @@ export async function recoverFlows(
 ): Promise<Recovered> {
   const { value, mask } = marks.anyVerified;
   let [adopted, cut] = [0, 0];
+  const devices = devicesByAddress();
   for (const { tuple, tcpState } of await proxy.path.dumpConnections(value, mask)) {
     const { source, destination } = endpointsOf(tuple);
     const direction = around.isLocalAddress(source.address) ? 'outbound' : 'inbound';
     // The queues are open already: what was verified since then has its mark, too.
     if (proxy.flows.get(tupleKey(tuple, direction === 'outbound'))?.verified === true) continue;
+    const device = devices.get((direction === 'outbound' ? source : destination).address) ?? 0;
     const flow = kept.get(flowId(direction, source, destination));
     if (flow !== undefined && !isClosing(tcpState)) {
-      proxy.adopt(recovered(proxy, flow, tuple, around));
+      proxy.adopt(recovered(proxy, flow, tuple, device, around));
       adopted++;
     } else {
-      proxy.cutConnection(tuple, direction === 'outbound');
+      proxy.path.cutConnection(tuple, direction === 'outbound', device);
       if (!isClosing(tcpState)) cut++;
     }
   }
@@ -54,13 +57,20 @@ export function isClosing(tcpState: number | undefined): boolean {
   return tcpState === 7 || tcpState === 8;
 }
 
-function recovered(proxy: QueueProxy, kept: KeptFlow, tuple: FlowTuple, around: Surroundings): QueuedFlow {
+function recovered(
+  proxy: QueueProxy,
+  kept: KeptFlow,
+  tuple: FlowTuple,
+  device: number,
+  around: Surroundings,
+): QueuedFlow {
   const { direction, source, destination, handshake, judgement, peer, since } = kept;
   const facts: FlowFacts = { direction, peer: kindOf(peer), handshake, source, destination };
   const sink: FlowSink = around.sink;
   const startedAt = performance.now() - Math.max(0, Date.now() - since);
   const key = tupleKey(tuple, direction === 'outbound');
   const one = new QueuedFlow(key, tuple, sink, facts, proxy.cut, startedAt);
+  one.device = device;
   one.machine = { role: 'recovered' };
   one.peer = peer;
   one.judged = judgement;

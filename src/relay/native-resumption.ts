@@ -7,11 +7,10 @@ import {
   type NativeAddon,
   type NativeDataPath as Handle,
   type NativeQueuePasses,
-  REPORT,
-  REPORT_KIND,
   SYN_DATA,
 } from '../native.ts';
 import type { DataPathEvents } from './data-path.ts';
+import { REPORT, REPORT_KIND } from './pass-report.ts';
 import type {
   ByPass,
   InboundPass,

@@ -63,6 +63,7 @@ function started(errnoOf?: (request: number) => number) {
   const path = new KernelPacketPath(under.addon, new Marks(), {
     packets: (batch) => packets.push(...batch),
     lost: (count) => seen.push(`lost ${count}`),
+    uncut: (error) => seen.push(error.message),
     failed: (error) => seen.push(error.message),
   });
   return { ...under, path, seen, packets };
@@ -166,6 +167,75 @@ t.test(
       'foreign bits of the mark are kept',
     );
     t.strictSame(under.seen, [], 'a packet that cannot be sent is lost like any other');
+    await under.path.close();
+  },
+);
+
+const CUT = {
+  family: 4,
+  sourceAddress: Uint8Array.of(1, 2, 3, 4),
+  sourcePort: 1,
+  destinationAddress: Uint8Array.of(1, 2, 3, 5),
+  destinationPort: 2,
+} as const;
+
+t.test(
+  'kernel packet path: cuts of one turn go together, behind the orders before them and before those behind them',
+  async (t) => {
+    const [verdict, mark, socket, entry] = [0x301, 0x100, 20, 0x101];
+    const packet = { queue: 5, id: 1, mark: 0 } as QueuedPacket;
+    const orders: Record<string, (path: KernelPacketPath) => unknown> = {
+      'a mark': (path) => path.setConnectionMark(CUT, 0x0d10_0000, 0x0ff0_0000),
+      'a verdict': (path) => path.verdict(packet, 'accept'),
+    };
+    for (const [what, order] of Object.entries(orders)) {
+      const under = started();
+      under.path.open(OPTIONS);
+      const before = under.sent.length;
+      order(under.path);
+      for (const sourcePort of [1, 2, 3]) under.path.cutConnection({ ...CUT, sourcePort }, true);
+      order(under.path);
+      await nextTurn();
+      const type = what === 'a mark' ? mark : verdict;
+      const calls = under.sent.slice(before).map((bytes) => decodeMessages(bytes).received);
+      t.strictSame(
+        calls.map((call) => call.map((one) => one.kind === 'message' && one.type)),
+        [[type], [socket, socket, socket], [entry, entry, entry], [type]],
+        what,
+      );
+      // And without anything behind them, with the end of the turn.
+      under.path.cutConnection(CUT, false);
+      await nextTurn();
+      t.equal(under.sent.length - before, 6);
+      await under.path.close();
+    }
+  },
+);
+
+t.test(
+  'kernel packet path: a kernel that refuses to end connections is told of, and one that has none is not',
+  async (t) => {
+    for (const [errno, told] of [
+      [1, /EPERM/],
+      [95, /EOPNOTSUPP/],
+    ] as const) {
+      let refusing = false;
+      const under = started(() => (refusing ? errno : 0));
+      under.path.open(OPTIONS);
+      refusing = true;
+      under.path.cutConnection(CUT, true);
+      await nextTurn();
+      t.equal(under.seen.length, 2, 'of sockets, and of entries');
+      for (const line of under.seen) t.match(line, told);
+      await under.path.close();
+    }
+    let gone = false;
+    const under = started(() => (gone ? 2 : 0));
+    under.path.open(OPTIONS);
+    gone = true;
+    under.path.cutConnection(CUT, true);
+    await nextTurn();
+    t.strictSame(under.seen, []);
     await under.path.close();
   },
 );

@@ -10,13 +10,13 @@ import type {
   VerdictOptions,
 } from '../../src/nfqueue/packet-path.ts';
 import { HOOK } from '../../src/nfqueue/packet-path.ts';
-import type { MarkMatch, Marks } from '../../src/nfqueue/marks.ts';
+import type { Marks } from '../../src/nfqueue/marks.ts';
 import { tupleKey } from '../../src/nfqueue/flow-key.ts';
 import { markRecords } from '../../src/nfqueue/pass-records.ts';
 import { isClosing } from '../../src/nfqueue/recovery.ts';
 import type { QueuePasses } from '../../src/nfqueue/queue-passes.ts';
 import { encodeQueued, readOrders } from './queue-messages.ts';
-import { isOpening, parseTcpPacket, tupleOf, TCP_FLAG } from '../../src/nfqueue/packets.ts';
+import { isOpening, parseTcpPacket, reversedTuple, tupleOf, TCP_FLAG } from '../../src/nfqueue/packets.ts';
 
 /** The kernel's side of a pod, in memory: rules, conntrack marks and queues. Packets are decided in the call that brings them. */
 export class SimulatedPacketPath implements PacketPath {
@@ -161,23 +161,23 @@ export class SimulatedPacketPath implements PacketPath {
     return Promise.resolve(found && entryOf(found, this.tcpState));
   }
 
-  deleteConnection(tuple: FlowTuple, marked?: MarkMatch): Promise<boolean> {
+  deleteConnection(tuple: FlowTuple): Promise<boolean> {
     this.deleted.push(tuple);
-    const key = tupleKey(tuple, this.#own(tuple.sourceAddress));
-    const mark = this.marks.get(key)?.mark ?? 0;
-    if (marked !== undefined && (mark & marked.mask) >>> 0 !== marked.value) return Promise.resolve(false);
-    return Promise.resolve(this.marks.delete(key));
+    return Promise.resolve(this.marks.delete(tupleKey(tuple, this.#own(tuple.sourceAddress))));
+  }
+
+  cutConnection(tuple: FlowTuple, outgoing: boolean): void {
+    this.destroyed.push(outgoing ? tuple : reversedTuple(tuple));
+    this.deleted.push(tuple);
+    const { value, mask } = this.#marks.anyVerified;
+    const key = tupleKey(tuple, outgoing);
+    if (((this.marks.get(key)?.mark ?? 0) & mask) >>> 0 === value) this.marks.delete(key);
   }
 
   dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]> {
     const found = [...this.marks.values()].filter((one) => (one.mark & mask) >>> 0 === mark);
     const entries = found.map((one) => entryOf(one, this.tcpState));
     return Promise.resolve(entries);
-  }
-
-  destroySocket(tuple: FlowTuple): Promise<boolean> {
-    this.destroyed.push(tuple);
-    return Promise.resolve(true);
   }
 
   markEnded(records: Uint8Array): void {

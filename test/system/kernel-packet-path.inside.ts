@@ -74,6 +74,7 @@ class Harness {
         for (const packet of batch) this.decide(packet, this.path);
       },
       lost: (count) => this.problems.push(`lost ${count}`),
+      uncut: (error) => this.problems.push(error.message),
       failed: (error) => this.problems.push(error.message),
     };
     this.path = new KernelPacketPath(addon, marks, events);
@@ -283,11 +284,7 @@ t.test(
         0,
         'another generation',
       );
-      const own = harness.path.deleteConnection(tuple, marks.own);
-      t.equal(await own, false, 'what bears another mark is another connection');
-      t.match(await harness.path.findConnection(tuple), { mark: marks.verified(7) });
-      t.equal(await harness.path.deleteConnection(tuple, marks.anyVerified), true);
-      t.equal(await harness.path.deleteConnection(tuple, marks.anyVerified), false);
+      t.equal(await harness.path.deleteConnection(tuple), true);
       t.equal(await harness.path.deleteConnection(tuple), false);
       t.equal(await harness.path.findConnection(tuple), undefined);
       socket.write('queued again');
@@ -319,22 +316,65 @@ t.test(
   },
 );
 
-t.test('kernel packet path: destroying a socket tells its program and its peer at once', async (t) => {
-  const { server, accepted, heard } = await listen();
-  const harness = new Harness();
-  for (const family of FAMILIES) {
-    const { socket, said } = dial(family);
-    await until('both ends have it', () => said() !== '' && accepted.length > 0);
-    const tuple = tupleOf(socket, family);
-    t.equal(await harness.path.destroySocket(tuple), true);
-    await until('the program knows', () => said().includes('ECONNABORTED'));
-    await until('the peer knows', () => heard().includes('<ECONNRESET>'));
-    t.equal(await harness.path.destroySocket(tuple), false);
-    accepted.length = 0;
-  }
-  await harness.path.close();
-  server.close();
-});
+t.test(
+  'kernel packet path: cutting many connections tells each program and each peer, and others stay',
+  async (t) => {
+    const MANY = 150;
+    const { server, accepted, heard } = await listen();
+    const harness = new Harness();
+    const { path } = harness;
+    for (const family of FAMILIES) {
+      for (const outgoing of [true, false]) {
+        const dialled = Array.from({ length: MANY }, () => dial(family));
+        await until(
+          'all are open',
+          () => accepted.length === MANY && dialled.every(({ said }) => said().startsWith('connected')),
+        );
+        const tuples = dialled.map(({ socket }) => tupleOf(socket, family));
+        // The entry of the last one bears another mark: that of another connection. The one before is nobody's business.
+        for (const tuple of tuples.slice(0, -1)) path.setConnectionMark(tuple, marks.verified(7), marks.mask);
+        path.setConnectionMark(tuples.at(-1)!, marks.own.value, marks.mask);
+        const resets = (): number => heard().split('<ECONNRESET>').length - 1;
+        const [told, before] = [resets(), harness.packets.length];
+        const left = MANY - 2;
+        for (const [index, tuple] of tuples.entries())
+          if (index !== left) path.cutConnection(tuple, outgoing);
+        // Nobody has these ports.
+        path.cutConnection({ ...tuples[0]!, sourcePort: 1 }, outgoing);
+        const ended = dialled.filter((_, index) => index !== left);
+        if (outgoing) {
+          await until('the programs know', () => ended.every(({ said }) => said().includes('ECONNABORTED')));
+          await until('the peers know', () => resets() - told === MANY - 1);
+        } else {
+          await until('the peers know', () => ended.every(({ said }) => said().includes('ECONNRESET')));
+        }
+        t.equal(dialled[left]!.said(), 'connected ', 'one that was not cut goes on');
+        const entries = await Promise.all(tuples.map((tuple) => path.findConnection(tuple)));
+        t.strictSame(
+          entries.flatMap((entry, index) => (entry === undefined ? [] : [index])),
+          [left, MANY - 1],
+          'entries without the mark stay',
+        );
+        const queued = harness.packets.slice(before).map(({ bytes }) => seen(bytes));
+        const cutPorts = new Set(tuples.slice(0, -2).map(({ sourcePort }) => sourcePort));
+        t.strictSame(
+          queued.filter(
+            ({ flags, sourcePort, destinationPort }) =>
+              flags.rst && (cutPorts.has(sourcePort) || cutPorts.has(destinationPort)),
+          ),
+          [],
+          'no RST of a verified connection was queued',
+        );
+        for (const { socket } of dialled) socket.destroy();
+        for (const socket of accepted) socket.destroy();
+        accepted.length = 0;
+      }
+    }
+    t.strictSame(harness.problems, []);
+    await path.close();
+    server.close();
+  },
+);
 
 t.test(
   'kernel packet path: marks as ended what neither a socket nor conntrack holds, and nothing else',
@@ -442,15 +482,11 @@ time.sleep(600)
     };
     await harness.path.deleteConnection(tuple);
     t.equal(ended(1), false, 'it lives');
-    t.equal(await harness.path.destroySocket(reversedTuple(tuple), 1), true);
+    harness.path.cutConnection(tuple, false, 1);
     await until('its peer knows', () => one.said().includes('ECONNRESET'));
-    t.equal(await harness.path.destroySocket(reversedTuple(tuple), 1), false);
     await until('it is over', () => ended(1));
-    t.equal(
-      await harness.path.destroySocket(tupleOf(other.socket, 4), 1),
-      true,
-      'one that is bound to none, too',
-    );
+    harness.path.cutConnection(tupleOf(other.socket, 4), true, 1);
+    await until('one that is bound to none, too', () => other.said().includes('ECONNABORTED'));
     other.socket.destroy();
     await harness.path.close();
     bound.kill('SIGKILL');

@@ -9,5 +9,5 @@ t.spawn(
   'unshare',
   ['--net', process.execPath, inside],
   { skip: cannotNetns(), timeout: 590_000 } as object,
-  'kernel packet path in a namespace: packets, marks, sockets, and what it marks as ended',
+  'kernel packet path in a namespace: packets, marks, cutting many connections, and what it marks as ended',
 );

@@ -1,6 +1,7 @@
 /** NFQUEUE mode in networks as they are: SYN cookies, Services by DNAT and back to oneself, ICMP errors, ports used again, Fast Open, data at once. */
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
+import { AT_ONCE, FAST_OPEN, GREETED_CALLS, GREETER } from '../support/greeted-calls.ts';
 import { cannotNetns } from '../support/netns.ts';
 import { ALLOW_LABEL, Cluster } from '../support/sidecars.ts';
 import { HASHING_SERVER, type StreamCounts, STREAMING_CLIENT } from '../support/streams.ts';
@@ -10,25 +11,6 @@ const skip = cannotNetns();
 t.setTimeout(900_000);
 const NFQUEUE = { mode: 'nfqueue' } as const;
 const VIP = '10.96.0.10';
-
-/** Says who it is as soon as it has accepted, then what it heard; takes data in SYNs where it may. */
-const GREETER = (port: number): string => `
-import socket, threading
-s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.setsockopt(socket.IPPROTO_TCP, 23, 100)
-s.bind(('', ${port})); s.listen(500); print('up', flush=True)
-def serve(c):
-    try:
-        c.sendall(b'hello;')
-        got = b''
-        while not got.endswith(b'.'):
-            part = c.recv(4096)
-            if not part: break
-            got += part
-        c.sendall(got)
-    except OSError: pass
-    c.close()
-while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
-`;
 
 const SERVICE = (address: string): string => `
 apiVersion: v1
@@ -49,28 +31,6 @@ const MANY_LABELS = Object.fromEntries(
   Array.from({ length: 40 }, (_, index) => [`note-${index}`, `x${randomBytes(30).toString('hex')}x`]),
 );
 
-/** Calls in turn, sends at once, and prints how often each answer came. `how` is what connects and sends `data`. */
-const CALLS = (address: string, port: number, count: number, how: string): string =>
-  `
-import socket, json, collections
-told = collections.Counter()
-for number in range(${count}):
-    s = socket.socket(); s.settimeout(30); data = b'call %d.' % number
-    try:
-        ${how}
-        got = b''
-        while True:
-            part = s.recv(4096)
-            if not part: break
-            got += part
-        told['right' if got == b'hello;' + data else 'wrong ' + repr(got)] += 1
-    except OSError as error: told[type(error).__name__ + str(error.errno)] += 1
-    s.close()
-print(json.dumps(told))
-`.replaceAll('TARGET', `('${address}', ${port})`);
-
-const AT_ONCE = 's.connect(TARGET); s.sendall(data)';
-const FAST_OPEN = 's.settimeout(None); s.sendto(data, 0x20000000, TARGET)';
 const SAME_PORT =
   "s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(('', 33333)); s.connect(TARGET); s.sendall(data)";
 
@@ -100,7 +60,7 @@ t.test('nfqueue mode in networks as they are', { skip, timeout: 800_000 }, async
     return JSON.parse(out) as StreamCounts;
   };
   const calls = async (from: string, count: number, how: string, to = server.four, port = 9200) => {
-    const program = CALLS(to, port, count, how);
+    const program = GREETED_CALLS(to, port, count, how);
     const { out, complaint } = await network.run(from, ['python3', '-c', program], { timeoutMs: 300_000 });
     if (out === '') throw new Error(complaint);
     return JSON.parse(out) as Record<string, number>;
@@ -163,6 +123,24 @@ t.test('nfqueue mode in networks as they are', { skip, timeout: 800_000 }, async
     t.ok((await counter('server', 'SyncookiesRecv')) - before >= 40, 'each of them by a cookie');
     t.match(await streams('other', [server.four, server.six], 6), { right: 0, wrong: 0 });
     network.sysctl('server', 'net.ipv4.tcp_syncookies', '1');
+  });
+
+  t.test('on links with the MTU of tunnels identity is on the handshake all the same', async (t) => {
+    const counts = async (): Promise<string> => {
+      const { out } = await cluster.curl('approved', 'http://127.0.0.1:14020/metrics');
+      return /^countersign_carrier_fallbacks_total (\d+)$/m.exec(out)?.[1] ?? '';
+    };
+    for (const mtu of ['1450', '1420', '1280']) {
+      await network.run('approved', ['ip', 'link', 'set', 'eth0', 'mtu', mtu]);
+      await restarted('approved');
+      t.strictSame(await streams('approved', [server.four, server.six], 10), {
+        right: 10,
+        wrong: 0,
+        errors: {},
+      });
+      t.equal(await counts(), '0', `none had to turn to the stream carrier, MTU ${mtu}`);
+    }
+    await network.run('approved', ['ip', 'link', 'set', 'eth0', 'mtu', '1500']);
   });
 
   t.test('with the other settings of conntrack, too, first and resumed connections arrive', async (t) => {
@@ -261,7 +239,7 @@ t.test('nfqueue mode in networks as they are', { skip, timeout: 800_000 }, async
       ['data of an open connection', ['-d', server.four, '--tcp-flags', 'SYN,PSH', 'PSH']],
     ] as const) {
       t.equal((await reject('-I', ...match)).status, 0);
-      const during = network.start('approved', ['python3', '-c', CALLS(VIP, 81, 1, AT_ONCE)]);
+      const during = network.start('approved', ['python3', '-c', GREETED_CALLS(VIP, 81, 1, AT_ONCE)]);
       let told = '';
       during.stdout!.on('data', (chunk: Buffer) => (told += chunk.toString()));
       await until(`${what} is answered by ICMP`, async () => (await forwardHits()) > 0);
