@@ -14,6 +14,7 @@ enum {
   SCRATCH_BYTES = 64 * 1024,
   POOLED_PIPES = 64,
   LISTENERS = 16,
+  SPARE_DESCRIPTORS = 64,
   NEAR_US = 1000, /* a peer whose answer takes less is near: congestion.c */
 };
 
@@ -161,6 +162,7 @@ struct data_path {
   int pipes[POOLED_PIPES][2];
   int pipe_count;
   int64_t pipes_again; /* the system gave one that is too small; until then it is not asked */
+  int pipe_descriptors;  /* pipes have numbers below this one */
   uint32_t pipes_refused; /* read by the main thread, too */
   bool stopping;
   uint8_t scratch[SCRATCH_BYTES + HEADER_BYTES]; /* the longest frame that a header can announce fits */
@@ -191,6 +193,8 @@ void append(struct buffer *buffer, const uint8_t *bytes, size_t length);
 /* Sends the brain's bytes; what does not fit is kept and goes later. */
 void speak(struct data_path *path, struct end *end, uint8_t *bytes, size_t length);
 void free_buffer(struct buffer *buffer);
+/* Pipes leave some to the sidecar's own files. */
+void learn_descriptors(struct data_path *path);
 bool take_pipe(struct data_path *path, int pipe_out[2]);
 void give_pipe(struct data_path *path, struct direction *direction);
 void close_pooled_pipes(struct data_path *path);

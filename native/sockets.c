@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -50,6 +52,12 @@ static bool is_large(int fd) {
   return bytes >= SCRATCH_BYTES;
 }
 
+void learn_descriptors(struct data_path *path) {
+  struct rlimit limit;
+  bool known = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < INT_MAX;
+  path->pipe_descriptors = known ? (int)limit.rlim_cur - SPARE_DESCRIPTORS : INT_MAX;
+}
+
 bool take_pipe(struct data_path *path, int pipe_out[2]) {
   if (path->pipe_count > 0) {
     path->pipe_count--;
@@ -62,7 +70,8 @@ bool take_pipe(struct data_path *path, int pipe_out[2]) {
   if (path->pipes_again != 0 && now_ms() < path->pipes_again) return false;
   path->pipes_again = now_ms() + REST_MS;
   bool given = pipe2(made, O_NONBLOCK | O_CLOEXEC) == 0;
-  if (given && !is_large(made[1])) {
+  /* The kernel gives the lowest number that is free: a high one says that few are left, and the sidecar's own files need those more than bulk does. */
+  if (given && (made[1] >= path->pipe_descriptors || !is_large(made[1]))) {
     close(made[0]);
     close(made[1]);
     given = false;

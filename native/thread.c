@@ -182,6 +182,7 @@ struct data_path *data_path_start(wake_function wake, void *context, struct conn
   pthread_mutex_init(&path->slots_lock, NULL);
   passes_init(&path->passes);
   learn_congestion_control(path);
+  learn_descriptors(path);
   for (int i = 0; i < LISTENERS; i++) path->listeners[i].end.fd = -1;
   path->epoll = epoll_create1(EPOLL_CLOEXEC);
   path->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

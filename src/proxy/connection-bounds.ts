@@ -28,8 +28,8 @@ const FEWEST = 1_024;
 const MOST = 262_144;
 /** A quarter is left for everybody else. */
 const SHARE_OF_SOURCE = 0.75;
-/** Two descriptors for each, and a quarter of all for pipes and whatever else the sidecar opens. */
-const ACCEPTED_PER_DESCRIPTOR = 0.375;
+/** Each connection that is accepted has two. A quarter of all is for pipes and whatever else the sidecar opens, or so many as are enough for it. */
+const OTHER_DESCRIPTORS = { share: 0.25, most: 1_000 } as const;
 
 /** How many connections a process with such bounds can hold. */
 export function defaultMostConnections(
@@ -49,14 +49,18 @@ export function connectionBounds(
   process: ProcessBounds,
 ): ConnectionBounds {
   const all = most ?? defaultMostConnections(mode, process);
-  const { descriptors = Infinity } = process;
   // In NFQUEUE mode some are the listeners' all the same, and those take more.
   const fitting = most ?? defaultMostConnections('redirect', process);
   return {
     most: all,
     mostOfSource: Math.max(1, Math.floor(all * SHARE_OF_SOURCE)),
-    mostAccepted: Math.max(1, Math.floor(Math.min(all, fitting, descriptors * ACCEPTED_PER_DESCRIPTOR))),
+    mostAccepted: Math.max(1, Math.floor(Math.min(all, fitting, accepted(process.descriptors)))),
   };
+}
+
+function accepted(descriptors = Infinity): number {
+  const { share, most } = OTHER_DESCRIPTORS;
+  return (descriptors - Math.min(descriptors * share, most)) / 2;
 }
 
 /** What bounds this process. */

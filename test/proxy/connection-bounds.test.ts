@@ -50,6 +50,7 @@ t.test(
       mostOfSource: 75_000,
       mostAccepted: 384,
     });
+    t.equal(connectionBounds(undefined, 'redirect', { ...PLENTY, descriptors: 20_000 }).mostAccepted, 9_500);
     t.strictSame(connectionBounds(16, 'redirect', PLENTY), { most: 16, mostOfSource: 12, mostAccepted: 16 });
     t.end();
   },

@@ -11,11 +11,11 @@ const isRoot = process.getuid?.() === 0;
 const isBounded = Number(readFileSync('/proc/sys/fs/pipe-user-pages-soft', 'utf8')) > 0;
 const skip = isRoot && isBounded ? false : 'needs root, to become a user of its own, and a bound on pipes';
 
-async function relayBulk(wanted: boolean): Promise<unknown> {
+async function relayBulk(wanted: boolean, descriptors = 1_024): Promise<unknown> {
   const script = join(import.meta.dirname, 'small-pipes.inside.ts');
-  return JSON.parse(
-    (await promisify(execFile)(process.execPath, [script, String(UID), String(wanted)])).stdout,
-  );
+  const bounded = `ulimit -n ${descriptors} && exec "$@"`;
+  const command = ['-c', bounded, 'sh', process.execPath, script, String(UID), String(wanted)];
+  return JSON.parse((await promisify(execFile)('sh', command)).stdout);
 }
 
 t.test(
@@ -30,5 +30,14 @@ t.test(
     const full = await Promise.race([once(holder.stdout, 'data'), once(holder, 'exit')]);
     t.equal(String(full[0]), 'full\n', 'the user has as many pages in pipes as the system allows');
     t.strictSame(await relayBulk(false), { whole: true, piped: false, refused: true });
+  },
+);
+
+t.test(
+  'native data path: pipes leave the last descriptors of the process to its own files',
+  { skip: isRoot ? false : 'needs root, to become a user of its own' },
+  async (t) => {
+    t.strictSame(await relayBulk(true, 256), { whole: true, piped: true, refused: false });
+    t.strictSame(await relayBulk(false, 80), { whole: true, piped: false, refused: true });
   },
 );
