@@ -1,6 +1,6 @@
 import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { EXIT, messageOf, UserError } from '../errors.ts';
-import { type FlowChange, FlowFile } from './flow-file.ts';
+import { type FlowChange, FlowFile } from './flow-store-file.ts';
 import { type KeptFlow, RecordReader, runLine } from './flow-record-lines.ts';
 
 /** A hundred thousand flows with large identities; a file that is longer is not this program's. */
