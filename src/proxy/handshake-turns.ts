@@ -53,7 +53,7 @@ export class HandshakeTurns {
       this.#done++;
       this.#give();
       // Until it has done what it waited for.
-      await undefined;
+      await Promise.resolve();
     }
   }
 
