@@ -76,7 +76,7 @@ for (const [name, curves] of both) {
   t.test(`curves by ${name}: a key that is garbage signs no more, and others go on`, (t) => {
     const [one, other] = [signer(), signer()];
     const kept = curves.signingKeyOf(other.privateKey);
-    for (let index = 0; index < 2_000; index++) curves.signingKeyOf(one.privateKey);
+    for (let index = 0; index < 500; index++) curves.signingKeyOf(one.privateKey);
     const data = new Uint8Array(50);
     t.ok(curves.verifyingKey(other.x, other.y).verify(data, kept.sign(data)));
     t.end();
