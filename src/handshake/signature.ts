@@ -1,12 +1,8 @@
 import type { SigningKey, VerifyingKey } from '../lib/curves.ts';
 import { signatureInput } from './key-schedule.ts';
 
-/** ES256 (RFC 7518 section 3.4: P-256, SHA-256, 64 bytes r‖s) over context and transcript. */
-export function signTranscript(
-  privateKey: SigningKey,
-  context: string,
-  transcript: readonly Uint8Array[],
-): Uint8Array {
+/** ES256 (RFC 7518 section 3.4: P-256, SHA-256, 64 bytes r‖s) over context and the hash of a transcript. */
+export function signTranscript(privateKey: SigningKey, context: string, transcript: Uint8Array): Uint8Array {
   return privateKey.sign(signatureInput(context, transcript));
 }
 
@@ -14,7 +10,7 @@ export function signTranscript(
 export function verifyTranscript(
   publicKey: VerifyingKey,
   context: string,
-  transcript: readonly Uint8Array[],
+  transcript: Uint8Array,
   signature: Uint8Array,
 ): boolean {
   return publicKey.verify(signatureInput(context, transcript), signature);
