@@ -29,7 +29,7 @@ test: setup kube-rig-for-tests ## checks, unit tests, system tests in network na
 	@node tools/sanitize.ts
 	@node tools/sabotage.ts
 
-bench: setup ## what two sidecars cost beside HAProxy, nginx and nothing (root; ten minutes, QUICK=1: under two; BENCH="--write-docs")
+bench: setup ## what two sidecars cost beside HAProxy, nginx and nothing (root; twelve minutes, QUICK=1: under two; BENCH="--write-docs")
 	@tools/setup.sh bench
 	@node bench/run.ts $(if $(QUICK),--quick) $(BENCH)
 

@@ -63,7 +63,8 @@ ${result.date.slice(0, 10)} by \`make bench\` in ${Math.round(result.seconds / 6
     ),
     ...section(
       'The same as ratios to direct',
-      'Each ratio is of the same round; the table has their medians.',
+      `Each ratio is of the same round; the table has their medians. In NFQUEUE mode the packets of an open connection are the kernel's alone, and what is left is less
+than one round differs from the next: for bulk and ping-pong direct and nfqueue have rounds more, right behind each other.`,
       ratioTable(result, 'direct'),
     ),
     ...section(

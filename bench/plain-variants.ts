@@ -43,8 +43,8 @@ export async function plainVariants(
   cluster.pod(CLIENT, { sidecar: false });
   for (const host of [CLIENT, SERVER]) {
     place.quieten(host);
-    // Connection tracking and nat, as kube-proxy or a CNI brings them anywhere, whichever variants are measured.
-    await nat(place, host, ['OUTPUT', '-p', 'tcp', '--dport', '1', '-j', 'RETURN']);
+    // Connection tracking and nat, as kube-proxy or a CNI brings them anywhere, whichever variants are measured: a target that translates has the kernel track.
+    await nat(place, host, ['OUTPUT', '-p', 'tcp', '--dport', '1', '-j', 'REDIRECT', '--to-ports', '1']);
   }
   const application = [await place.serve(SERVER, APPLICATION_PORT)];
   const overTls = ['haproxy-mtls-full', 'haproxy-mtls', 'nginx-mtls'].some(wanted);

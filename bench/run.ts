@@ -65,9 +65,15 @@ async function measure(plan: Plan): Promise<BenchResult> {
   try {
     process.stderr.write('starting namespaces, proxies and sidecars\n');
     await session.start();
-    const steps = plan.rounds * plan.loads.length + plan.farRounds + Math.floor(plan.firstContacts / 5) + 2;
+    const steps =
+      plan.rounds * plan.loads.length +
+      Math.floor(plan.kernelRounds / 4) +
+      plan.farRounds +
+      Math.floor(plan.firstContacts / 5) +
+      2;
     const progress = new Progress(steps);
     await session.rounds(progress);
+    await session.kernel(progress);
     await session.queuedPackets();
     await session.firstContacts(progress);
     await session.far(progress);

@@ -25,6 +25,8 @@ const FAR = [
 ];
 const FIRST = ['direct', 'haproxy-mtls-full', 'countersign', 'countersign-nfqueue'];
 const MEMORY = 'countersign';
+/** Whose open connections are the kernel's alone, and what is asked of those. */
+const KERNEL = { variants: ['direct', 'countersign-nfqueue'], kinds: ['bulk1', 'bulk8', 'ping'] };
 
 /** After so many failures in a row a variant is left alone. */
 const FAILURES = 3;
@@ -81,6 +83,21 @@ export class Session {
         for (const variant of inTurn(this.variants, round)) await this.#sample(variant, kind, round, order);
         progress.step(`round ${round + 1} of ${this.#plan.rounds}, ${kind}`);
       }
+    }
+  }
+
+  /** Where no proxy is in between: more rounds of the two alone, right behind each other. */
+  async kernel(progress: Progress): Promise<void> {
+    const variants = this.variants.filter(({ id }) => KERNEL.variants.includes(id));
+    if (variants.length < KERNEL.variants.length) return;
+    const loads = this.#plan.loads.filter(({ kind }) => KERNEL.kinds.includes(kind));
+    for (let round = 0; round < this.#plan.kernelRounds; round++) {
+      for (const { kind, order } of loads) {
+        for (const variant of inTurn(variants, round))
+          await this.#sample(variant, kind, this.#plan.rounds + round, order);
+      }
+      if (round % 4 === 3)
+        progress.step(`direct and nfqueue alone, round ${round + 1} of ${this.#plan.kernelRounds}`);
     }
   }
 

@@ -75,7 +75,7 @@ struct end *find_end(struct data_path *path, uint64_t tag) {
 
 void clear_directions(struct data_path *path, struct connection *connection) {
   for (int d = 0; d < 2; d++) {
-    free_buffer(&connection->direction[d].rest);
+    free_rest(path, &connection->direction[d]);
     give_pipe(path, &connection->direction[d]);
     connection->direction[d].full_reads = connection->direction[d].small_splices = 0;
   }

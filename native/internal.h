@@ -164,6 +164,7 @@ struct data_path {
   int64_t pipes_again; /* the system gave one that is too small; until then it is not asked */
   int pipe_descriptors;  /* pipes have numbers below this one */
   uint32_t pipes_refused; /* read by the main thread, too */
+  size_t rests;           /* bytes in the rests of all directions */
   bool stopping;
   uint8_t scratch[SCRATCH_BYTES + HEADER_BYTES]; /* the longest frame that a header can announce fits */
 };
@@ -274,6 +275,9 @@ void tend_resumptions(struct data_path *path);
 /* --- relay.c --- */
 /* Read by the main thread, too. */
 void count_bytes(struct direction *direction, size_t bytes);
+/* What was read for the other side and has no room there yet. */
+void keep_rest(struct data_path *path, struct direction *direction, const uint8_t *bytes, size_t length);
+void free_rest(struct data_path *path, struct direction *direction);
 void run(struct data_path *path, struct connection *connection);
 void run_later(struct data_path *path, struct connection *connection);
 void run_queued(struct data_path *path);

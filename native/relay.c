@@ -9,15 +9,32 @@
 
 enum {
   SPLICE_BYTES = 256 * 1024,
-  /* Reads that filled the scratch before a direction changes to splice, which pays for bulk alone. */
+  /* Reads that filled their room before a direction changes to splice, which pays for bulk alone. */
   FULL_READS_BEFORE_SPLICE = 2,
   /* Bulk, too, has a short piece now and then; of these in a row it has ended. */
   SMALL_SPLICES_BEFORE_COPY = 4,
   /* What one direction may do before others get their turn. */
   TURNS = 16,
+  /*
+   * Beyond so many bytes in all that were read and cannot be written, directions read few at once: who has thousands of connections and reads nothing of
+   * what he asked for shall not fill the memory. Bulk goes on through pipes, of which the system bounds what a user has.
+   */
+  MOST_RESTS = 8 * 1024 * 1024,
+  FEW_BYTES = 2 * 1024,
 };
 
 enum moved { MOVED_ALL, MOVED_MORE, MOVED_RESET_FROM, MOVED_RESET_TO };
+
+void keep_rest(struct data_path *path, struct direction *direction, const uint8_t *bytes, size_t length) {
+  path->rests -= direction->rest.end;
+  append(&direction->rest, bytes, length);
+  path->rests += direction->rest.end;
+}
+
+void free_rest(struct data_path *path, struct direction *direction) {
+  path->rests -= direction->rest.end;
+  free_buffer(&direction->rest);
+}
 
 /* Brings out what the direction holds already. */
 static enum moved push_held(struct data_path *path, struct direction *direction, struct end *to) {
@@ -35,7 +52,7 @@ static enum moved push_held(struct data_path *path, struct direction *direction,
       return MOVED_RESET_TO;
     }
   }
-  free_buffer(&direction->rest);
+  free_rest(path, direction);
   while (direction->piped > 0) {
     if (!to->writable) return MOVED_ALL;
     /* No SPLICE_F_MORE: it would cork the tail. */
@@ -98,11 +115,12 @@ static enum moved move(struct data_path *path, struct connection *connection, en
         continue;
       }
     } else {
-      got = recv(from->fd, path->scratch, SCRATCH_BYTES, 0);
+      ssize_t room = path->rests < MOST_RESTS ? SCRATCH_BYTES : FEW_BYTES;
+      got = recv(from->fd, path->scratch, (size_t)room, 0);
       if (got > 0) {
         count_bytes(direction, (size_t)got);
         to->spoken = false;
-        if (got == SCRATCH_BYTES) {
+        if (got == room) {
           if (direction->full_reads < FULL_READS_BEFORE_SPLICE) direction->full_reads++;
         } else {
           direction->full_reads = 0;
@@ -118,7 +136,7 @@ static enum moved move(struct data_path *path, struct connection *connection, en
           if (errno == EAGAIN) await_room(path, to);
           sent = 0;
         }
-        if (sent < got) append(&direction->rest, path->scratch + sent, (size_t)(got - sent));
+        if (sent < got) keep_rest(path, direction, path->scratch + sent, (size_t)(got - sent));
         continue;
       }
     }

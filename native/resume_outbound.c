@@ -87,7 +87,7 @@ void resumption_receive_reply(struct data_path *path, struct connection *connect
     resumption_hand_over(path, connection, path->scratch, length);
   } else {
     struct direction *back = &connection->direction[UPSTREAM];
-    append(&back->rest, path->scratch + length, got - length);
+    keep_rest(path, back, path->scratch + length, got - length);
     count_bytes(back, got - length);
     resumption_establish(path, connection);
   }

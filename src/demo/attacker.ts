@@ -28,7 +28,7 @@ export interface Attack {
 
 const attack = JSON.parse(process.argv[2] ?? '{}') as Attack;
 const socket = connect({ host: attack.address, port: attack.port });
-const timer = setTimeout(() => finish('no answer'), 4_000);
+const timer = setTimeout(() => finish('no answer'), 20_000);
 socket.on('error', (error) => finish(`reset (${'code' in error ? String(error.code) : error.message})`));
 socket.on('end', () => finish('closed'));
 socket.on('connect', () => {

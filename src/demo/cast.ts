@@ -24,10 +24,9 @@ import { type ClusterContents, contentsOf } from '../sources/cluster-contents.ts
 import { DATA_PATH_KEY } from '../sources/objects-pod.ts';
 import { listFolder, problemText, readManifestFile } from '../sources/manifest-folder.ts';
 import type { Report } from './report.ts';
-import { countersign, node, programFile, STATE, type World } from './world.ts';
+import { countersign, node, PATIENCE_MS, programFile, STATE, type World } from './world.ts';
 
 const APP_UID = 1_000;
-const START_MS = 20_000;
 export const NAMESPACE = 'pub';
 export const BEER_PORT = 8080;
 /** Who is attacked with: enrolled, but nobody starts its sidecar. */
@@ -169,12 +168,15 @@ export class Cast {
   async published(change: () => void): Promise<void> {
     const before = await this.#versions();
     change();
-    const deadline = Date.now() + 5_000;
+    const deadline = Date.now() + PATIENCE_MS;
     for (;;) {
       const now = await this.#versions();
       if (now.every((version, index) => version > before[index]!)) return;
-      if (Date.now() > deadline)
-        throw new UserError('the sidecars did not take in a change within 5 s', { exitCode: EXIT.failure });
+      if (Date.now() > deadline) {
+        throw new UserError(`the sidecars did not take in a change within ${PATIENCE_MS / 1_000} s`, {
+          exitCode: EXIT.failure,
+        });
+      }
       await sleep(50);
     }
   }
@@ -182,7 +184,7 @@ export class Cast {
   /** The Prometheus page of a pod. */
   async metrics(name: string): Promise<string> {
     const url = `http://127.0.0.1:${METRICS_PORT}/metrics`;
-    return (await this.world.run(name, ['curl', '-sS', '--max-time', '2', url])).out;
+    return (await this.world.run(name, ['curl', '-sS', '--max-time', '60', url])).out;
   }
 
   flows(name: string): FlowRecord[] {
@@ -199,7 +201,7 @@ export class Cast {
 
   /** The record that a beer pod writes about somebody, waiting a moment for it. */
   async newBeerFlow(address: string, known: number): Promise<FlowRecord | undefined> {
-    const deadline = Date.now() + 20_000;
+    const deadline = Date.now() + PATIENCE_MS;
     for (;;) {
       const flows = this.beerFlows()
         .toSorted((a, b) => a.time.localeCompare(b.time))
@@ -217,7 +219,10 @@ export class Cast {
     await issueIdentity(join(this.keys, 'trust/issuer.jwk'), pod, labels, 3_600, join(this.keys, name));
     for (const file of [token, key]) chownSync(file, DEFAULT_PROXY_UID, DEFAULT_PROXY_UID);
     const applied = await this.world.run(name, countersign('redirect', 'apply', '--mode', this.mode));
-    if (applied.status !== 0) throw new UserError(applied.complaint.trim(), { exitCode: EXIT.failure });
+    if (applied.status !== 0) {
+      const why = applied.complaint.trim() || `it did not end within ${PATIENCE_MS / 1_000} s`;
+      throw new UserError(`redirect apply in ${name}: ${why}`, { exitCode: EXIT.failure });
+    }
     writeFileSync(this.#flowFile(name), '');
     chownSync(this.#flowFile(name), DEFAULT_PROXY_UID, DEFAULT_PROXY_UID);
     const flags = ['--source', 'files', '--manifests', this.watched, '--pod', `${NAMESPACE}/${name}`];
@@ -250,7 +255,7 @@ export class Cast {
   }
 
   async #ready(name: string): Promise<void> {
-    const deadline = Date.now() + START_MS;
+    const deadline = Date.now() + PATIENCE_MS;
     const url = `http://127.0.0.1:${METRICS_PORT}/readyz`;
     for (;;) {
       const { out } = await this.world.run(name, ['curl', '-sS', '--max-time', '2', url]);

@@ -1,7 +1,7 @@
 import type { FlowRecord } from '../observe/record.ts';
 
-/** A refusal that takes longer is none that is told at once. */
-const AT_ONCE_MS = 1_000;
+/** A refusal that takes longer is none that is told: it is a time-out of whoever asked. A machine that is busy takes seconds for what is told at once. */
+export const TOLD_MS = 10_000;
 
 /**
  * What came of asking for a beer: `beer` or `refused` only where what the guest saw and what the server recorded agree. A server that is down
@@ -15,7 +15,7 @@ export function drinkOutcome(
   const record = flow === undefined ? 'no record' : `recorded as ${flow.verdict} ${flow.reason}`;
   if (served) return flow?.verdict === 'allow' ? 'beer' : `beer, ${record}`;
   if (flow?.verdict !== 'deny' || flow.reason !== 'policy-denied') return `no beer, ${record}`;
-  return milliseconds > AT_ONCE_MS ? `refused after ${Math.round(milliseconds)} ms` : 'refused';
+  return milliseconds > TOLD_MS ? `refused after ${Math.round(milliseconds)} ms` : 'refused';
 }
 
 /** What became of a connection that was held open: `cut` only where the server recorded that policy did it. */

@@ -6,9 +6,9 @@ import type { Attack } from './attacker.ts';
 import { firstConversation } from './capture.ts';
 import { BEER_PORT, type Cast, NAMESPACE } from './cast.ts';
 import type { Report } from './report.ts';
-import { drinkOutcome, tabOutcome } from './outcome.ts';
+import { drinkOutcome, tabOutcome, TOLD_MS } from './outcome.ts';
 import { totals } from './totals.ts';
-import { node, programFile, STATE } from './world.ts';
+import { node, PATIENCE_MS, programFile, STATE } from './world.ts';
 
 const BEER_V4 = 'http://10.96.0.80/';
 const BEER_V6 = 'http://[fd00:10:96::80]/';
@@ -83,7 +83,7 @@ export class Story {
     const known = this.#known('unapproved');
     await this.#cast.published(() => this.#publishPolicy());
     const mayStay = this.#cast.mayDrink('unapproved');
-    const cut = await Promise.race([tab.cut, sleep(2_000).then(() => 'open')]);
+    const cut = await Promise.race([tab.cut, sleep(mayStay ? 2_000 : PATIENCE_MS).then(() => 'open')]);
     const flow = mayStay ? undefined : await this.#cast.newBeerFlow(this.#cast.address('unapproved'), known);
     this.#step(
       'a connection that was open before',
@@ -237,17 +237,19 @@ export class Story {
     const listening = new Promise<void>((resolve) => {
       dump.stderr!.on('data', (chunk: Buffer) => chunk.toString().includes('listening') && resolve());
     });
-    await Promise.race([listening, sleep(3_000)]);
+    await Promise.race([listening, sleep(PATIENCE_MS)]);
     await this.#curl('approved', `http://${this.#cast.address('beer-0')}:${BEER_PORT}/`);
-    await sleep(200);
+    const [from, to] = [this.#cast.address('approved'), this.#cast.address('beer-0')];
+    const recorded = (): Buffer => firstConversation(readFileSync(file), from, to);
+    // The kernel hands packets to the capture when it comes to it.
+    for (const begun = performance.now(); performance.now() - begun < PATIENCE_MS;) {
+      if (recorded().includes('GET / ')) break;
+      await sleep(20);
+    }
     const ended = new Promise((resolve) => dump.on('close', resolve));
     dump.kill('SIGINT');
     await ended;
-    return firstConversation(
-      readFileSync(file),
-      this.#cast.address('approved'),
-      this.#cast.address('beer-0'),
-    );
+    return recorded();
   }
 
   async #numbers(): Promise<void> {
@@ -273,7 +275,7 @@ export class Story {
 
   /** A connection that stays open until somebody ends it. */
   #openTab(name: string) {
-    const child = this.#cast.world.start(name, ['curl', '-sN', '--max-time', '30', `${this.#beer()}tab`]);
+    const child = this.#cast.world.start(name, ['curl', '-sN', '--max-time', '600', `${this.#beer()}tab`]);
     return {
       opened: new Promise<boolean>((resolve) => {
         child.stdout!.once('data', () => resolve(true));
@@ -289,7 +291,7 @@ export class Story {
   }
 
   #curl(name: string, url: string) {
-    return this.#cast.world.run(name, ['curl', '-sS', '--max-time', '5', url]);
+    return this.#cast.world.run(name, ['curl', '-sS', '--max-time', String((2 * TOLD_MS) / 1_000), url]);
   }
 
   #known(name: string, address = 0): number {

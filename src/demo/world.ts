@@ -16,6 +16,8 @@ import { EXIT, messageOf, UserError } from '../errors.ts';
 const PREFIX = 'countersign-demo-';
 /** Everything that the demo writes. */
 export const STATE = '/run/countersign-demo';
+/** For whatever has to come, also on a machine that is slow or busy: nobody waits so long where all is well. */
+export const PATIENCE_MS = 120_000;
 const SWITCH = 'net';
 const CHECKOUT = installed('').replace(/\/$/, '');
 
@@ -101,13 +103,13 @@ export class World {
     inNamespace(name, '-6', 'route', 'add', 'default', 'via', 'fd00:10:244::fffe');
   }
 
-  /** Runs a program in a pod to its end. */
-  async run(pod: string, command: readonly string[], options: { timeoutMs?: number } = {}): Promise<Ran> {
+  /** Runs a program in a pod to its end, which comes after {@link PATIENCE_MS} at the latest. */
+  async run(pod: string, command: readonly string[]): Promise<Ran> {
     const child = this.start(pod, command);
     let [out, complaint] = ['', ''];
     child.stdout!.on('data', (chunk: Buffer) => (out += chunk.toString()));
     child.stderr!.on('data', (chunk: Buffer) => (complaint += chunk.toString()));
-    const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 10_000);
+    const timer = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
     return new Promise((resolve) => {
       child.on('close', (status) => {
         clearTimeout(timer);

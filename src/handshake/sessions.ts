@@ -8,6 +8,8 @@ import { type CounterWindow, ReplayWindow } from './replay-window.ts';
 export const SESSION_LIFETIME_MS = 10 * 60_000;
 
 const MAX_SERVER_SESSIONS = 16_384;
+/** Of one pod: a client has one for each name that it calls this pod by, and makes so many at once at first (src/proxy/handshake-gate.ts). */
+const MAX_SESSIONS_OF_PEER = 64;
 const MAX_CLIENT_DESTINATIONS = 4_096;
 
 /** One full handshake's result, kept in memory alone so that later connections cost a MAC. */
@@ -46,15 +48,23 @@ interface ClosableWindow extends CounterWindow {
   close?(): void;
 }
 
-/** The sessions that this side accepts, by their id. Bounded; the least recently used goes first. */
+/**
+ * The sessions that this side accepts, by their id. Bounded; the least recently used goes first, and of one peer's the oldest: each takes up to 16 KB with
+ * its token and the counters seen, and a peer may make new ones as fast as it can sign.
+ */
 export class ServerSessions<I extends PeerIdentity> {
   readonly #createWindow: () => ClosableWindow;
   #cleared = 0;
   readonly #byId = new LRUCache<string, { session: Session<I>; window: ClosableWindow }>({
     maxSize: MAX_SERVER_SESSIONS,
     sizeCalculation: () => 1,
-    dispose: ({ window }) => window.close?.(),
+    dispose: ({ session, window }, key) => {
+      window.close?.();
+      this.#leave(session.peer.podUid, key);
+    },
   });
+  /** Their keys by the peer's pod, the oldest first. */
+  readonly #ofPeer = new Map<string, Set<string>>();
 
   /** @param createWindow where the counters of a new session are kept; in memory of its own unless somebody else owns them */
   constructor(createWindow: () => ClosableWindow = () => new ReplayWindow()) {
@@ -66,7 +76,20 @@ export class ServerSessions<I extends PeerIdentity> {
   }
 
   add(session: Session<I>): void {
-    this.#byId.set(keyOf(session.id), { session, window: this.#createWindow() });
+    const { podUid } = session.peer;
+    const [oldest] = this.#ofPeer.get(podUid) ?? [];
+    if (oldest !== undefined && this.#ofPeer.get(podUid)!.size >= MAX_SESSIONS_OF_PEER)
+      this.#byId.delete(oldest);
+    const key = keyOf(session.id);
+    this.#byId.set(key, { session, window: this.#createWindow() });
+    const keys = this.#ofPeer.get(podUid) ?? new Set();
+    this.#ofPeer.set(podUid, keys.add(key));
+  }
+
+  #leave(podUid: string, key: string): void {
+    const keys = this.#ofPeer.get(podUid);
+    keys?.delete(key);
+    if (keys?.size === 0) this.#ofPeer.delete(podUid);
   }
 
   /** {@link add} until the next {@link clear}: a handshake that was begun under another identity leaves nothing behind. */

@@ -52,7 +52,7 @@ export function openClientFlow<I extends PeerIdentity>(
   const { state: machine } = started;
   if (machine.at !== 'awaiting-reply') throw new Error('a client begins with its Hello');
   if (machine.hello.length > room) {
-    return { noRoom: `the Hello is ${machine.hello.length} bytes long and a SYN here has room for ${room}` };
+    return { noRoom: noRoomFor(machine.hello, room) };
   }
   const { hello } = machine;
   return {
@@ -69,6 +69,10 @@ export function openClientFlow<I extends PeerIdentity>(
     },
     effects: [{ kind: 'pass', bytes: withPayload(packet, [hello], packet.sequence, options) }],
   };
+}
+
+function noRoomFor(hello: Uint8Array, room: number): string {
+  return `the Hello is ${hello.length} bytes long and a SYN here has room for ${room}`;
 }
 
 /** What a flow that this pod opened does about an event. */
@@ -94,7 +98,12 @@ function outgoing<I extends PeerIdentity>(
   if (isOpening(packet)) {
     if (state.at !== 'syn-sent' || packet.sequence !== state.initial) return dropped(state);
     const options = readSynOptions(packet);
-    if (options === undefined || state.hello.length > roomOf(packet, options)) return dropped(state);
+    if (options === undefined) return dropped(state);
+    const room = roomOf(packet, options);
+    // A router has told our kernel that the last one was too big for the path (RFC 1191). Nor will the next ones have more room.
+    if (state.hello.length > room) {
+      return over([{ kind: 'drop' }, { kind: 'fallback', detail: noRoomFor(state.hello, room) }]);
+    }
     return {
       state: { ...state, sentAt: now.monotonic, sent: state.sent + 1 },
       effects: [{ kind: 'pass', bytes: withPayload(packet, [state.hello], packet.sequence, options) }],

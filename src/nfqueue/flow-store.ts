@@ -1,24 +1,29 @@
-import {
-  closeSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { EXIT, messageOf, UserError } from '../errors.ts';
-import { addLine, endLine, type KeptFlow, PeerNumbers, RecordReader, runLine } from './flow-record-lines.ts';
+import { type FlowChange, FlowFile } from './flow-store-file.ts';
+import { type KeptFlow, RecordReader, runLine } from './flow-record-lines.ts';
 
 /** A hundred thousand flows with large identities; a file that is longer is not this program's. */
 const MAX_BYTES = 256 * 1024 * 1024;
 /** The file is written anew when it is twice as long as it was then, and this much longer. */
 const SPARE_BYTES = 1 << 20;
+/** So many flows are written anew in one turn of the event loop, a millisecond or two: there may be a hundred thousand. */
+const COPIED_AT_ONCE = 512;
+
+/** A file that is written anew, some flows in each turn. What changes meanwhile goes there, too, behind what was copied before it. */
+interface Copying {
+  readonly file: FlowFile;
+  readonly flows: Iterator<[string, KeptFlow]>;
+  /** As many as there were when it began: those that come later stand behind, and are written as changes. */
+  left: number;
+}
 
 /**
  * The file of verified flows: what lets connections outlive a restart of the sidecar. It is appended to and lives in memory (a tmpfs), since a
  * node that restarts has no connections either; whoever can write it can let flows live on, so it belongs to the proxy's user alone.
+ *
+ * Now and then it is written anew, in turns of the event loop: beside the old one, which stays whole until the new one takes its place, so that a crash finds one of them. Where there is
+ * no space for two the old one goes first, and a crash before the new one is whole cuts connections, which is the safe side.
  */
 export class FlowStore {
   /** Which run this is. */
@@ -27,18 +32,17 @@ export class FlowStore {
   readonly kept: ReadonlyMap<string, KeptFlow>;
   /** Lines that could not be read. */
   readonly unreadable: number;
-  readonly #file: string;
+  readonly #path: string;
   readonly #onProblem: (message: string) => void;
   readonly #live = new Map<string, KeptFlow>();
-  /** Undefined: there is no file, and a restart cuts every flow. */
-  #descriptor: number | undefined;
-  #peers = new PeerNumbers();
-  #bytes = 0;
+  /** Whole, but for what is not written yet. Undefined: there is none, and a restart cuts the flows. */
+  #file: FlowFile | undefined;
+  #copying: Copying | undefined;
   #rewriteAt = 0;
   /** Flows there were when there was no space for them; below half of it there is another try. */
   #tooMany = 0;
-  /** Without a flow: it has ended. Lines are made when they are written, since a packet waits for its verdict until {@link add} returns. */
-  #unwritten: { readonly id: string; readonly flow?: KeptFlow }[] = [];
+  /** Lines are made when they are written, since a packet waits for its verdict until {@link add} returns. */
+  #unwritten: FlowChange[] = [];
   #scheduled = false;
   #closed = false;
 
@@ -46,143 +50,173 @@ export class FlowStore {
    * @param onProblem told when the file can no longer be written: until it can again a restart cuts the flows
    * @throws UserError when the file cannot be read or made, naming it
    */
-  constructor(file: string, onProblem: (message: string) => void) {
-    this.#file = file;
+  constructor(path: string, onProblem: (message: string) => void) {
+    this.#path = path;
     this.#onProblem = onProblem;
-    const read = readKept(file);
+    const read = readKept(path);
     this.generation = (read.generation + 1) & 15;
     this.kept = read.flows;
     this.unreadable = read.unreadable;
     try {
-      this.#begin();
+      this.#copyBeside();
+      this.#finish();
     } catch (error) {
-      throw unusable(file, error);
+      this.#dropCopy();
+      throw unusable(path, error);
     }
   }
 
   /** Keeps a flow. It is in the file at the end of this turn of the event loop. */
   add(id: string, flow: KeptFlow): void {
     this.#live.set(id, flow);
-    if (this.#descriptor !== undefined) this.#write({ id, flow });
+    this.#changed({ id, flow });
   }
 
   /** Forgets a flow. */
   end(id: string): void {
     if (!this.#live.delete(id)) return;
-    if (this.#descriptor !== undefined) this.#write({ id });
-    else if (this.#live.size < this.#tooMany / 2) this.#tryAgain();
+    this.#changed({ id });
+    if (this.#isWritten || this.#closed || this.#live.size >= this.#tooMany / 2) return;
+    try {
+      this.#copyBeside();
+    } catch {
+      this.#wait();
+    }
   }
 
   close(): void {
     this.#flush();
     this.#closed = true;
-    this.#closeFile();
+    // A file that is whole stays; one that is not is finished here, since what it misses would be cut.
+    if (this.#file !== undefined) this.#dropCopy();
+    while (this.#copying !== undefined) this.#copySome();
+    this.#file?.close();
+    this.#file = undefined;
   }
 
-  #write(change: { readonly id: string; readonly flow?: KeptFlow }): void {
+  /** Whether changes are written anywhere. */
+  get #isWritten(): boolean {
+    return this.#file !== undefined || this.#copying !== undefined;
+  }
+
+  #changed(change: FlowChange): void {
+    if (!this.#isWritten) return;
     this.#unwritten.push(change);
-    if (this.#scheduled) return;
+    this.#soon();
+  }
+
+  #soon(): void {
+    if (this.#scheduled || this.#closed) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
+      if (this.#closed) return;
       this.#flush();
+      if (this.#copying !== undefined) this.#copySome();
     });
   }
 
   #flush(): void {
-    if (this.#descriptor === undefined || this.#unwritten.length === 0) return;
     const changes = this.#unwritten;
+    if (changes.length === 0) return;
     this.#unwritten = [];
     try {
-      let text = '';
-      for (const { id, flow } of changes) {
-        text += flow === undefined ? endLine(id) : addLine(id, flow, this.#peers);
-      }
-      this.#append(text);
-      if (this.#bytes > this.#rewriteAt) this.#begin();
-    } catch {
-      this.#rewriteInPlace();
-    }
-  }
-
-  #append(text: string): void {
-    this.#bytes += writeWhole(this.#descriptor!, text);
-  }
-
-  /** Writes what is live to a new file, which then takes the place of the old one: a crash leaves one of them whole. */
-  #begin(): void {
-    const next = `${this.#file}.new`;
-    const former = this.#descriptor;
-    // What is closed below is the new one alone, also where it could not even be opened.
-    this.#descriptor = undefined;
-    try {
-      this.#open(next);
-      renameSync(next, this.#file);
+      this.#file?.append(changes);
+      this.#copying?.file.append(changes);
     } catch (error) {
-      this.#closeFile();
-      this.#descriptor = former;
-      rmSync(next, { force: true });
-      throw error;
+      return this.#failed(error);
     }
-    if (former !== undefined) closeSync(former);
-  }
-
-  /** Where there is no space for two files the old one goes first: a crash now cuts connections, which is the safe side. */
-  #rewriteInPlace(): void {
+    if (this.#copying !== undefined || this.#file === undefined || this.#file.bytes <= this.#rewriteAt)
+      return;
     try {
-      this.#closeFile();
-      this.#open(this.#file);
+      this.#copyBeside();
     } catch (error) {
-      this.#giveUp(error);
+      this.#failed(error);
     }
   }
 
-  #open(file: string): void {
-    this.#descriptor = openSync(file, 'w', 0o600);
-    this.#peers = new PeerNumbers();
-    let text = runLine(this.generation);
-    for (const [id, flow] of this.#live) text += addLine(id, flow, this.#peers);
-    this.#bytes = 0;
-    this.#append(text);
-    this.#rewriteAt = 2 * this.#bytes + SPARE_BYTES;
+  #copyBeside(): void {
+    this.#copyTo(`${this.#path}.new`);
+  }
+
+  #copyTo(path: string): void {
+    const file = new FlowFile(path, this.generation);
+    this.#copying = { file, flows: this.#live.entries(), left: this.#live.size };
+    this.#soon();
+  }
+
+  /** Copies some flows, those that were verified first before the others, and puts the copy in its place after the last one. */
+  #copySome(): void {
+    const copying = this.#copying!;
+    try {
+      copying.file.append(nextOf(copying));
+      if (copying.left === 0) this.#finish();
+      else this.#soon();
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #finish(): void {
+    const { file } = this.#copying!;
+    if (file.path !== this.#path) renameSync(file.path, this.#path);
+    this.#file?.close();
+    this.#file = file;
+    this.#copying = undefined;
+    this.#rewriteAt = 2 * file.bytes + SPARE_BYTES;
+  }
+
+  #dropCopy(): void {
+    const copying = this.#copying;
+    this.#copying = undefined;
+    if (copying === undefined) return;
+    copying.file.close();
+    if (copying.file.path !== this.#path) rmSync(copying.file.path, { force: true });
+  }
+
+  /** There is no space, for two files perhaps: the old one goes, and where there is none for the new one alone it is given up. */
+  #failed(error: unknown): void {
+    const isInPlace = this.#copying?.file.path === this.#path;
+    this.#dropCopy();
+    if (isInPlace) return this.#giveUp(error);
+    // Another try with fewer flows: that there is none was told.
+    if (this.#file === undefined) return this.#wait();
+    this.#file.close();
+    this.#file = undefined;
+    try {
+      this.#copyTo(this.#path);
+    } catch (another) {
+      this.#giveUp(another);
+    }
+  }
+
+  /** There is no file until there are fewer flows. */
+  #wait(): void {
+    this.#unwritten = [];
+    this.#tooMany = this.#live.size;
   }
 
   /** A file that misses ends would let the next run take a new connection with the same addresses for one that has ended. So there is none. */
   #giveUp(error: unknown): void {
-    this.#unwritten = [];
-    this.#tooMany = this.#live.size;
-    this.#closeFile();
+    this.#wait();
     try {
-      writeFileSync(this.#file, runLine(this.generation), { mode: 0o600 });
+      writeFileSync(this.#path, runLine(this.generation), { mode: 0o600 });
     } catch {
-      rmSync(this.#file, { force: true });
+      rmSync(this.#path, { force: true });
     }
     this.#onProblem(
-      `--flow-state ${this.#file}: ${messageOf(error)}; a restart cuts the ${this.#live.size} connections that are open now`,
+      `--flow-state ${this.#path}: ${messageOf(error)}; a restart cuts the ${this.#live.size} connections that are open now`,
     );
-  }
-
-  #tryAgain(): void {
-    if (this.#closed) return;
-    try {
-      this.#begin();
-    } catch {
-      this.#tooMany = this.#live.size;
-    }
-  }
-
-  #closeFile(): void {
-    const descriptor = this.#descriptor;
-    this.#descriptor = undefined;
-    if (descriptor !== undefined) closeSync(descriptor);
   }
 }
 
-/** @returns how many bytes that were */
-function writeWhole(descriptor: number, text: string): number {
-  const bytes = Buffer.from(text);
-  for (let at = 0; at < bytes.length;) at += writeSync(descriptor, bytes, at);
-  return bytes.length;
+/** The next flows of a copy, some of them. */
+function* nextOf(copying: Copying): Generator<FlowChange> {
+  for (let some = COPIED_AT_ONCE; some > 0 && copying.left > 0; some--) {
+    const { done, value } = copying.flows.next();
+    copying.left = done === true ? 0 : copying.left - 1;
+    if (done !== true) yield { id: value[0], flow: value[1] };
+  }
 }
 
 function readKept(file: string): {

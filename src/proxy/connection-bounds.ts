@@ -1,6 +1,7 @@
 import { getHeapStatistics } from 'node:v8';
 import { readMaxFds } from '../observe/process-readings.ts';
 import type { ConnectionBounds } from '../relay/connection-limit.ts';
+import type { HalfOpenBounds } from './half-open.ts';
 
 /** What bounds a process, bytes; undefined where nothing does. */
 export interface ProcessBounds {
@@ -56,6 +57,15 @@ export function connectionBounds(
     mostOfSource: Math.max(1, Math.floor(all * SHARE_OF_SOURCE)),
     mostAccepted: Math.max(1, Math.floor(Math.min(all, fitting, accepted(process.descriptors)))),
   };
+}
+
+/** Places for strangers, who have proven nothing yet: half of all connections are kept for who proves itself. */
+const STRANGERS = { share: 0.5, most: 4_096, mostOfSource: 256 } as const;
+
+/** How many of the connections that listeners may hold may be strangers'. */
+export function halfOpenBounds({ mostAccepted }: Pick<ConnectionBounds, 'mostAccepted'>): HalfOpenBounds {
+  const total = Math.max(1, Math.min(STRANGERS.most, Math.floor(mostAccepted * STRANGERS.share)));
+  return { total, perSource: Math.min(STRANGERS.mostOfSource, total) };
 }
 
 function accepted(descriptors = Infinity): number {

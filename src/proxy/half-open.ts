@@ -1,6 +1,12 @@
 /** Whoever has had a place for so long has had time for a handshake; milliseconds. */
 const KEPT_MS = 1_000;
 
+/** Places for strangers that have proven nothing yet. */
+export interface HalfOpenBounds {
+  readonly perSource: number;
+  readonly total: number;
+}
+
 /**
  * Counts what strangers may hold open before they have proven anything: so many in all, so many from one source. When a limit is reached
  * the oldest of that source (or of all) has to go: an honest peer is through in milliseconds, so what is old is idle. A resumption is
@@ -12,9 +18,9 @@ export class HalfOpen {
   readonly #bySource = new Map<string, Set<Waiting>>();
   readonly #all = new Set<Waiting>();
 
-  constructor(limits: { perSource: number; total: number }) {
-    this.#perSource = limits.perSource;
-    this.#total = limits.total;
+  constructor(bounds: HalfOpenBounds) {
+    this.#perSource = bounds.perSource;
+    this.#total = bounds.total;
   }
 
   get size(): number {

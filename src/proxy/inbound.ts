@@ -68,7 +68,10 @@ export async function inbound(connection: Connection, around: Surroundings): Pro
       const patience = mayHaveSidecar ? DEADLINE.firstBytes : DEADLINE.firstBytesOfOthers;
       const first = await firstFrame(patience);
       if (first.kind === 'frame') return await proven(flow, first.frame, destination, around, leave);
-      return first.kind === 'frameTooLarge' || first.kind === 'evicted'
+      // A sidecar that left unheard, say since its Hello was lost, has not been refused for what it did not prove: it calls again.
+      const left = first.kind === 'closed' || (first.kind === 'notFrame' && first.endOfFile);
+      const leftUnheard = left && owner.kind === 'pod' && owner.pod.enrolled;
+      return first.kind === 'frameTooLarge' || first.kind === 'evicted' || leftUnheard
         ? refuseEvent(flow, first)
         : flow.deny(judgement);
     }

@@ -6,10 +6,11 @@ import type { EphemeralKey } from '../lib/curves.ts';
 import type { Accepted, DataPath, DataPathEvents, Listener } from '../relay/data-path.ts';
 import type { Source } from '../sources/source.ts';
 import { Connection, ConnectionTable } from './connection.ts';
+import { halfOpenBounds } from './connection-bounds.ts';
 import { FastOpenMemory, type OnFastOpen } from './fast-open-memory.ts';
 import { EphemeralPool } from './ephemeral-pool.ts';
 import type { FlowSink } from './flow.ts';
-import { HalfOpen } from './half-open.ts';
+import { HalfOpen, type HalfOpenBounds } from './half-open.ts';
 import { HandshakeGate } from './handshake-gate.ts';
 import { inbound } from './inbound.ts';
 import { OpenFlows } from './open-flows.ts';
@@ -23,9 +24,6 @@ import type { CandidatesOf } from './target.ts';
 import type { View } from './view.ts';
 import { type OnEvaluated, Views } from './views.ts';
 
-/** Places for strangers that have proven nothing yet. */
-const HALF_OPEN = { perSource: 256, total: 4_096 };
-
 export interface ProxyOptions {
   readonly source: Source;
   readonly identity: IdentityAccess;
@@ -38,6 +36,8 @@ export interface ProxyOptions {
   readonly nodeTraffic: NodeTraffic;
   /** Dials the application from the client's address, which takes a data path, rules and a capability that allow it. */
   readonly keepSource?: boolean;
+  /** Places for strangers; left out: as many as where nothing bounds the open connections. */
+  readonly halfOpen?: HalfOpenBounds;
   /** Tells whether a connection is the proxy's own test of the redirection; it ends there then. */
   readonly isProbe?: (accepted: Accepted) => boolean;
   /** Called after every change of policy, peers or labels. */
@@ -104,7 +104,7 @@ export class Proxy {
       },
       passes,
       open: this.open,
-      halfOpen: new HalfOpen(HALF_OPEN),
+      halfOpen: new HalfOpen(options.halfOpen ?? halfOpenBounds({ mostAccepted: Infinity })),
       gate: new HandshakeGate(),
       sink: options.sink,
       candidates: options.candidates,

@@ -21,7 +21,7 @@ import { problemText } from '../sources/manifest-folder.ts';
 import type { Source } from '../sources/source.ts';
 import { SidecarCapabilities } from './capabilities.ts';
 import { ClockSteps } from './clock-steps.ts';
-import { connectionBounds, readProcessBounds } from './connection-bounds.ts';
+import { connectionBounds, halfOpenBounds, readProcessBounds } from './connection-bounds.ts';
 import { ConnectionLimitWatch } from './connection-limit-watch.ts';
 import { federationStatus } from './federation-status.ts';
 import { demandTransparent } from './keep-source.ts';
@@ -102,7 +102,10 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   if (keepSource) demandTransparent(addon);
   let settling: SettlingMemory | undefined;
   let dataPath!: NativeDataPath;
+  const mode = flags.mode === 'nfqueue' ? 'nfqueue' : 'redirect';
+  const bounds = connectionBounds(settings.maxConnections, mode, readProcessBounds());
   const proxy = new Proxy({
+    halfOpen: halfOpenBounds(bounds),
     source,
     identity,
     generateEphemeral: curves.generateEphemeral,
@@ -130,8 +133,6 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
     onDefect: (error) => log.error({ err: error }, 'a connection was reset because of a defect'),
   });
 
-  const mode = flags.mode === 'nfqueue' ? 'nfqueue' : 'redirect';
-  const bounds = connectionBounds(settings.maxConnections, mode, readProcessBounds());
   const limit = new ConnectionLimitWatch(dataPath.limit, bounds, log);
 
   let problems = '';

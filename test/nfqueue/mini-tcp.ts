@@ -25,8 +25,8 @@ const LINUX_OPTIONS = [4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7];
 export class MiniTcp {
   state: State = 'closed';
   received = '';
-  /** Bytes of the largest segment. */
-  readonly mss: number;
+  /** Bytes of the largest segment; less when a router has said that a packet was too big for the path. */
+  mss: number;
   /** Options beside the MSS of its SYN, or SYN-ACK. */
   synOptions: readonly number[] = [];
   /** SYN and SYN-ACK have all options that Linux writes. */

@@ -4,23 +4,15 @@ import { addressBytes } from '../../src/nfqueue/flow-endpoints.ts';
 import type { FlowTuple } from '../../src/nfqueue/packet-path.ts';
 import { buildReset } from '../../src/nfqueue/packets-build.ts';
 import { reversedTuple, sequenceAdd } from '../../src/nfqueue/packets.ts';
-import { Simulation } from '../proxy/simulation.ts';
-import { allowFrom } from './policies.ts';
-import { QueuedNetwork } from './queued-network.ts';
+import type { QueuedNetwork } from './queued-network.ts';
+import { webAndDb } from './web-and-db.ts';
 
 const INITIAL = 0xffff_fff0;
 const SERVER_INITIAL = 7;
 const PORT = 40_500;
 
 function world(t: Test) {
-  const simulation = new Simulation();
-  simulation.policies = [allowFrom('db', 'web')];
-  const network = new QueuedNetwork(
-    simulation,
-    simulation.pod('web', { app: 'web' }),
-    simulation.pod('db', { app: 'db' }),
-  );
-  t.teardown(() => Promise.all([network.client.proxy.close(), network.server.proxy.close()]));
+  const { network } = webAndDb(t);
   network.connect({ initial: INITIAL, serverInitial: SERVER_INITIAL, sourcePort: PORT });
   const toServer: FlowTuple = {
     family: 4,

@@ -38,6 +38,30 @@ t.test('nfqueue: a Hello that a SYN has no room for goes by the stream carrier, 
   t.end();
 });
 
+t.test(
+  'nfqueue: a Hello that a repeated SYN has no more room for, as a router has told the kernel, goes by the stream carrier at once',
+  (t) => {
+    const network = world();
+    const { client } = network;
+    network.fates = [0];
+    network.connect({ maximumSegment: HELLO + OPTIONS });
+    client.tcp.connect();
+    network.run();
+    client.tcp.mss -= 1;
+    client.tcp.retransmit();
+    network.run();
+    t.strictSame(client.fallbacks, [
+      `${network.server.pod.address}: the Hello is ${HELLO} bytes long and a SYN here has room for ${HELLO - 1}`,
+    ]);
+    t.equal(network.wire.length, 1, 'nothing but the first SYN was on the wire');
+    t.equal(client.path.deleted.length, 1, 'the conntrack entry is gone, so that nat sees the next SYN');
+    client.tcp.retransmit();
+    t.equal(client.redirected.length, 1);
+    t.strictSame(client.pod.counts, [], 'the listener makes the record');
+    t.end();
+  },
+);
+
 t.test('nfqueue: a Hello that just fits goes with the SYN', (t) => {
   const network = world();
   network.connect({ maximumSegment: REPLY + OPTIONS });

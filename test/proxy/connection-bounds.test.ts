@@ -2,6 +2,7 @@ import t from 'tap';
 import {
   connectionBounds,
   defaultMostConnections,
+  halfOpenBounds,
   readProcessBounds,
 } from '../../src/proxy/connection-bounds.ts';
 import { ConnectionLimitWatch } from '../../src/proxy/connection-limit-watch.ts';
@@ -55,6 +56,20 @@ t.test(
     t.end();
   },
 );
+
+t.test('connection bounds: strangers may hold half of what there may be', (t) => {
+  const rows = [
+    [Infinity, { total: 4_096, perSource: 256 }],
+    [8_192, { total: 4_096, perSource: 256 }],
+    [1_024, { total: 512, perSource: 256 }],
+    [384, { total: 192, perSource: 192 }],
+    [16, { total: 8, perSource: 8 }],
+    [1, { total: 1, perSource: 1 }],
+  ] as const;
+  for (const [mostAccepted, bounds] of rows)
+    t.strictSame(halfOpenBounds({ mostAccepted }), bounds, `${mostAccepted}`);
+  t.end();
+});
 
 t.test('connection bounds: this process says what bounds it', (t) => {
   const { memory, heap, descriptors } = readProcessBounds();

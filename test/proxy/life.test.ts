@@ -3,6 +3,7 @@ import { FrameFormat } from '../../src/handshake/format.ts';
 import { decodeClusterPolicy } from '../../src/policy/decode-cluster.ts';
 import type { NetworkPolicy } from '../../src/policy/model.ts';
 import { until } from '../support/until.ts';
+import { End } from './simulated-socket.ts';
 import { NODE_ADDRESS, Simulation } from './simulation.ts';
 
 /** Isolates `app: beer` and lets in who has `beer: approved`. */
@@ -103,6 +104,30 @@ t.test(
     t.equal(client.gone, 'reset');
     t.equal(beer.accepted.length, 0);
     t.strictSame(beer.counts, ['inbound deny unproven-denied unproven none']);
+  },
+);
+
+t.test(
+  'life: a caller that leaves before a word is no refusal of a sidecar, but of a pod without one',
+  async (t) => {
+    const { world, beer, approved, plain } = beerWorld();
+    for (const { address, marked } of [
+      { address: approved.address, marked: true },
+      { address: approved.address, marked: false },
+      { address: plain.address, marked: false },
+    ]) {
+      for (const leave of ['finish', 'reset'] as const) {
+        const [caller, far] = End.pair();
+        world.arrive({ address, port: 40_000 }, { address: beer.address, port: 80 }, far, marked);
+        await world.settle();
+        caller[leave]();
+        await world.settle();
+      }
+    }
+    const unheard = 'inbound deny handshake-aborted unproven none';
+    const unproven = 'inbound deny unproven-denied unproven none';
+    t.strictSame(beer.counts, [unheard, unheard, unheard, unheard, unproven, unproven]);
+    t.equal(beer.accepted.length, 0);
   },
 );
 
@@ -665,7 +690,6 @@ t.test(
 
 t.test('life: the own node reaches declared probe ports and nothing else', async (t) => {
   const { world, beer } = beerWorld({ probePorts: [8080] });
-  const { End } = await import('./simulated-socket.ts');
   const probe = (port: number) => {
     const [app, far] = End.pair();
     world.arrive({ address: NODE_ADDRESS, port: 1 }, { address: beer.address, port }, far, false);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { type Ran, TestNetwork } from '../support/netns.ts';
+import { Caller, CALLING_PROGRAM } from './caller.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const NODE = process.execPath;
@@ -23,6 +24,10 @@ for (const port of [14001, 14006, 14020]) for (const host of port === 14001 ? ['
     else s.end('at ' + port); }).listen({ port, host, ipv6Only: true });
 setTimeout(() => console.log('up'), 50);`;
 
+/** How long something is waited for that must not come. What must come has {@link PATIENCE_MS}. */
+export const SILENCE_MS = 1_000;
+const PATIENCE_MS = 20_000;
+
 /** The tools by which rules can be set: the two variants of iptables live in different parts of the kernel. */
 export const TOOLS = ['nft', 'iptables', 'iptables-legacy'].filter((tool) => {
   try {
@@ -40,6 +45,7 @@ export interface Call {
   readonly port: number;
   readonly localPort?: number;
   readonly uid?: number;
+  /** {@link SILENCE_MS} where nothing is to be heard; by default so long that a busy machine comes to it, too. */
   readonly timeoutMs?: number;
 }
 
@@ -53,6 +59,7 @@ export class PodUnderTest {
   readonly far: { readonly four: string; readonly six: string };
   readonly #tool: string;
   readonly #path: string;
+  readonly #callers = new Map<string, Caller>();
 
   constructor(t: Test, tool: string) {
     this.network = new TestNetwork(t);
@@ -119,15 +126,14 @@ export class PodUnderTest {
   }
 
   /** What somebody who connects hears: a word, an error's code, or `silence`. */
-  hear(call: Call): Promise<string> {
-    const options = JSON.stringify({ host: call.to, port: call.port, localPort: call.localPort });
-    const source = `const s = require('net').connect(${options}); const say = (w) => { console.log(w); process.exit(); };
-      setTimeout(say, ${call.timeoutMs ?? 1_500}, 'silence');
-      s.on('data', (d) => say(String(d))).on('error', (e) => say(e.code)).on('end', () => say('end'));`;
-    const child = this.network.start(call.from, [NODE, '-e', source], call.uid);
-    return new Promise((resolve) =>
-      child.stdout!.once('data', (said: Buffer) => resolve(String(said).trim())),
-    );
+  hear({ from, to, port, localPort, uid, timeoutMs = PATIENCE_MS }: Call): Promise<string> {
+    const name = `${from} ${uid ?? 'root'}`;
+    let caller = this.#callers.get(name);
+    if (caller === undefined) {
+      caller = new Caller(this.network.start(from, [NODE, '-e', CALLING_PROGRAM], uid));
+      this.#callers.set(name, caller);
+    }
+    return caller.call({ host: to, port, localPort, timeoutMs });
   }
 
   /** A connection that stays open and is written to; `said` collects what becomes of it, on both ends. */

@@ -107,7 +107,7 @@ export class TestNetwork {
     ip('netns', 'exec', this.name(host), 'sh', '-c', 'echo "$0" > "$1"', value, file);
   }
 
-  /** Runs a program to its end. */
+  /** Runs a program to its end, which comes after a minute at the latest. */
   run(
     host: string,
     command: readonly string[],
@@ -119,7 +119,7 @@ export class TestNetwork {
     child.stderr!.on('data', (chunk: Buffer) => (complaint += chunk.toString('latin1')));
     child.stdin!.on('error', () => {});
     child.stdin!.end(options.input ?? '');
-    const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 10_000);
+    const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 60_000);
     return new Promise((resolve) => {
       child.on('close', (status) => {
         clearTimeout(timer);

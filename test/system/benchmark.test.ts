@@ -21,6 +21,7 @@ const TINY: Plan = {
     { kind: 'connect', order: { kind: 'connect', seconds: 0.1, number: 5 } },
     { kind: 'rate', order: RATE },
   ],
+  kernelRounds: 1,
   farRounds: 1,
   far: { kind: 'connect', seconds: 5, number: 2 },
   firstContacts: 1,

@@ -1,4 +1,5 @@
 /** A sidecar with as many connections as it may have, in both modes, between real pods: one client cannot take all, open ones go on, one that ends leaves room. */
+import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
@@ -80,7 +81,12 @@ async function scenario(t: Test, mode: 'redirect' | 'nfqueue'): Promise<void> {
   const greedy = new Holder(cluster, 'greedy', four);
   const other = new Holder(cluster, 'other', four);
 
-  await greedy.say(`open ${SHARE + 8}`);
+  // No more at once than may be strangers still.
+  for (const many of [SHARE / 2, SHARE]) {
+    await greedy.say(`open ${SHARE / 2}`);
+    await greedy.becomes('it is let in', ({ open }) => open === many);
+  }
+  await greedy.say('open 8');
   await until('one source is refused beyond its share', async () => (await beyond(cluster, 'source')) >= 8);
   await greedy.becomes('it has its share', ({ open }) => open === SHARE);
   await other.say(`open ${MOST - SHARE}`);
@@ -120,6 +126,64 @@ async function scenario(t: Test, mode: 'redirect' | 'nfqueue'): Promise<void> {
   const { out } = await cluster.curl('server', 'http://127.0.0.1:14020/metrics');
   t.match(out, new RegExp(`^countersign_connection_limit ${MOST}$`, 'm'));
 }
+
+t.test(
+  'connection limit: strangers of several pods hold half of the bound at most, and who proves itself gets in meanwhile',
+  { skip, timeout: 290_000 },
+  async (t) => {
+    const cluster = new Cluster(t);
+    const { four } = cluster.pod('server', { labels: { app: 'server' } });
+    cluster.pod('friend', { labels: { drinks: 'beer' } });
+    // Marked as enrolled and without a sidecar: they are heard for as long as anybody is.
+    const strangers = ['one', 'two', 'three'];
+    for (const name of strangers) cluster.pod(name);
+    cluster.write('policy.yaml', ALLOW_LABEL('server', 'drinks', 'beer'));
+    const most = 64;
+    await Promise.all([
+      cluster.startSidecar('server', ['--max-connections', String(most)]),
+      cluster.startSidecars('friend'),
+    ]);
+    await cluster.app('server', ECHO);
+    const crowd = `const one = () => { const s = require('net').connect(${PORT}, '${four}');
+        s.on('error', () => {}).on('close', () => setTimeout(one, 1_000)); };
+      for (let at = 0; at < ${most}; at++) one(); console.log('calling');`;
+    for (const name of strangers) {
+      const child = cluster.network.start(name, [`${cluster.program}/.setup/node`, '-e', crowd], 1_000);
+      t.teardown(() => child.kill('SIGKILL'));
+      await once(child.stdout!, 'data');
+    }
+    const halfOpen = async (): Promise<number> => {
+      const { out } = await cluster.curl('server', 'http://127.0.0.1:14020/metrics');
+      return Number(/^countersign_half_open_connections (\d+)$/m.exec(out)?.[1]);
+    };
+    await until('strangers have nearly all places that there are for them', async () => {
+      const held = await halfOpen();
+      t.ok(held <= most / 2, `${held} places`);
+      return held > most / 4;
+    });
+    // The newest of a crowd puts out its oldest, who may be a friend on a slow machine: it calls again.
+    const { out } = await cluster.node(
+      'friend',
+      `const net = require('net');
+       const one = () => new Promise((done) => {
+         const s = net.connect(${PORT}, '${four}', () => s.write('x'));
+         let answered = false;
+         s.once('data', () => { answered = true; s.destroy(); }).on('error', () => {}).on('close', () => done(answered));
+       });
+       (async () => {
+         let answered = 0;
+         for (let at = 0; at < 20; at++)
+           for (let tries = 0; tries < 20; tries++)
+             if (await one()) { answered++; break; } else await new Promise((go) => setTimeout(go, 100));
+         console.log(answered);
+       })();`,
+      120_000,
+    );
+    t.equal(out.trim(), '20');
+    const held = await halfOpen();
+    t.ok(held <= most / 2, `${held} places`);
+  },
+);
 
 for (const mode of ['redirect', 'nfqueue'] as const)
   t.test(

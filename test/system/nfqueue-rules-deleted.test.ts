@@ -1,13 +1,13 @@
 import t from 'tap';
 import { PodUnderTest } from '../redirect/pod-under-test.ts';
 import { Queues } from '../redirect/queues.ts';
+import { soaking } from '../support/effort.ts';
 import { cannotNetns } from '../support/netns.ts';
 
 const skip = cannotNetns();
 t.setTimeout(1_200_000);
 /** Without `make long-test` the rules that the kernel comes to by itself, to which all others are subordinate. */
-// eslint-disable-next-line node/no-process-env -- how long a test searches is no setting of the program
-const every = process.env['COUNTERSIGN_SOAK'] === '1';
+const every = soaking;
 const HOOKS = ['prerouting', 'input', 'output'];
 const MODE = ['--mode', 'nfqueue'];
 

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap';
-import { PodUnderTest, PROXY_UID, TOOLS } from '../redirect/pod-under-test.ts';
+import { PodUnderTest, PROXY_UID, SILENCE_MS, TOOLS } from '../redirect/pod-under-test.ts';
 import { Queues } from '../redirect/queues.ts';
 import { cannotNetns } from '../support/netns.ts';
 import { until } from '../support/until.ts';
@@ -7,6 +7,8 @@ import { until } from '../support/until.ts';
 const skip = cannotNetns();
 t.setTimeout(900_000);
 const FAMILIES = ['four', 'six'] as const;
+// They share nothing, and most of their time is waiting for what must not come.
+t.jobs = TOOLS.length;
 const MODE = ['--mode', 'nfqueue'];
 const EXCLUSIONS = ['--exclude-inbound-ports', '9100', '--exclude-outbound-ports', '9200'];
 async function underTest(t: Test, tool: string) {
@@ -17,14 +19,13 @@ async function underTest(t: Test, tool: string) {
   return {
     under,
     queues,
-    inward: (family: 'four' | 'six', port = 8080, timeoutMs = 20_000) =>
-      under.hear({ from: 'far', to: pod[family], port, timeoutMs }),
+    inward: (family: 'four' | 'six', port = 8080, timeoutMs?: number) =>
+      under.hear({ from: 'far', to: pod[family], port, ...(timeoutMs === undefined ? {} : { timeoutMs }) }),
     outward: (family: 'four' | 'six', port = 8080, uid?: number) =>
       under.hear({
         from: 'pod',
         to: far[family],
         port,
-        timeoutMs: 20_000,
         ...(uid === undefined ? {} : { uid }),
       }),
   };
@@ -66,10 +67,10 @@ for (const tool of TOOLS) {
       await under.listen('far', 9200, 'far open');
       const silent = await Promise.all(
         FAMILIES.flatMap((family) => [
-          under.hear({ from: 'far', to: under.pod[family], port: 8080, timeoutMs: 1_500 }),
-          under.hear({ from: 'pod', to: under.far[family], port: 8080, timeoutMs: 1_500 }),
+          under.hear({ from: 'far', to: under.pod[family], port: 8080, timeoutMs: SILENCE_MS }),
+          under.hear({ from: 'pod', to: under.far[family], port: 8080, timeoutMs: SILENCE_MS }),
           // The listeners are not called directly.
-          under.hear({ from: 'far', to: under.pod[family], port: 14_006, timeoutMs: 1_500 }),
+          under.hear({ from: 'far', to: under.pod[family], port: 14_006, timeoutMs: SILENCE_MS }),
         ]),
       );
       t.strictSame(new Set(silent), new Set(['silence']));
@@ -148,7 +149,7 @@ for (const tool of TOOLS) {
       for (const family of FAMILIES) {
         let port = family === 'four' ? 40_004 : 40_006;
         const call = (): Promise<string> =>
-          under.hear({ from: 'far', to: under.pod[family], port: 8080, localPort: port, timeoutMs: 20_000 });
+          under.hear({ from: 'far', to: under.pod[family], port: 8080, localPort: port });
         let again: string;
         do {
           // Where the client happened to close first, its own kernel keeps the ports for a minute.
@@ -237,9 +238,9 @@ except Exception: print('kept out')`;
         await under.shell(each('-I'));
         const untracked = await Promise.all(
           FAMILIES.flatMap((family) => [
-            under.hear({ from: 'pod', to: under.far[family], port: 8080, timeoutMs: 1_500 }),
-            under.hear({ from: 'far', to: under.pod[family], port: 8080, timeoutMs: 1_500 }),
-            under.hear({ from: 'far', to: under.pod[family], port: 14_006, timeoutMs: 1_500 }),
+            under.hear({ from: 'pod', to: under.far[family], port: 8080, timeoutMs: SILENCE_MS }),
+            under.hear({ from: 'far', to: under.pod[family], port: 8080, timeoutMs: SILENCE_MS }),
+            under.hear({ from: 'far', to: under.pod[family], port: 14_006, timeoutMs: SILENCE_MS }),
           ]),
         );
         t.strictSame(new Set(untracked), new Set(['silence']));
@@ -255,8 +256,8 @@ except Exception: print('kept out')`;
         const calls = FAMILIES.flatMap((family) =>
           closed.map((direction) =>
             direction === 'in'
-              ? inward(family, 8080, 1_500)
-              : under.hear({ from: 'pod', to: under.far[family], port: 8080, timeoutMs: 1_500 }),
+              ? inward(family, 8080, SILENCE_MS)
+              : under.hear({ from: 'pod', to: under.far[family], port: 8080, timeoutMs: SILENCE_MS }),
           ),
         );
         const told = await Promise.all(calls);
@@ -281,7 +282,7 @@ except Exception: print('kept out')`;
         await queues.kill();
         const before = said.length;
         await until('the open connection goes on', () => said.length >= before + 10);
-        t.equal(await inward('four', 8080, 2_000), 'silence');
+        t.equal(await inward('four', 8080, SILENCE_MS), 'silence');
         await queues.start('accept');
         t.equal(await inward('four'), 'application', 'after the restart');
         t.notOk(

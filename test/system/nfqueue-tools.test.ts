@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { PodUnderTest } from '../redirect/pod-under-test.ts';
+import { PodUnderTest, SILENCE_MS } from '../redirect/pod-under-test.ts';
 import { Queues } from '../redirect/queues.ts';
 import { cannotNetns, type Ran } from '../support/netns.ts';
 import { until } from '../support/until.ts';
@@ -52,7 +52,7 @@ t.test('nfqueue tools: which one sets the rules', { skip }, async (t) => {
       'nobody was reset',
     );
     await queues.now('drop');
-    const call = under.hear({ from: 'far', to: under.pod.four, port: 8080, timeoutMs: 1_500 });
+    const call = under.hear({ from: 'far', to: under.pod.four, port: 8080, timeoutMs: SILENCE_MS });
     t.equal(await call, 'silence', 'and the queues have what is new');
   });
 

@@ -1,11 +1,13 @@
 import t from 'tap';
-import { PodUnderTest, PROXY_UID, TOOLS } from '../redirect/pod-under-test.ts';
+import { PodUnderTest, PROXY_UID, SILENCE_MS, TOOLS } from '../redirect/pod-under-test.ts';
 import { cannotNetns } from '../support/netns.ts';
 import { until } from '../support/until.ts';
 
 const skip = cannotNetns();
 t.setTimeout(900_000);
 const FAMILIES = ['four', 'six'] as const;
+// They share nothing, and much of their time is waiting.
+t.jobs = TOOLS.length;
 const APPLICATION_UID = 4_711;
 
 for (const tool of TOOLS) {
@@ -21,9 +23,14 @@ for (const tool of TOOLS) {
           const to = port === 14_006 ? 8_080 : port;
           await Promise.all(
             FAMILIES.map(async (family) => {
-              const outside = { from: 'far', to: under.pod[family], port: to, timeoutMs: 1_000 } as const;
+              const outside = {
+                from: 'far',
+                to: under.pod[family],
+                port: to,
+                timeoutMs: SILENCE_MS,
+              } as const;
               t.not(await under.hear(outside), 'impostor', `${port} ${family}`);
-              const inside = { from: 'pod', to: under.pod[family], port, timeoutMs: 20_000 } as const;
+              const inside = { from: 'pod', to: under.pod[family], port } as const;
               t.equal(await under.hear(inside), 'impostor', `${port} ${family}: it listens`);
             }),
           );

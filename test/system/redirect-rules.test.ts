@@ -6,6 +6,8 @@ import { until } from '../support/until.ts';
 const skip = cannotNetns();
 t.setTimeout(900_000);
 const FAMILIES = ['four', 'six'] as const;
+// They share nothing, and much of their time is waiting.
+t.jobs = TOOLS.length;
 const EXCLUSIONS = [
   ['--exclude-inbound-ports', '9100'],
   ['--exclude-outbound-ports', '9200'],

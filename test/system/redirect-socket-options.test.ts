@@ -6,6 +6,8 @@ import { cannotNetns } from '../support/netns.ts';
 
 const skip = cannotNetns();
 t.setTimeout(900_000);
+// They share nothing, and most of their time is waiting for what must not come.
+t.jobs = TOOLS.length;
 const CALLS = readFileSync(join(import.meta.dirname, '../redirect/socket-options.py'), 'utf8');
 /** Of a program that is not root: nothing, and what container runtimes give where nobody takes it away. */
 const CAPABILITIES = ['-all', '-all,+net_raw'];
