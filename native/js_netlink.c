@@ -127,6 +127,25 @@ static napi_value do_receive(napi_env env, napi_callback_info info) {
   return got < 0 ? throw_errno(env, (int)-got) : js_bytes(env, scratch, (size_t)got);
 }
 
+/* netlinkReceiveAll(handle) -> bytes | undefined: answers are small and many, and a call for each costs more than they do. As many as there is room for behind each other. */
+static napi_value do_receive_all(napi_env env, napi_callback_info info) {
+  napi_value value;
+  struct netlink_handle *handle;
+  if (!arguments(env, info, 1, &value) || (handle = netlink_handle_of(env, value)) == NULL) return NULL;
+  if (handle->callback != NULL) return throw_errno(env, EALREADY);
+  static uint8_t scratch[2 * DATAGRAM_BYTES]; /* as above; the largest fits behind whatever is there */
+  size_t length = 0;
+  while (length <= DATAGRAM_BYTES) {
+    ssize_t got = netlink_receive(handle->netlink, scratch + length, DATAGRAM_BYTES - 4);
+    if (got == -EAGAIN) break;
+    if (got < 0) return throw_errno(env, (int)-got);
+    size_t filled = ((size_t)got + 3) & ~(size_t)3;
+    memset(scratch + length + got, 0, filled - (size_t)got);
+    length += filled;
+  }
+  return length == 0 ? NULL : js_bytes(env, scratch, length);
+}
+
 /* callback(bytes, lost, error) */
 static void deliver(struct netlink_handle *handle, size_t length, uint64_t lost, int error) {
   napi_env env = handle->env;
@@ -291,7 +310,8 @@ static napi_value do_raw_close(napi_env env, napi_callback_info info) {
 
 static const napi_property_descriptor functions[] = {
     JS_FUNCTION("netlinkOpen", do_open),     JS_FUNCTION("netlinkSend", do_send),
-    JS_FUNCTION("netlinkReceive", do_receive), JS_FUNCTION("netlinkListen", do_listen),
+    JS_FUNCTION("netlinkReceive", do_receive), JS_FUNCTION("netlinkReceiveAll", do_receive_all),
+    JS_FUNCTION("netlinkListen", do_listen),
     JS_FUNCTION("netlinkClose", do_close),   JS_FUNCTION("rawOpen", do_raw_open),
     JS_FUNCTION("rawSend", do_raw_send),     JS_FUNCTION("rawClose", do_raw_close),
 };

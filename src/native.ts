@@ -197,6 +197,8 @@ export interface NativeAddon extends NativeLimit {
   netlinkSend(netlink: NativeNetlink, messages: Uint8Array): void;
   /** One datagram, if one is there; not after {@link netlinkListen}. */
   netlinkReceive(netlink: NativeNetlink): Uint8Array | undefined;
+  /** Datagrams that are there one behind the other, each filled up to four bytes, some 64 KB of them at a time; as {@link netlinkReceive} otherwise. */
+  netlinkReceiveAll(netlink: NativeNetlink): Uint8Array | undefined;
   /**
    * Receives on the event loop: whole datagrams one behind the other, how often the kernel had to drop some, and why nothing will come any more. Packets
    * that `passes` foresee do not come; that there are records of them is told by no bytes at all.

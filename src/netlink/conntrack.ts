@@ -119,6 +119,19 @@ export function isConntrack(message: Message): 'present' | 'destroyed' | undefin
   return message.type === MESSAGE.delete ? 'destroyed' : undefined;
 }
 
+/** What is needed of a connection that was asked for by its tuple, to delete it. @returns undefined when the message is not whole */
+export function decodeEntry(message: Message): Pick<Connection, 'id' | 'mark'> | undefined {
+  const { bytes, start, end } = message;
+  const attributes = new AttributeReader(bytes, start + GENERIC_HEADER_BYTES, end);
+  let mark = 0;
+  let id: number | undefined;
+  while (attributes.next()) {
+    if (attributes.type === ATTRIBUTE.mark) mark = attributes.u32() ?? 0;
+    else if (attributes.type === ATTRIBUTE.id) id = attributes.u32();
+  }
+  return id === undefined ? undefined : { id, mark };
+}
+
 /** Reads a connection. @returns undefined when it is not TCP, or the message is not whole */
 export function decodeConnection(message: Message): Connection | undefined {
   const { bytes, start, end } = message;

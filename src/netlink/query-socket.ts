@@ -64,9 +64,9 @@ export class QuerySocket {
     for (const thing of things) write(thing, this.#writer, ++this.#sequence);
     this.#addon.netlinkSend(this.#socket, this.#writer.take());
     for (;;) {
-      const datagram = this.#addon.netlinkReceive(this.#socket);
-      if (datagram === undefined) return answers;
-      for (const one of decodeMessages(datagram).received) {
+      const datagrams = this.#addon.netlinkReceiveAll(this.#socket);
+      if (datagrams === undefined) return answers;
+      for (const one of decodeMessages(datagrams).received) {
         const answer = answers[one.sequence - from];
         if (answer === undefined) continue;
         if (one.kind === 'message') answer.message = one;

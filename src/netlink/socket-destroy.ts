@@ -8,16 +8,26 @@ const SOCK_DIAG_BY_FAMILY = 20;
 const SOCK_DESTROY = 21;
 const IPPROTO_TCP = 6;
 const REQUEST_BYTES = 56;
-const INTERFACE_AT = 44;
-const COOKIE_AT = 48;
 const COOKIE_BYTES = 8;
 const ALL_STATES = 0xffff_ffff;
-/** `inet_diag_msg`: family, state, timer, retransmissions, and then the socket's name, as in the request. */
-const NAME_AT = 4;
+/** `inet_diag_msg`: family, state, timer, retransmissions, and then the socket's name, as in the request: ports, addresses, interface, cookie. */
+const STATE_AT = 1;
+const TOLD_NAME_AT = 4;
+const ASKED_NAME_AT = 8;
+const DESTINATION_PORT = 2;
+const SOURCE_ADDRESS = 4;
+const DESTINATION_ADDRESS = 20;
+const COOKIE_AT = 40;
+const INTERFACE_AT = 36;
 const MESSAGE_BYTES = 52;
-const ADDRESSES_BYTES = 36;
+const ADDRESS_BYTES = 16;
+/** What an IPv4 address has before it where a socket listened on IPv6 (RFC 4291 section 2.5.5.2). */
+const MAPPED_BYTES = 12;
 /** `net/tcp_states.h`. */
 const LISTEN = 10;
+/** Written into anew for each: a change of policy ends a hundred thousand. */
+const request = new Uint8Array(REQUEST_BYTES);
+const requestView = new DataView(request.buffer);
 const ANY_COOKIE = new Uint8Array(COOKIE_BYTES).fill(0xff);
 
 /**
@@ -41,15 +51,13 @@ export function encodeSocketFind(
  * @returns undefined for a listener, and for a socket of another connection
  */
 export function decodeConnectedSocket(message: Message, sending: Tuple): Uint8Array | undefined {
-  const bytes = message.bytes.subarray(message.start, message.end);
-  if (message.type !== SOCK_DIAG_BY_FAMILY || bytes.length < MESSAGE_BYTES || bytes[1] === LISTEN)
+  const { bytes, start, end, type } = message;
+  if (type !== SOCK_DIAG_BY_FAMILY || end - start < MESSAGE_BYTES || bytes[start + STATE_AT] === LISTEN)
     return undefined;
-  const told = bytes.subarray(NAME_AT, NAME_AT + ADDRESSES_BYTES);
-  const names = sending.family === 4 ? [nameOf(sending), nameOf(mapped(sending))] : [nameOf(sending)];
-  const isSame = (name: Uint8Array): boolean => told.every((byte, index) => name[index] === byte);
-  if (!names.some(isSame)) return undefined;
-  const at = NAME_AT + COOKIE_AT - 8;
-  return bytes.slice(at, at + COOKIE_BYTES);
+  const at = start + TOLD_NAME_AT;
+  if (!isNamed(bytes, at, sending, false) && !(sending.family === 4 && isNamed(bytes, at, sending, true)))
+    return undefined;
+  return bytes.slice(at + COOKIE_AT, at + COOKIE_AT + COOKIE_BYTES);
 }
 
 /**
@@ -78,39 +86,44 @@ function encode(
   acknowledge: boolean,
 ): void {
   checkTuple(sending);
-  const request = new Uint8Array(REQUEST_BYTES);
-  const view = new DataView(request.buffer);
-  view.setUint8(0, AF[sending.family]);
-  view.setUint8(1, IPPROTO_TCP);
-  view.setUint32(4, ALL_STATES, LITTLE_ENDIAN);
-  request.set(nameOf(sending), 8);
-  view.setUint32(INTERFACE_AT, device, LITTLE_ENDIAN);
-  request.set(cookie, COOKIE_AT);
+  request.fill(0);
+  request[0] = AF[sending.family];
+  request[1] = IPPROTO_TCP;
+  requestView.setUint32(4, ALL_STATES, LITTLE_ENDIAN);
+  requestView.setUint16(ASKED_NAME_AT, sending.sourcePort);
+  requestView.setUint16(ASKED_NAME_AT + DESTINATION_PORT, sending.destinationPort);
+  request.set(sending.sourceAddress, ASKED_NAME_AT + SOURCE_ADDRESS);
+  request.set(sending.destinationAddress, ASKED_NAME_AT + DESTINATION_ADDRESS);
+  requestView.setUint32(ASKED_NAME_AT + INTERFACE_AT, device, LITTLE_ENDIAN);
+  request.set(cookie, ASKED_NAME_AT + COOKIE_AT);
   writer
     .begin(type, FLAG.request | (acknowledge ? FLAG.ack : 0), sequence)
     .raw(request)
     .end();
 }
 
-/** What a socket that listened on IPv6 calls an IPv4 connection (RFC 4291 section 2.5.5.2). */
-function mapped(tuple: Tuple): Tuple {
-  const map = (address: Uint8Array): Uint8Array =>
-    Uint8Array.of(...new Uint8Array(10), 0xff, 0xff, ...address);
-  return {
-    ...tuple,
-    family: 6,
-    sourceAddress: map(tuple.sourceAddress),
-    destinationAddress: map(tuple.destinationAddress),
-  };
+/** @param mapped as a socket that listened on IPv6 calls an IPv4 connection */
+function isNamed(bytes: Uint8Array, at: number, sending: Tuple, mapped: boolean): boolean {
+  return (
+    isPort(bytes, at, sending.sourcePort) &&
+    isPort(bytes, at + DESTINATION_PORT, sending.destinationPort) &&
+    isAddress(bytes, at + SOURCE_ADDRESS, sending.sourceAddress, mapped) &&
+    isAddress(bytes, at + DESTINATION_ADDRESS, sending.destinationAddress, mapped)
+  );
 }
 
-/** Ports and addresses of a socket's name. */
-function nameOf(sending: Tuple): Uint8Array {
-  const name = new Uint8Array(ADDRESSES_BYTES + 4);
-  const view = new DataView(name.buffer);
-  view.setUint16(0, sending.sourcePort);
-  view.setUint16(2, sending.destinationPort);
-  name.set(sending.sourceAddress, 4);
-  name.set(sending.destinationAddress, 20);
-  return name;
+function isPort(bytes: Uint8Array, at: number, port: number): boolean {
+  return bytes[at] === port >>> 8 && bytes[at + 1] === (port & 0xff);
+}
+
+/** All sixteen bytes: an IPv4 address stands in the first four, or mapped in the last. */
+function isAddress(bytes: Uint8Array, at: number, address: Uint8Array, mapped: boolean): boolean {
+  const from = mapped ? MAPPED_BYTES : 0;
+  for (let index = 0; index < ADDRESS_BYTES; index++) {
+    const inside = index - from;
+    const isOwn = inside >= 0 && inside < address.length;
+    const beside = mapped && index >= MAPPED_BYTES - 2 ? 0xff : 0;
+    if (bytes[at + index] !== (isOwn ? address[inside] : beside)) return false;
+  }
+  return true;
 }

@@ -1,4 +1,4 @@
-import { decodeConnection, encodeDelete, encodeGet } from '../netlink/conntrack.ts';
+import { decodeEntry, encodeDelete, encodeGet } from '../netlink/conntrack.ts';
 import { ENOENT, failure, type QuerySocket } from '../netlink/query-socket.ts';
 import { decodeConnectedSocket, encodeSocketDestroy, encodeSocketFind } from '../netlink/socket-destroy.ts';
 import type { MarkMatch } from './marks.ts';
@@ -90,7 +90,7 @@ export class ConnectionCuts {
     const removed = cuts.flatMap(({ tuple }, index) => {
       const { message, errno } = found[index]!;
       if (errno !== 0 && errno !== ENOENT) throw failure(errno);
-      const entry = message && decodeConnection(message);
+      const entry = message && decodeEntry(message);
       return entry !== undefined && (entry.mark & mask) >>> 0 === value ? [{ tuple, id: entry.id }] : [];
     });
     const gone = this.#conntrack.ask(removed, ({ tuple, id }, writer, sequence) =>

@@ -4,6 +4,7 @@ import { AttributeReader } from '../../src/netlink/attributes.ts';
 import {
   type Connection,
   decodeConnection,
+  decodeEntry,
   encodeDelete,
   encodeDump,
   encodeMark,
@@ -115,6 +116,37 @@ t.test("netlink: only a connection's own socket is ended, never the listener beh
   t.equal(decodeConnectedSocket(answer(10, own, ports), FOUR), undefined, 'it listens');
   t.equal(decodeConnectedSocket(answer(1, own, [ports[0], 0]), FOUR), undefined, 'another port');
   t.equal(decodeConnectedSocket(answer(1, own.toReversed(), ports), FOUR), undefined, 'another address');
+  t.equal(
+    decodeConnectedSocket(answer(1, [own[0]!, map(own[1]!)], ports), FOUR),
+    undefined,
+    'one of them mapped',
+  );
+  const six = [SIX.sourceAddress, SIX.destinationAddress];
+  const sixPorts = [SIX.sourcePort, SIX.destinationPort] as const;
+  t.strictSame(decodeConnectedSocket(answer(1, six, sixPorts), SIX), COOKIE);
+  for (const [which, address] of six.entries()) {
+    for (let at = 0; at < 16; at++) {
+      const other = six.with(which, address.with(at, address[at]! ^ 1));
+      t.equal(decodeConnectedSocket(answer(1, other, sixPorts), SIX), undefined, `byte ${at} of another`);
+    }
+    for (let at = 0; at < 16; at++) {
+      const long = Uint8Array.of(...map(own[which]!));
+      const other = own.map(map).with(which, long.with(at, long[at]! ^ 1));
+      t.equal(
+        decodeConnectedSocket(answer(1, other, ports), FOUR),
+        undefined,
+        `byte ${at} of another, mapped`,
+      );
+      const short = new Uint8Array(16);
+      short.set(own[which]!);
+      const plain = own.with(which, short.with(at, short[at]! ^ 1));
+      t.equal(
+        decodeConnectedSocket(answer(1, plain, ports), FOUR),
+        undefined,
+        `byte ${at} of another, plain`,
+      );
+    }
+  }
   t.end();
 });
 
@@ -205,6 +237,7 @@ t.test('netlink: a connection of either family is read as it was written', (t) =
       const message = only(connectionMessage(one, 0x102));
       t.equal(isConntrack(message), 'destroyed');
       t.strictSame(decodeConnection(message), one);
+      t.strictSame(decodeEntry(message), { id: one.id, mark: one.mark });
     }),
   );
   t.end();
@@ -310,6 +343,7 @@ t.test('netlink: no bytes make the decoders throw or read outside of them', (t) 
       const packet = decodePacket(one);
       if (packet !== undefined && packet.bytes.length > bytes.length) throw new Error('too long');
       decodeConnection(one);
+      decodeEntry(one);
       isConntrack(one);
     }
   };

@@ -85,6 +85,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 6, arbitrary: call('netlinkSend', handle('netlink'), mostly(bytes)) },
   { weight: 3, arbitrary: call('netlinkReceive', handle('netlink')) },
+  { weight: 3, arbitrary: call('netlinkReceiveAll', handle('netlink')) },
   {
     weight: 2,
     arbitrary: call(
@@ -154,7 +155,7 @@ async function playAll(): Promise<void> {
         const gives = addon[name]!(...values.map(real));
         if (name === 'netlinkOpen') counted.netlink += handles.netlink.push(gives) && 1;
         if (name === 'rawOpen') counted.raw += handles.raw.push(gives) && 1;
-        if (name === 'netlinkReceive' && gives !== undefined) counted.answered++;
+        if (name.startsWith('netlinkReceive') && gives !== undefined) counted.answered++;
       } catch (error) {
         if (!(error instanceof Error)) throw error;
         counted.refused++;

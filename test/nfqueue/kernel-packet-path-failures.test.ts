@@ -33,6 +33,7 @@ function kernel(errnoOf: (request: number) => number = () => 0) {
       answers = decodeMessages(bytes).received.map((one, index) => answer(one.sequence, errnoOf(index)));
     },
     netlinkReceive: () => answers.shift(),
+    netlinkReceiveAll: () => (answers.length === 0 ? undefined : Buffer.concat(answers.splice(0))),
     netlinkListen: (_, onReceived) => (hear = onReceived),
   };
   const added = (): object => {

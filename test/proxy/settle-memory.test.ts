@@ -20,6 +20,23 @@ t.test('memory: after a burst of connections what is free is given back, once', 
   t.equal(trims, 1, 'the next burst is counted from there');
 });
 
+t.test('memory: what starting has used is given back once, but not while the heap is large', async (t) => {
+  let [trims, looks, heap] = [0, 0, 1 << 30];
+  const heapBytes = (): number => {
+    looks++;
+    return heap;
+  };
+  const settling = settleMemory({ trimMemory: () => trims++ }, { afterStartMs: 1, heapBytes });
+  t.teardown(() => settling.close());
+  await until('looked at several times', () => looks > 3);
+  t.equal(trims, 0, 'many connections are open');
+  heap = 20 << 20;
+  await until('given back', () => trims > 0);
+  const before = looks;
+  await sleep(20);
+  t.strictSame([trims, looks], [1, before], 'once');
+});
+
 /** How many kilobytes of large blocks stay with the process when one larger still was freed before. */
 const AFTER_A_LARGE_ONE = `
 import { readFileSync } from 'node:fs';
