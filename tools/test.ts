@@ -29,12 +29,13 @@ const noSkip = given.includes('--no-skip');
 const started = performance.now();
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
+await sweepLeftovers();
+const folder = makeRunFolder();
+
 let ending = false;
 let endTests = (_signal: NodeJS.Signals): void => {};
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void end(signal));
 
-await sweepLeftovers();
-const folder = makeRunFolder();
 // What a killed test leaves there goes with it. Programs that the tests start a thousand times are compiled once.
 const environment = ['env', `TMPDIR=${folder}`, `NODE_COMPILE_CACHE=${join(folder, 'compiled')}`];
 const tapFlags = given.filter((one) => one !== '--no-skip');
