@@ -57,6 +57,7 @@ class Pod {
       key,
       new TrustInForce(bundle, undefined, curves),
       clock().epochSeconds,
+      curves,
     );
   }
 

@@ -9,6 +9,8 @@
 
 /* Of <openssl/obj_mac.h>. */
 enum { NID_P256 = 415, NID_X25519 = 1034 };
+/* Of the peer's key: every 32 bytes are an X25519 key (RFC 7748 section 5), and what the check would do takes a context and a look-up more. */
+enum { UNCHECKED = 0 };
 /* SEC 1 section 2.3.3: an uncompressed point follows. */
 enum { UNCOMPRESSED = 4 };
 
@@ -28,6 +30,13 @@ static struct ec_key *key_of(const struct openssl *ssl, const uint8_t point[P256
   return NULL;
 }
 
+static void sha256_of(const uint8_t *bytes, size_t length, uint8_t digest[SHA256_BYTES]) {
+  struct sha256 hash;
+  sha256_init(&hash);
+  sha256_update(&hash, bytes, length);
+  sha256_final(&hash, digest);
+}
+
 bool p256_is_point(const uint8_t point[P256_POINT]) { return key_of(openssl(), point) != NULL; }
 
 bool es256_verify(const uint8_t point[P256_POINT], const uint8_t *bytes, size_t length,
@@ -36,10 +45,7 @@ bool es256_verify(const uint8_t point[P256_POINT], const uint8_t *bytes, size_t 
   struct ec_key *key = key_of(ssl, point);
   if (key == NULL) return false;
   uint8_t digest[SHA256_BYTES];
-  struct sha256 hash;
-  sha256_init(&hash);
-  sha256_update(&hash, bytes, length);
-  sha256_final(&hash, digest);
+  sha256_of(bytes, length, digest);
   struct ecdsa_sig *sig = ssl->ECDSA_SIG_new();
   struct bignum *r = ssl->BN_bin2bn(signature, ES256_SIGNATURE / 2, NULL);
   struct bignum *s = ssl->BN_bin2bn(signature + ES256_SIGNATURE / 2, ES256_SIGNATURE / 2, NULL);
@@ -53,6 +59,31 @@ bool es256_verify(const uint8_t point[P256_POINT], const uint8_t *bytes, size_t 
   ssl->ECDSA_SIG_free(sig);
   if (!right) ssl->ERR_clear_error();
   return right;
+}
+
+struct es256_key *es256_key(const uint8_t scalar[P256_SCALAR]) {
+  const struct openssl *ssl = openssl();
+  struct ec_key *key = ssl->EC_KEY_new_by_curve_name(NID_P256);
+  if (key != NULL && ssl->EC_KEY_oct2priv(key, scalar, P256_SCALAR) == 1) return (struct es256_key *)key;
+  ssl->EC_KEY_free(key);
+  ssl->ERR_clear_error();
+  return NULL;
+}
+
+void es256_key_free(struct es256_key *own) { openssl()->EC_KEY_free((struct ec_key *)own); }
+
+bool es256_sign(struct es256_key *own, const uint8_t *bytes, size_t length, uint8_t signature[ES256_SIGNATURE]) {
+  const struct openssl *ssl = openssl();
+  const struct bignum *r = NULL, *s = NULL;
+  uint8_t digest[SHA256_BYTES];
+  sha256_of(bytes, length, digest);
+  struct ecdsa_sig *sig = ssl->ECDSA_do_sign(digest, sizeof digest, (struct ec_key *)own);
+  if (sig != NULL) ssl->ECDSA_SIG_get0(sig, &r, &s);
+  bool made = sig != NULL && ssl->BN_bn2binpad(r, signature, ES256_SIGNATURE / 2) == ES256_SIGNATURE / 2 &&
+              ssl->BN_bn2binpad(s, signature + ES256_SIGNATURE / 2, ES256_SIGNATURE / 2) == ES256_SIGNATURE / 2;
+  ssl->ECDSA_SIG_free(sig);
+  if (!made) ssl->ERR_clear_error();
+  return made;
 }
 
 struct x25519 *x25519_generate(uint8_t public_key[X25519_KEY]) {
@@ -84,7 +115,7 @@ static bool agree(struct x25519 *own, const uint8_t peer[X25519_KEY], uint8_t se
   struct pkey *theirs = ssl->EVP_PKEY_new_raw_public_key(NID_X25519, NULL, peer, X25519_KEY);
   struct pkey_ctx *context = theirs == NULL ? NULL : ssl->EVP_PKEY_CTX_new((struct pkey *)own, NULL);
   bool agreed = context != NULL && ssl->EVP_PKEY_derive_init(context) == 1 &&
-                ssl->EVP_PKEY_derive_set_peer(context, theirs) == 1 &&
+                ssl->EVP_PKEY_derive_set_peer_ex(context, theirs, UNCHECKED) == 1 &&
                 ssl->EVP_PKEY_derive(context, secret, &length) == 1 && length == X25519_KEY;
   ssl->EVP_PKEY_CTX_free(context);
   ssl->EVP_PKEY_free(theirs);

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { P256_POINT = 64, ES256_SIGNATURE = 64, X25519_KEY = 32, MOST_DERIVED = 255 * 32 };
+enum { P256_POINT = 64, P256_SCALAR = 32, ES256_SIGNATURE = 64, X25519_KEY = 32, MOST_DERIVED = 255 * 32 };
 
 /* Whether x || y is a point of P-256 other than infinity. */
 bool p256_is_point(const uint8_t point[P256_POINT]);
@@ -14,6 +14,14 @@ bool p256_is_point(const uint8_t point[P256_POINT]);
 /* RFC 7518 section 3.4: whether the holder of the key that belongs to a point signed the bytes. False for what is no point, and for any doubt. */
 bool es256_verify(const uint8_t point[P256_POINT], const uint8_t *bytes, size_t length,
                   const uint8_t signature[ES256_SIGNATURE]);
+
+/* A private P-256 key that signs; OpenSSL wipes it when it is freed. */
+struct es256_key;
+/* The scalar is one of a key, between 1 and n - 1: nobody checks that here. NULL when there is no memory. */
+struct es256_key *es256_key(const uint8_t scalar[P256_SCALAR]);
+void es256_key_free(struct es256_key *own);
+/* RFC 7518 section 3.4. False when OpenSSL has no memory or no random numbers: then there is no signature. */
+bool es256_sign(struct es256_key *own, const uint8_t *bytes, size_t length, uint8_t signature[ES256_SIGNATURE]);
 
 /* A private X25519 key (RFC 7748); OpenSSL wipes it when it is freed. */
 struct x25519;

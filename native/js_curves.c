@@ -7,8 +7,10 @@
 #include "openssl.h"
 #include "sha256.h"
 
-/* Tells a private key from the handles of other files. */
+/* Tell private keys from each other and from the handles of other files. */
 static const napi_type_tag X25519_TAG = {0x7832353531392d6b, 0x636f756e74657273};
+
+static const napi_type_tag ES256_TAG = {0x65733235362d6b65, 0x636f756e74657273};
 
 static napi_value js_truth(napi_env env, bool value) {
   napi_value truth_value;
@@ -73,6 +75,40 @@ static napi_value verify(napi_env env, napi_callback_info info) {
   return js_truth(env, es256_verify(point, bytes, length, signature));
 }
 
+static void forget_signing_key(napi_env env, void *data, void *hint) {
+  (void)env, (void)hint;
+  es256_key_free(data);
+}
+
+/* es256Key(scalar) -> private key */
+static napi_value signing_key(napi_env env, napi_callback_info info) {
+  napi_value value, external;
+  uint8_t *scalar;
+  if (!ready(env, info, 1, &value) || (scalar = exactly(env, value, P256_SCALAR)) == NULL) return NULL;
+  struct es256_key *made = es256_key(scalar);
+  if (made == NULL) return throw_errno(env, ENOMEM);
+  if (napi_create_external(env, made, forget_signing_key, NULL, &external) != napi_ok) {
+    es256_key_free(made);
+    return throw_errno(env, ENOMEM);
+  }
+  napi_type_tag_object(env, external, &ES256_TAG);
+  return external;
+}
+
+/* es256Sign(private key, bytes, signature) -> whether signature was written */
+static napi_value sign(napi_env env, napi_callback_info info) {
+  napi_value values[3];
+  const uint8_t *bytes;
+  uint8_t *signature;
+  size_t length;
+  struct es256_key *own;
+  if (!ready(env, info, 3, values) || (own = tagged(env, values[0], &ES256_TAG)) == NULL ||
+      !some_bytes(env, values[1], &bytes, &length) || (signature = exactly(env, values[2], ES256_SIGNATURE)) == NULL) {
+    return NULL;
+  }
+  return js_truth(env, es256_sign(own, bytes, length, signature));
+}
+
 static void finalize(napi_env env, void *data, void *hint) {
   (void)env, (void)hint;
   x25519_free(data);
@@ -116,7 +152,8 @@ static napi_value derive(napi_env env, napi_callback_info info) {
 
 static const napi_property_descriptor functions[] = {
     JS_FUNCTION("hasCurves", has_curves), JS_FUNCTION("p256IsPoint", is_point),
-    JS_FUNCTION("es256Verify", verify),   JS_FUNCTION("x25519Generate", generate),
+    JS_FUNCTION("es256Verify", verify),   JS_FUNCTION("es256Key", signing_key), JS_FUNCTION("es256Sign", sign),
+    JS_FUNCTION("x25519Generate", generate),
     JS_FUNCTION("x25519Derive", derive),
 };
 const struct js_exports js_curves_exports = JS_EXPORTS(functions);

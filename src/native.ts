@@ -27,6 +27,11 @@ export interface NativeRaw {
   readonly raw: unique symbol;
 }
 
+/** Handle of a private P-256 key. */
+export interface NativeEs256Key {
+  readonly es256: unique symbol;
+}
+
 /** Handle of a private X25519 key. */
 export interface NativeX25519 {
   readonly x25519: unique symbol;
@@ -156,6 +161,8 @@ export interface NativeAddon extends NativeLimit {
     synData: boolean,
     ofSeveral: boolean,
     carrier: number,
+    /** Of each session behind the first one: number, session id, client key, server key, first counter. */
+    others: readonly (number | Uint8Array)[],
   ): boolean;
   /** @param candidates address, port, address, port and so on; at most {@link MOST_CANDIDATES} of both */
   choiceOutbound(
@@ -184,6 +191,9 @@ export interface NativeAddon extends NativeLimit {
     token: Uint8Array,
     keepSource: boolean,
     carrier: number,
+    /** Ids of all sessions in the Hello, one behind the other, and the place of the pass's own. */
+    offered: Uint8Array,
+    ownOffer: number,
   ): boolean;
   revokePasses(path: NativeDataPath): void;
   /** The reports that would be delivered soon. */
@@ -286,12 +296,16 @@ export interface NativeAddon extends NativeLimit {
   /** From now on no core dump has this process's memory, and nobody but root with CAP_SYS_PTRACE looks into it, whoever runs as the same user (prctl(2), PR_SET_DUMPABLE). */
   hideMemory(): void;
 
-  /** Whether this Node.js offers the functions of OpenSSL that the following five call; otherwise they throw. */
+  /** Whether this Node.js offers the functions of OpenSSL that the following seven call; otherwise they throw. */
   hasCurves(): boolean;
   /** Whether x ‖ y is a point of P-256. */
   p256IsPoint(point: Uint8Array): boolean;
   /** @param signature r ‖ s */
   es256Verify(point: Uint8Array, bytes: Uint8Array, signature: Uint8Array): boolean;
+  /** @param scalar of a private key that was checked, 32 bytes */
+  es256Key(scalar: Uint8Array): NativeEs256Key;
+  /** @param signature r ‖ s, is written. @returns whether it was */
+  es256Sign(own: NativeEs256Key, bytes: Uint8Array, signature: Uint8Array): boolean;
   /** @param publicKey is written */
   x25519Generate(publicKey: Uint8Array): NativeX25519;
   /** @returns whether `out` was written; not for a peer's key of small order */

@@ -27,10 +27,13 @@ const TESTS = [
   'test/nfqueue/gate.test.ts',
   'test/nfqueue/pass-bounds.test.ts',
   'test/nfqueue/pass-frames.test.ts',
+  'test/nfqueue/pass-offers.test.ts',
   'test/lib/curves.test.ts',
 ];
 /** Real queues, conntrack and sockets, in a namespace (root); nothing in it happens on two threads. */
 const KERNEL = 'test/system/kernel-packet-path.test.ts';
+/** The same, in memory; half a minute. */
+const SERVICE = 'test/nfqueue/service-passes-fuzz.test.ts';
 /** A part of it runs out of descriptors, which the thread sanitizer does not survive. */
 const DESCRIPTORS = 'test/relay/native-connection-limit.test.ts';
 interface Sanitizer {
@@ -56,7 +59,7 @@ const SANITIZERS: readonly Sanitizer[] = [
     },
     before: [],
     long: true,
-    tests: [...TESTS, DESCRIPTORS, KERNEL],
+    tests: [...TESTS, SERVICE, DESCRIPTORS, KERNEL],
   },
   {
     // Of Node.js, which is built without it, only locks and memory functions are seen; both sides of a race are looked for in the addon.

@@ -54,7 +54,7 @@ export class AuthorityIdentity extends IdentityKeeper {
     const inForce = this.#trustOf(trust);
     this.replace(
       () => {
-        const state = new IdentityState(ownToken(jwt), this.key, inForce, Date.now() / 1000);
+        const state = new IdentityState(ownToken(jwt), this.key, inForce, Date.now() / 1000, this.curves);
         const named = `${state.own.namespace}/${state.own.podName}`;
         if (named !== this.#pod) throw new UserError(otherPod(named, this.#pod));
         this.#jwt = jwt;
@@ -70,7 +70,10 @@ export class AuthorityIdentity extends IdentityKeeper {
     const inForce = this.#trustOf(trust);
     const own = this.#jwt;
     if (this.#trust === before || own === undefined) return;
-    this.replace(() => new IdentityState(ownToken(own), this.key, inForce, Date.now() / 1000), inForce);
+    this.replace(
+      () => new IdentityState(ownToken(own), this.key, inForce, Date.now() / 1000, this.curves),
+      inForce,
+    );
   }
 
   /** Kills tokens of pods that are gone or have another key. */

@@ -10,6 +10,7 @@ import { MAX_FRAME_BYTES } from '../handshake/frame-types.ts';
 import { decodeFrame } from '../handshake/frames.ts';
 import { FrameFormat } from '../handshake/format.ts';
 import type { PeerIdentity } from '../handshake/credentials.ts';
+import { NODE_CURVES } from '../lib/node-curves.ts';
 import { toCompact } from '../identity/compact.ts';
 import { parseOwnKey } from '../identity/keys.ts';
 import { admissionKey, parseTrustBundle } from '../identity/trust.ts';
@@ -47,7 +48,7 @@ function handshake({ token, key, trust, address, port }: Attack): void {
   const context: ClientContext<PeerIdentity> = {
     credentials: {
       token: toCompact(readFileSync(token!, 'utf8').trim()),
-      privateKey: parseOwnKey(readFileSync(key!, 'utf8'), key!).privateKey,
+      privateKey: NODE_CURVES.signingKeyOf(parseOwnKey(readFileSync(key!, 'utf8'), key!).privateKey),
       expiresAt: Number.MAX_SAFE_INTEGER,
       podUid: 'nobody',
     },

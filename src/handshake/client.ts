@@ -13,7 +13,7 @@ import {
 } from './frame-types.ts';
 import { decodeFrame, encodeFrame, withoutTail } from './frames.ts';
 import { buildHello } from './hello.ts';
-import { CONTEXT, deriveKeys, type HandshakeKeys, mac, macEquals } from './key-schedule.ts';
+import { CONTEXT, deriveKeys, type HandshakeKeys, mac, macEquals, transcriptHash } from './key-schedule.ts';
 import type { Clock, Effect, HandshakeEvent, Step } from './outcome.ts';
 import { refusalCode } from './refusals.ts';
 import type { DenyReason } from '../observe/reasons.ts';
@@ -127,7 +127,7 @@ function fullReply<I extends PeerIdentity>(
   if (peer.podUid === context.credentials.podUid && !context.toSelf) {
     return fail('own-identity', 'the server presented our own token');
   }
-  const signed = [hello, withoutTail(bytes, SIGNATURE_BYTES)];
+  const signed = transcriptHash([hello, withoutTail(bytes, SIGNATURE_BYTES)]);
   if (!verifyTranscript(peer.publicKey, CONTEXT.serverProof, signed, frame.signature)) {
     return fail('proof-invalid', "the server's signature");
   }
@@ -157,7 +157,8 @@ function judged<I extends PeerIdentity>(
       { kind: 'failed', reason, detail, peer: state.peer },
     ]);
   }
-  const signature = signTranscript(context.credentials.privateKey, CONTEXT.clientProof, transcript);
+  const signed = transcriptHash(transcript);
+  const signature = signTranscript(context.credentials.privateKey, CONTEXT.clientProof, signed);
   const proof = encodeFrame({ type: 'proof', signature, mac: new Uint8Array(MAC_BYTES) });
   const bound = withoutTail(proof, MAC_BYTES);
   proof.set(mac(state.keys.clientMac, CONTEXT.proofMac, [...transcript, bound]), bound.length);

@@ -1,12 +1,11 @@
-import type { KeyObject } from 'node:crypto';
-import type { VerifyingKey } from '../lib/curves.ts';
+import type { SigningKey, VerifyingKey } from '../lib/curves.ts';
 
 /** What a side needs of its own identity to take part in a handshake. */
 export interface OwnCredentials {
   /** The token as it goes over the wire. */
   readonly token: Uint8Array;
   /** Private half of the key that the token names in `cnf`. */
-  readonly privateKey: KeyObject;
+  readonly privateKey: SigningKey;
   /** End of the token, seconds since the epoch. */
   readonly expiresAt: number;
   readonly podUid: string;

@@ -43,17 +43,22 @@ export interface HandshakeKeys {
   readonly serverResume: Uint8Array;
 }
 
+/** What signatures and keys are bound to: the hash of the frames so far. @param frames one after the other */
+export function transcriptHash(frames: readonly Uint8Array[]): Uint8Array {
+  return sha256(frames);
+}
+
 /**
  * X25519 (RFC 7748), then HKDF-SHA-256 (RFC 5869) over the transcript so far.
- * @param transcript the whole Hello and the Reply without its signature
+ * @param transcript the {@link transcriptHash} of the whole Hello and the Reply without its signature
  * @returns undefined when the peer's ephemeral key is one that forces an all-zero secret (RFC 7748 section 6.1)
  */
 export function deriveKeys(
   ownEphemeral: AgreementKey,
   peerEphemeral: Uint8Array,
-  transcript: readonly Uint8Array[],
+  transcript: Uint8Array,
 ): HandshakeKeys | undefined {
-  const info = concat([INFO, sha256(transcript)]);
+  const info = concat([INFO, transcript]);
   const okm = ownEphemeral.derive(peerEphemeral, SALT, info, OKM_BYTES);
   if (okm === undefined) return undefined;
   const key = (index: number): Uint8Array =>
@@ -79,7 +84,7 @@ export function macEquals(expected: Uint8Array, given: Uint8Array): boolean {
   return expected.length === given.length && timingSafeEqual(expected, given);
 }
 
-/** What a proof of possession signs: context, a zero byte, and the hash of the transcript. */
-export function signatureInput(context: string, transcript: readonly Uint8Array[]): Uint8Array {
-  return concat([SIGNED_CONTEXT.get(context) ?? Buffer.from(`${context}\0`), sha256(transcript)]);
+/** What a proof of possession signs: context, a zero byte, and the {@link transcriptHash}. */
+export function signatureInput(context: string, transcript: Uint8Array): Uint8Array {
+  return concat([SIGNED_CONTEXT.get(context) ?? Buffer.from(`${context}\0`), transcript]);
 }

@@ -12,7 +12,7 @@ import {
   type Wishes,
 } from './frame-types.ts';
 import { decodeFrame, encodeFrame, helloAdmissionInput, helloBinderInput, withoutTail } from './frames.ts';
-import { CONTEXT, deriveKeys, type HandshakeKeys, mac, macEquals } from './key-schedule.ts';
+import { CONTEXT, deriveKeys, type HandshakeKeys, mac, macEquals, transcriptHash } from './key-schedule.ts';
 import type { Clock, Effect, HandshakeEvent, Step } from './outcome.ts';
 import { refusalCode } from './refusals.ts';
 import type { RecentNonces } from './recent-nonces.ts';
@@ -174,7 +174,7 @@ function fullReply<I extends PeerIdentity>(
     token: context.credentials.token,
     signature: new Uint8Array(SIGNATURE_BYTES),
   });
-  const signed = [bytes, withoutTail(reply, SIGNATURE_BYTES)];
+  const signed = transcriptHash([bytes, withoutTail(reply, SIGNATURE_BYTES)]);
   const keys = deriveKeys(context.randomness.privateKey, frame.ephemeral, signed);
   if (keys === undefined) return refuse('proof-invalid', "the client's ephemeral key is of small order");
   const signature = signTranscript(context.credentials.privateKey, CONTEXT.serverProof, signed);
@@ -204,7 +204,8 @@ function proof<I extends PeerIdentity>(
     withoutTail(bytes, MAC_BYTES),
   ]);
   if (!macEquals(expected, frame.mac)) return refuse('proof-invalid', 'MAC of the proof');
-  if (!verifyTranscript(state.peer.publicKey, CONTEXT.clientProof, transcript, frame.signature)) {
+  const signed = transcriptHash(transcript);
+  if (!verifyTranscript(state.peer.publicKey, CONTEXT.clientProof, signed, frame.signature)) {
     return refuse('proof-invalid', "the client's signature");
   }
   return {

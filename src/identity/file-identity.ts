@@ -80,7 +80,13 @@ export class FileIdentity extends IdentityKeeper {
       () => {
         if (tokenText instanceof Error) throw tokenText;
         if (keyText instanceof Error) throw keyText;
-        return new IdentityState(ownToken(tokenText), parseOwnKey(keyText, key), inForce, Date.now() / 1000);
+        return new IdentityState(
+          ownToken(tokenText),
+          parseOwnKey(keyText, key),
+          inForce,
+          Date.now() / 1000,
+          this.curves,
+        );
       },
       this.#trust === before ? undefined : inForce,
     );

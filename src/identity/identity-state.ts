@@ -1,4 +1,6 @@
 import type { OwnCredentials } from '../handshake/credentials.ts';
+import type { Curves } from '../lib/curves.ts';
+import { NODE_CURVES } from '../lib/node-curves.ts';
 import { UserError } from '../errors.ts';
 import { toCompact } from './compact.ts';
 import type { OwnKey } from './keys.ts';
@@ -14,9 +16,16 @@ export class IdentityState {
   /**
    * @param token the own token as it goes over the wire
    * @param now seconds since the epoch
+   * @param curves sign with the key
    * Throws a `UserError` when token and key do not belong together, or the token would be refused by the own trust.
    */
-  constructor(token: Uint8Array, key: Pick<OwnKey, 'privateKey' | 'publicKey'>, trust: Trust, now: number) {
+  constructor(
+    token: Uint8Array,
+    key: Pick<OwnKey, 'privateKey' | 'publicKey'>,
+    trust: Trust,
+    now: number,
+    curves: Curves = NODE_CURVES,
+  ) {
     const verified = trust.verify(token, now);
     if ('refusal' in verified) {
       throw new UserError(
@@ -37,7 +46,7 @@ export class IdentityState {
     this.#ownAdmissionKey = trust.admissionKey(this.own.issuerKeyId)!;
     this.#credentials = {
       token,
-      privateKey: key.privateKey,
+      privateKey: curves.signingKeyOf(key.privateKey),
       expiresAt: this.own.expiresAt,
       podUid: this.own.podUid,
     };

@@ -55,7 +55,7 @@ export class SharedSecretIdentity extends DescribedIdentity {
     const jwt = await issueToken(signer, own.pod, own.namespaceLabels, this.#key.publicKey, now, LIFETIME);
     this.#signed = { facts, text, at: now };
     this.replace(
-      () => new IdentityState(ownToken(jwt), this.#key, inForce, now),
+      () => new IdentityState(ownToken(jwt), this.#key, inForce, now, this.curves),
       this.#trust === before ? undefined : inForce,
     );
   }

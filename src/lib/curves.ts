@@ -9,6 +9,12 @@ export interface VerifyingKey {
   verify(data: Uint8Array, signature: Uint8Array): boolean;
 }
 
+/** A private key of ES256. */
+export interface SigningKey {
+  /** Signs `data`. @returns r ‖ s, 32 bytes each. Throws when there are no random numbers. */
+  sign(data: Uint8Array): Uint8Array;
+}
+
 /** A private X25519 key (RFC 7748). */
 export interface AgreementKey {
   /**
@@ -33,6 +39,8 @@ export interface Curves {
   verifyingKey(x: string, y: string): VerifyingKey;
   /** Of a public P-256 key. */
   verifyingKeyOf(key: KeyObject): VerifyingKey;
+  /** Of a private P-256 key. */
+  signingKeyOf(key: KeyObject): SigningKey;
   /** A new key pair. */
   readonly generateEphemeral: () => EphemeralKey;
 }

@@ -1,22 +1,25 @@
 import type { KeyObject } from 'node:crypto';
-import type { NativeAddon, NativeX25519 } from '../native.ts';
-import type { AgreementKey, Curves, VerifyingKey } from './curves.ts';
+import type { NativeAddon, NativeEs256Key, NativeX25519 } from '../native.ts';
+import type { AgreementKey, Curves, SigningKey, VerifyingKey } from './curves.ts';
 import { carvedBytes } from './carved-bytes.ts';
 import { ES256_BYTES } from './es256.ts';
 import { NODE_CURVES } from './node-curves.ts';
 
 const COORDINATE_BYTES = 32;
+const SCALAR_BYTES = 32;
 const X25519_BYTES = 32;
 /**
  * Where the addon writes a public key. A small array of its own lies in the heap of JavaScript; an addon that looks into it makes V8 give it memory outside, which the
  * collector has to look after. One with an ArrayBuffer is outside already.
  */
 const GENERATED = new Uint8Array(new ArrayBuffer(X25519_BYTES));
+/** The same for a signature. */
+const SIGNED = new Uint8Array(new ArrayBuffer(ES256_BYTES));
 
 /** The functions of the addon that are called here. */
 export type CurvesAddon = Pick<
   NativeAddon,
-  'hasCurves' | 'p256IsPoint' | 'es256Verify' | 'x25519Generate' | 'x25519Derive'
+  'hasCurves' | 'p256IsPoint' | 'es256Verify' | 'es256Key' | 'es256Sign' | 'x25519Generate' | 'x25519Derive'
 >;
 
 /**
@@ -39,6 +42,10 @@ function curvesOf(addon: CurvesAddon): Curves {
       const { x, y } = key.export({ format: 'jwk' });
       return verifyingKey(x!, y!);
     },
+    signingKeyOf(key: KeyObject) {
+      const { d } = key.export({ format: 'jwk' });
+      return new NativeSigningKey(addon, d!);
+    },
     generateEphemeral() {
       const key = addon.x25519Generate(GENERATED);
       return { privateKey: new NativeAgreementKey(addon, key), publicKey: GENERATED.slice() };
@@ -57,6 +64,27 @@ class NativeVerifyingKey implements VerifyingKey {
 
   verify(data: Uint8Array, signature: Uint8Array): boolean {
     return signature.length === ES256_BYTES && this.#addon.es256Verify(this.#point, data, signature);
+  }
+}
+
+class NativeSigningKey implements SigningKey {
+  readonly #addon: CurvesAddon;
+  readonly #key: NativeEs256Key;
+
+  /** @param d the private number, as a JWK has it */
+  constructor(addon: CurvesAddon, d: string) {
+    this.#addon = addon;
+    const scalar = new Uint8Array(SCALAR_BYTES);
+    scalar.set(Buffer.from(d, 'base64url'));
+    this.#key = addon.es256Key(scalar);
+    scalar.fill(0);
+  }
+
+  sign(data: Uint8Array): Uint8Array {
+    const signature = new Uint8Array(ES256_BYTES);
+    if (!this.#addon.es256Sign(this.#key, data, SIGNED)) throw new Error('OpenSSL makes no signature');
+    signature.set(SIGNED);
+    return signature;
   }
 }
 
@@ -88,6 +116,7 @@ function pointOf(x: string, y: string): Uint8Array {
 
 /** RFC 6979 section A.2.5: a key, and its signature with SHA-256 over the text "sample". */
 const KNOWN = {
+  scalar: 'c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721',
   point:
     '60fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb67903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299',
   text: 'sample',
@@ -95,7 +124,7 @@ const KNOWN = {
     'efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8',
 };
 
-/** Another library under the same names would be found out here: one right signature, two wrong ones, and a key that agrees with one of `node:crypto`. */
+/** Another library under the same names would be found out here: one right signature, two wrong ones, two of its own that share no random number, and a key that agrees with one of `node:crypto`. */
 function worksAsExpected(addon: CurvesAddon): boolean {
   try {
     return answersAsExpected(addon);
@@ -111,6 +140,10 @@ function answersAsExpected(addon: CurvesAddon): boolean {
   other[ES256_BYTES - 1]! ^= 1;
   if (!isSigned(text, signature) || isSigned(Buffer.from('simple'), signature) || isSigned(text, other))
     return false;
+  const key = new NativeSigningKey(addon, Buffer.from(hex(KNOWN.scalar)).toString('base64url'));
+  const [made, again] = [key.sign(text), key.sign(text)];
+  const shareR = Buffer.compare(made.subarray(0, SCALAR_BYTES), again.subarray(0, SCALAR_BYTES)) === 0;
+  if (shareR || !isSigned(text, made) || !isSigned(text, again)) return false;
   const [one, two] = [curvesOf(addon).generateEphemeral(), NODE_CURVES.generateEphemeral()];
   const [salt, info] = [new Uint8Array(0), new Uint8Array(0)];
   const derived = one.privateKey.derive(two.publicKey, salt, info, X25519_BYTES);

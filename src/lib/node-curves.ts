@@ -1,12 +1,13 @@
 import { createSecretKey, diffieHellman, generateKeyPairSync, hkdfSync, type KeyObject } from 'node:crypto';
 import type { AgreementKey, Curves, VerifyingKey } from './curves.ts';
-import { verifyEs256 } from './es256.ts';
+import { signEs256, verifyEs256 } from './es256.ts';
 import { importPublicJwk } from './public-key.ts';
 
 /** The curves by `node:crypto` alone. */
 export const NODE_CURVES: Curves = {
   verifyingKey: (x, y) => verifyingKeyOf(importPublicJwk({ kty: 'EC', crv: 'P-256', x, y })),
   verifyingKeyOf,
+  signingKeyOf: (key) => ({ sign: (data) => signEs256(key, data) }),
   generateEphemeral() {
     const pair = generateKeyPairSync('x25519');
     // As a JWK: DER goes through OpenSSL's encoders, which takes as long as making the key.

@@ -135,7 +135,7 @@ export class KernelPacketPath implements PacketPath {
     const netlink = this.#opened?.queues.get(packet.queue);
     if (netlink === undefined) return;
     if (netlink !== this.#orderedBy) {
-      this.#flush();
+      this.flush();
       this.#orderedBy = netlink;
     }
     if (verdict === 'drop') {
@@ -149,7 +149,7 @@ export class KernelPacketPath implements PacketPath {
   }
 
   sendPacket(bytes: Uint8Array, device = 0): void {
-    this.#flush();
+    this.flush();
     const destination = bytes[0]! >>> 4 === 4 ? bytes.subarray(16, 20) : bytes.subarray(24, 40);
     const by = isLinkLocal(destination) ? device : 0;
     try {
@@ -166,27 +166,27 @@ export class KernelPacketPath implements PacketPath {
   }
 
   async findConnection(tuple: FlowTuple): Promise<ConntrackEntry | undefined> {
-    this.#flush();
+    this.flush();
     const message = this.#opened?.conntrack.find((writer, sequence) => encodeGet(writer, tuple, sequence));
     const found = message && decodeConnection(message);
     return found && entryOf(found);
   }
 
   async deleteConnection(tuple: FlowTuple): Promise<boolean> {
-    this.#flush();
+    this.flush();
     const conntrack = this.#opened?.conntrack;
     return conntrack?.request((writer, sequence) => encodeDelete(writer, tuple, sequence)) === 0;
   }
 
   cutConnection(tuple: FlowTuple, outgoing: boolean, device = 0): void {
-    // What was ordered before goes before it; what is ordered behind it goes behind it, see #flush.
-    if (this.#orders.length > 0) this.#flush();
+    // What was ordered before goes before it; what is ordered behind it goes behind it, see {@link flush}.
+    if (this.#orders.length > 0) this.flush();
     this.#opened?.cuts.add(tuple, outgoing, device);
     this.#flushSoon();
   }
 
   async dumpConnections(mark: number, mask: number): Promise<ConntrackEntry[]> {
-    this.#flush();
+    this.flush();
     return dumpAll(
       this.#addon,
       PROTOCOL.netfilter,
@@ -199,7 +199,7 @@ export class KernelPacketPath implements PacketPath {
   }
 
   markEnded(records: Uint8Array): void {
-    this.#flush();
+    this.flush();
     if (this.#opened === undefined) return;
     const { sockets, conntrack } = this.#opened;
     this.#addon.queuePassesEnded(sockets.socket, conntrack.socket, records);
@@ -220,7 +220,7 @@ export class KernelPacketPath implements PacketPath {
   }
 
   async close(): Promise<void> {
-    this.#flush();
+    this.flush();
     const opened = this.#opened;
     this.#opened = undefined;
     if (opened === undefined) return;
@@ -285,24 +285,24 @@ export class KernelPacketPath implements PacketPath {
     }
     if (missing > 0) this.#events.lost(missing);
     if (packets.length > 0) this.#events.packets(packets);
-    this.#flush();
+    this.flush();
     if (error !== undefined)
       this.#events.failed(new Error(`the netlink socket of the queues failed: ${error}`));
   }
 
   #flushSoon(): void {
-    if (this.#orders.length > FLUSH_BYTES) this.#flush();
+    if (this.#orders.length > FLUSH_BYTES) this.flush();
     else if (!this.#flushing) {
       this.#flushing = true;
       queueMicrotask(() => {
         this.#flushing = false;
-        this.#flush();
+        this.flush();
       });
     }
   }
 
   /** First the cuts: what was ordered before them has gone. */
-  #flush(): void {
+  flush(): void {
     this.#opened?.cuts.flush();
     if (this.#orders.length === 0) return;
     const orders = this.#orders.take();

@@ -152,6 +152,9 @@ export interface PacketPath {
   /** Decides a queued packet. For one that has its verdict already, or went with its queue, nothing happens. */
   verdict(packet: QueuedPacket, verdict: PacketVerdict, options?: VerdictOptions): void;
 
+  /** Carries out now what was ordered so far, for who has something to do that nobody waits for. */
+  flush(): void;
+
   /**
    * Sends a whole IP packet, checksums done, by a raw socket (IP_HDRINCL). Its source may be foreign and its destination local: that is how the own
    * kernel gets a RST. It carries the proxy's own mark and is therefore not queued. May be lost, as any packet may.

@@ -3,6 +3,7 @@ import { allowed } from '../proxy/judgement.ts';
 import type { Surroundings } from '../proxy/surroundings.ts';
 import { ByPass } from './by-pass.ts';
 import { clock } from './clock.ts';
+import { EstablishedFlows } from './established-flows.ts';
 import { FallbackMemory } from './fallback-memory.ts';
 import { FirstCalls } from './first-calls.ts';
 import { flowKey } from './flow-key.ts';
@@ -42,6 +43,7 @@ export class QueueProxy implements PacketPathEvents {
   readonly #table: FlowTable;
   readonly byPass: ByPass;
   readonly #unowned: UnownedPackets;
+  readonly #established: EstablishedFlows;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: QueueProxyOptions) {
@@ -51,6 +53,7 @@ export class QueueProxy implements PacketPathEvents {
     const helloKeys = new HelloKeys(options.around.takeEphemeral);
     this.#calls = { fallback: new FallbackMemory(), helloKeys, firstCalls: new FirstCalls() };
     this.#table = new FlowTable(() => this.path.passing);
+    this.#established = new EstablishedFlows(options, this.#table, this.#calls.fallback);
     this.byPass = new ByPass(options, this, this.#table, (one) => this.#forget(one));
     this.path = options.createPath(this, this.byPass);
   }
@@ -95,6 +98,9 @@ export class QueueProxy implements PacketPathEvents {
         this.#options.onDefect(error);
       }
     }
+    if (this.#established.isEmpty) return;
+    this.path.flush();
+    this.#established.tell();
   }
 
   lost(count: number): void {
@@ -130,6 +136,7 @@ export class QueueProxy implements PacketPathEvents {
 
   /** A flow is over: its record is written. */
   end(one: QueuedFlow): void {
+    this.#established.tell();
     this.#around.open.delete(one.flow);
     one.flow.end({ ...one.counted, cause: 'end' });
     // Before an older connection on its ports, which has the same name in the file, is kept again.
@@ -243,8 +250,10 @@ export class QueueProxy implements PacketPathEvents {
     if (opened.kind === 'refused') return this.#unowned.refuse(queued, packet, opened);
     const { one } = opened;
     one.device = deviceOf(queued);
-    if (known?.established === true) one.previous = known;
-    else if (known !== undefined) this.#forget(known);
+    if (known?.established === true) {
+      this.#established.tell();
+      one.previous = known;
+    } else if (known !== undefined) this.#forget(known);
     if (!one.isOver) this.#table.enter(one);
     this.#apply(one, opened.effects, queued);
   }
@@ -270,7 +279,7 @@ export class QueueProxy implements PacketPathEvents {
           one.verified = true;
           break;
         case 'established':
-          this.#established(one, effect.handshake);
+          this.#establish(one, effect.handshake);
           break;
         case 'failed':
           one.leave?.();
@@ -284,30 +293,15 @@ export class QueueProxy implements PacketPathEvents {
     }
   }
 
-  #established(one: QueuedFlow, handshake: HandshakeKind): void {
+  #establish(one: QueuedFlow, handshake: HandshakeKind): void {
     one.leave?.();
     one.leave = undefined;
     one.established = true;
-    this.#table.settle(one);
-    one.opened();
     // Question and answer fall in one turn, but for a client that has proven itself: a Verdict takes its time.
     const late = one.outgoing && handshake === 'full';
     const standing = (late ? one.flow.rejudge?.() : undefined) ?? one.judged ?? allowed('not-isolated');
     if (standing.verdict === 'deny') return one.flow.deny(standing);
-    one.flow.judge(standing);
-    this.#around.open.add(one.flow);
-    this.#options.onVerified?.(one);
-    this.#givePassSoon(one);
-  }
-
-  #givePassSoon(one: QueuedFlow): void {
-    const { givePass } = one;
-    one.givePass = undefined;
-    if (givePass === undefined) return;
-    // An address that was turned away from in the meantime is not called by SYNs with a Hello: the SYN of a call that turned would bear a second one.
-    const { address } = one.flow.facts.destination;
-    const hasTurned = (): boolean => one.outgoing && this.#calls.fallback.has(address, performance.now());
-    this.#around.passes.soon(() => void (hasTurned() || givePass()));
+    this.#established.add(one, standing);
   }
 
   #fellBack(one: QueuedFlow, detail: string): void {

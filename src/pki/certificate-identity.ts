@@ -58,7 +58,13 @@ export class CertificateIdentity extends DescribedIdentity {
         if (chainText instanceof Error) throw chainText;
         if (keyText instanceof Error) throw keyText;
         const chain = ownChain(chainText, certificate, inForce);
-        const state = new IdentityState(chain, ownPrivateKey(keyText, key), inForce, Date.now() / 1000);
+        const state = new IdentityState(
+          chain,
+          ownPrivateKey(keyText, key),
+          inForce,
+          Date.now() / 1000,
+          this.curves,
+        );
         const { own: said } = state;
         const same =
           said.namespace === namespace &&

@@ -25,6 +25,7 @@ export type ConnectionEvent =
   | { readonly kind: 'dialled'; readonly error: string | undefined; readonly report?: DialReport }
   | { readonly kind: 'preamble'; readonly upstreamSpoke: boolean }
   | { readonly kind: 'evicted' }
+  | { readonly kind: 'turn' }
   | { readonly kind: 'timeout' }
   | { readonly kind: 'closed'; readonly closed: Closed };
 

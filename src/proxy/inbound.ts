@@ -112,6 +112,12 @@ async function proven(
 ): Promise<void> {
   const { connection } = flow;
   const from = connection.accepted.peer.address;
+  const leaveTurns = around.turns.enter(from, () => connection.post({ kind: 'turn' }));
+  if (leaveTurns !== undefined) {
+    const happened = await connection.next();
+    leaveTurns();
+    if (happened.kind !== 'turn') return refuseEvent(flow, happened);
+  }
   const context = serverContext(destination, around, 'stream', spent);
   if (context === undefined) return refuse(flow, 'identity-unavailable');
   let judged: Judgement | undefined;

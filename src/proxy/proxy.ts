@@ -12,6 +12,7 @@ import { EphemeralPool } from './ephemeral-pool.ts';
 import type { FlowSink } from './flow.ts';
 import { HalfOpen, type HalfOpenBounds } from './half-open.ts';
 import { HandshakeGate } from './handshake-gate.ts';
+import { HandshakeTurns } from './handshake-turns.ts';
 import { inbound } from './inbound.ts';
 import { OpenFlows } from './open-flows.ts';
 import { outbound } from './outbound.ts';
@@ -106,6 +107,7 @@ export class Proxy {
       open: this.open,
       halfOpen: new HalfOpen(options.halfOpen ?? halfOpenBounds({ mostAccepted: Infinity })),
       gate: new HandshakeGate(),
+      turns: new HandshakeTurns(),
       sink: options.sink,
       candidates: options.candidates,
       silentPeers: new SilentPeerMemory(),

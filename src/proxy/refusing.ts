@@ -56,6 +56,7 @@ export function eventReason(event: ConnectionEvent): { reason: DenyReason; detai
     case 'frame':
     case 'dialled':
     case 'preamble':
+    case 'turn':
       return { reason: 'frame-malformed', detail: `${event.kind} at the wrong time` };
   }
 }

@@ -71,7 +71,7 @@ export function rehearsedPods(curves: Curves): readonly [client: RehearsedPod, s
     const identity = new IdentityKeeper(curves);
     const forget = (): void => {
       const trust = new TrustInForce(bundle, undefined, curves);
-      identity.replace(() => new IdentityState(token, key, trust, Date.now() / 1000), trust);
+      identity.replace(() => new IdentityState(token, key, trust, Date.now() / 1000, curves), trust);
     };
     forget();
     const snapshot: Snapshot = {

@@ -9,6 +9,7 @@ import type { FastOpenMemory } from './fast-open-memory.ts';
 import type { FlowSink } from './flow.ts';
 import type { HalfOpen } from './half-open.ts';
 import type { HandshakeGate } from './handshake-gate.ts';
+import type { HandshakeTurns } from './handshake-turns.ts';
 import type { OpenFlows } from './open-flows.ts';
 import type { Passes } from './passes.ts';
 import type { CandidatesOf } from './target.ts';
@@ -30,6 +31,7 @@ export interface Surroundings {
   readonly open: OpenFlows;
   readonly halfOpen: HalfOpen;
   readonly gate: HandshakeGate;
+  readonly turns: HandshakeTurns;
   readonly sink: FlowSink;
   readonly candidates: CandidatesOf;
   readonly silentPeers: SilentPeers;

@@ -7,6 +7,7 @@ import { RecentNonces } from '../../src/handshake/recent-nonces.ts';
 import { type ServerContext, type ServerState, startServer, stepServer } from '../../src/handshake/server.ts';
 import { ClientSessions, ServerSessions } from '../../src/handshake/sessions.ts';
 import type { Endpoint } from '../../src/lib/address.ts';
+import type { SigningKey } from '../../src/lib/curves.ts';
 import { NODE_CURVES } from '../../src/lib/node-curves.ts';
 
 export interface Name extends PeerIdentity {
@@ -17,7 +18,7 @@ export interface Name extends PeerIdentity {
 export interface Party {
   readonly name: string;
   readonly token: Uint8Array;
-  readonly privateKey: KeyObject;
+  readonly privateKey: SigningKey;
   readonly publicKey: KeyObject;
   readonly address: Endpoint;
   readonly clientSessions: ClientSessions<Name>;
@@ -50,7 +51,8 @@ export class World {
     return {
       name,
       token,
-      ...pair,
+      publicKey: pair.publicKey,
+      privateKey: NODE_CURVES.signingKeyOf(pair.privateKey),
       address: { address, port: 80 },
       clientSessions: new ClientSessions(),
       serverSessions: new ServerSessions(),

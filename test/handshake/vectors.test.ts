@@ -5,7 +5,7 @@ import t from 'tap';
 import { type Frame, MAC_BYTES, SIGNATURE_BYTES } from '../../src/handshake/frame-types.ts';
 import { decodeFrame } from '../../src/handshake/frames.ts';
 import { buildHello } from '../../src/handshake/hello.ts';
-import { CONTEXT, deriveKeys, mac } from '../../src/handshake/key-schedule.ts';
+import { CONTEXT, deriveKeys, mac, transcriptHash } from '../../src/handshake/key-schedule.ts';
 import { verifyTranscript } from '../../src/handshake/signature.ts';
 import type { VerifyingKey } from '../../src/lib/curves.ts';
 import { agreementKeyOf, NODE_CURVES } from '../../src/lib/node-curves.ts';
@@ -40,7 +40,7 @@ t.test('vectors: both sides derive the keys that the document gives', (t) => {
     [vectors.server.ephemeral_private, frame(vectors.full.hello, 'hello').ephemeral],
   ] as const;
   for (const [secret, peer] of sides) {
-    const keys = deriveKeys(agreementKeyOf(x25519(secret)), peer, signed)!;
+    const keys = deriveKeys(agreementKeyOf(x25519(secret)), peer, transcriptHash(signed))!;
     t.strictSame(
       {
         session_id: hex(keys.sessionId),
@@ -61,11 +61,12 @@ t.test('vectors: signatures verify under their context alone', (t) => {
   ) as [VerifyingKey, VerifyingKey];
   const replySignature = reply.subarray(-SIGNATURE_BYTES);
   const proofSignature = frame(vectors.full.proof, 'proof').signature;
-  const signed = [hello, tail(reply, SIGNATURE_BYTES)];
+  const signed = transcriptHash([hello, tail(reply, SIGNATURE_BYTES)]);
+  const whole = transcriptHash([hello, reply]);
   t.ok(verifyTranscript(server, CONTEXT.serverProof, signed, replySignature));
   t.notOk(verifyTranscript(server, CONTEXT.clientProof, signed, replySignature));
-  t.ok(verifyTranscript(client, CONTEXT.clientProof, [hello, reply], proofSignature));
-  t.notOk(verifyTranscript(client, CONTEXT.serverProof, [hello, reply], proofSignature));
+  t.ok(verifyTranscript(client, CONTEXT.clientProof, whole, proofSignature));
+  t.notOk(verifyTranscript(client, CONTEXT.serverProof, whole, proofSignature));
   t.end();
 });
 

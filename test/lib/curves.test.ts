@@ -27,6 +27,7 @@ function signer() {
     x: x!,
     y: y!,
     publicKey,
+    privateKey,
     sign: (data: Uint8Array): Uint8Array =>
       new Uint8Array(sign('sha256', data, { key: privateKey, dsaEncoding: 'ieee-p1363' })),
   };
@@ -47,6 +48,37 @@ for (const [name, curves] of both) {
       }
       t.notOk(curves.verifyingKey(other.x, other.y).verify(data, signature), 'another key');
     }
+    t.end();
+  });
+
+  t.test(
+    `curves by ${name}: what its private key signs is a signature of that data, another one each time`,
+    (t) => {
+      const one = signer();
+      const key = curves.signingKeyOf(one.privateKey);
+      const seen = new Set<string>();
+      for (let index = 0; index < 300; index++) {
+        const data = new Uint8Array(randomBytes(index));
+        const signature = key.sign(data);
+        t.equal(signature.length, 64);
+        for (const [, others] of both) {
+          const verifier = others.verifyingKey(one.x, one.y);
+          t.ok(verifier.verify(data, signature), `${index} bytes`);
+          t.notOk(verifier.verify(new Uint8Array([...data, 0]), signature), 'a byte more');
+        }
+        seen.add(Buffer.from(key.sign(new Uint8Array(1)).subarray(0, 32)).toString('hex'));
+      }
+      t.equal(seen.size, 300, 'no r comes twice: two signatures with one would tell the key');
+      t.end();
+    },
+  );
+
+  t.test(`curves by ${name}: a key that is garbage signs no more, and others go on`, (t) => {
+    const [one, other] = [signer(), signer()];
+    const kept = curves.signingKeyOf(other.privateKey);
+    for (let index = 0; index < 500; index++) curves.signingKeyOf(one.privateKey);
+    const data = new Uint8Array(50);
+    t.ok(curves.verifyingKey(other.x, other.y).verify(data, kept.sign(data)));
     t.end();
   });
 
@@ -168,6 +200,19 @@ t.test('curves: the addon is not taken where its OpenSSL is missing or not what 
   t.equal(nativeCurves({ ...real, hasCurves: () => false }), undefined);
   t.equal(nativeCurves({ ...real, es256Verify: () => true }), undefined, 'one that believes anything');
   t.equal(nativeCurves({ ...real, es256Verify: () => false }), undefined, 'one that believes nothing');
+  t.equal(nativeCurves({ ...real, es256Sign: () => false }), undefined, 'one that signs nothing');
+  t.equal(
+    nativeCurves({ ...real, es256Sign: () => true }),
+    undefined,
+    'one that only says that it has signed',
+  );
+  let made: Uint8Array | undefined;
+  const same: CurvesAddon['es256Sign'] = (own, data, out) => {
+    if (made !== undefined) out.set(made);
+    else if (real.es256Sign(own, data, out)) made = out.slice();
+    return true;
+  };
+  t.equal(nativeCurves({ ...real, es256Sign: same }), undefined, 'one whose random number is no such thing');
   t.equal(nativeCurves({ ...real, x25519Derive: () => false }), undefined);
   const random: CurvesAddon['x25519Derive'] = (_own, _peer, _salt, _info, out) =>
     out.set(randomBytes(out.length)) === undefined;
@@ -184,6 +229,7 @@ t.test('curves: the addon is not taken where its OpenSSL is missing or not what 
 t.test('curves: the addon throws for what has another kind or length, and reads nothing of it', (t) => {
   const [point, out, short] = [new Uint8Array(64), new Uint8Array(32), new Uint8Array(31)];
   const own = addon.x25519Generate(new Uint8Array(32));
+  const signing = addon.es256Key(new Uint8Array(32).fill(1));
   const any = addon as unknown as Record<string, (...given: unknown[]) => unknown>;
   const calls: readonly (readonly [string, ...unknown[]])[] = [
     ['p256IsPoint'],
@@ -194,6 +240,14 @@ t.test('curves: the addon throws for what has another kind or length, and reads 
     ['es256Verify', short, out, point],
     ['es256Verify', point, out, short],
     ['es256Verify', point, 'a text', point],
+    ['es256Key', short],
+    ['es256Key', undefined],
+    ['es256Sign', signing, out],
+    ['es256Sign', signing, out, out],
+    ['es256Sign', signing, 'a text', point],
+    ['es256Sign', own, out, point],
+    ['es256Sign', {}, out, point],
+    ['x25519Derive', signing, out, out, out, out],
     ['x25519Generate', short],
     ['x25519Generate', undefined],
     ['x25519Derive', own, short, out, out, out],

@@ -44,6 +44,8 @@ export class SimulatedPacketPath implements PacketPath {
   dropped = 0;
   /** Whether it is said that there is something to tell of passes; not in a burst, where it is kept back. */
   tellsOfPasses = true;
+  /** Packets that come together, in one batch, with the next {@link deliver}; undefined: each comes alone. */
+  #together: QueuedPacket[] | undefined;
   readonly #pending = new Map<QueuedPacket, (verdict: PacketVerdict, options?: VerdictOptions) => void>();
   #number = 0;
 
@@ -120,7 +122,20 @@ export class SimulatedPacketPath implements PacketPath {
       return;
     }
     this.#pending.set(queued, decide);
-    this.#events.packets([queued]);
+    if (this.#together === undefined) this.#events.packets([queued]);
+    else this.#together.push(queued);
+  }
+
+  /** Keeps what comes. */
+  hold(): void {
+    this.#together = [];
+  }
+
+  /** What came since {@link hold}, in one batch. */
+  deliver(): void {
+    const batch = this.#together ?? [];
+    this.#together = undefined;
+    this.#events.packets(batch);
   }
 
   #unmark(key: string): void {
@@ -142,6 +157,9 @@ export class SimulatedPacketPath implements PacketPath {
     this.#pending.delete(packet);
     decide?.(verdict, options);
   }
+
+  /** Orders are carried out as they are given. */
+  flush(): void {}
 
   sendPacket(bytes: Uint8Array): void {
     const packet = parseTcpPacket(bytes);

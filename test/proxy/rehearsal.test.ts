@@ -19,6 +19,7 @@ t.test('rehearsal: each is a whole first contact, token and signatures verified 
     const rehearsal = new Rehearsal({
       verifyingKey: (x, y) => counted(curves.verifyingKey(x, y)),
       verifyingKeyOf: (key) => counted(curves.verifyingKeyOf(key)),
+      signingKeyOf: (key) => curves.signingKeyOf(key),
       generateEphemeral: curves.generateEphemeral,
     });
     verified = 0;

@@ -79,7 +79,7 @@ export class Simulation {
       issuerKeyId: this.issuerKeyId,
       issuedAt: Math.floor(Date.now() / 1000),
     });
-    return { token, privateKey, expiresAt, podUid: pod.uid };
+    return { token, privateKey: NODE_CURVES.signingKeyOf(privateKey), expiresAt, podUid: pod.uid };
   }
 
   /** From here on no verifier takes this token, for that reason. */

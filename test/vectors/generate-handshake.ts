@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClientEnd, converse, ServerEnd, World } from '../handshake/parties.ts';
 import { decodeFrame } from '../../src/handshake/frames.ts';
-import { deriveKeys } from '../../src/handshake/key-schedule.ts';
+import { deriveKeys, transcriptHash } from '../../src/handshake/key-schedule.ts';
 import { agreementKeyOf } from '../../src/lib/node-curves.ts';
 import type { KeyObject } from 'node:crypto';
 
@@ -39,10 +39,7 @@ const resumed = converse(
 const [hello, reply] = full.frames;
 const decoded = decodeFrame(reply!);
 if (decoded.type !== 'reply' || decoded.mode !== 'full') throw new Error('no full reply');
-const keys = deriveKeys(drawn.client.privateKey, decoded.ephemeral, [
-  hello!,
-  reply!.subarray(0, reply!.length - 64),
-])!;
+const keys = deriveKeys(drawn.client.privateKey, decoded.ephemeral, transcriptHash([hello!, reply!.subarray(0, reply!.length - 64)]))!;
 const names = (frames: Uint8Array[]) =>
   Object.fromEntries(frames.map((frame) => [decodeFrame(frame).type, hex(frame)]));
 
