@@ -170,6 +170,8 @@ export interface NativeAddon extends NativeLimit {
     synData: boolean,
     ofSeveral: boolean,
     carrier: number,
+    /** Of each session behind the first one: number, session id, client key, server key, first counter. */
+    others: readonly (number | Uint8Array)[],
   ): boolean;
   /** @param candidates address, port, address, port and so on; at most {@link MOST_CANDIDATES} of both */
   choiceOutbound(
@@ -198,6 +200,9 @@ export interface NativeAddon extends NativeLimit {
     token: Uint8Array,
     keepSource: boolean,
     carrier: number,
+    /** Ids of all sessions in the Hello, one behind the other, and the place of the pass's own. */
+    offered: Uint8Array,
+    ownOffer: number,
   ): boolean;
   revokePasses(path: NativeDataPath): void;
   /** The reports that would be delivered soon. */

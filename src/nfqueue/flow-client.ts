@@ -148,9 +148,12 @@ function incoming<I extends PeerIdentity>(
   if (isSynAck(packet)) return synAck(state, packet, context, now);
   if (isOpening(packet)) {
     if (state.at !== 'syn-sent') return dropped(state);
+    // Our own SYN may be lost, so that the other side would wait for nothing.
+    const toPeer = { sequence: 0, acknowledgement: sequenceAdd(packet.sequence, 1) };
     return over([
       { kind: 'drop' },
       { kind: 'inject', bytes: resetToApplication(state, context) },
+      { kind: 'inject', bytes: buildReset(context.tuple, toPeer) },
       { kind: 'failed', reason: 'handshake-aborted', detail: 'both sides opened the connection at once' },
     ]);
   }

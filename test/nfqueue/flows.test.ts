@@ -206,15 +206,18 @@ t.test("nfqueue: an application's own Fast Open option and data in its SYN go no
   t.end();
 });
 
-t.test('nfqueue: when both sides open at once neither is let through', (t) => {
-  const { network, client, server } = world(t);
-  network.connect();
-  server.tcp.connect();
-  client.tcp.connect();
-  network.run();
-  t.not(client.tcp.state, 'established');
-  t.not(server.tcp.state, 'established');
-  t.strictSame(sound(network, '', ''), []);
+t.test('nfqueue: when both sides open at once neither is let through, and both are told', (t) => {
+  for (const fates of [[], [0], [1, 0]] as const) {
+    const { network, client, server } = world(t);
+    network.fates = [...fates];
+    network.connect();
+    server.tcp.connect();
+    client.tcp.connect();
+    network.run();
+    t.equal(client.tcp.state, 'reset');
+    t.equal(server.tcp.state, 'reset', `also when a SYN is lost (${fates.join()})`);
+    t.strictSame(sound(network, '', ''), []);
+  }
   t.end();
 });
 
