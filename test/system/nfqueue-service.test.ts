@@ -191,10 +191,10 @@ t.test('nfqueue mode: a Service of three pods', { skip, timeout: 800_000 }, asyn
     'a pod is replaced under load: whoever is behind the Service answers, and soon by passes again',
     async (t) => {
       await start('four');
-      let load = true;
+      const load = new AbortController();
       const during: Record<string, number>[] = [];
       const loading = (async () => {
-        while (load) during.push(await calls());
+        while (!load.signal.aborted) during.push(await calls());
       })();
       await until('the load runs', () => during.length > 0);
       await behind('one', 'two', 'four');
@@ -203,7 +203,7 @@ t.test('nfqueue mode: a Service of three pods', { skip, timeout: 800_000 }, asyn
       cluster.remove('pod-three.yaml');
       cluster.sidecar('three').kill('SIGTERM');
       await settled('one', 'two', 'four');
-      load = false;
+      load.abort();
       await loading;
       const heard = new Set(during.flatMap((one) => Object.keys(one)));
       for (const name of ['one', 'two', 'three']) t.ok(heard.has(name), `${name} answered under load`);
