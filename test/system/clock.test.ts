@@ -60,7 +60,10 @@ t.test(
       const text = (name: string): string => readFileSync(join(cluster.folder, `${name}.flow`), 'utf8');
       for (const name of ['web', 'guest', 'db']) {
         await until(`the clock of ${name} is ${count} hours on`, async () => {
-          await call(name === 'db' ? 'guest' : name);
+          // A pod whose own identity is over calls nobody any more: who makes the server write has none.
+          if (name === 'db')
+            await cluster.network.run('switch', ['curl', '-sS', '--max-time', '5', `http://${db}:8080/`]);
+          else await call(name);
           // The last line that is whole.
           const last = text(name).split('\n').at(-2) ?? '';
           const { time } = (last === '' ? {} : JSON.parse(last)) as { time?: string };
