@@ -2,9 +2,11 @@
  * Part of `make soak`: 100,000 connections of NFQUEUE mode that are open at once between two pods, through real queues (root; two to five minutes).
  *
  * Each has to get its answer, and to be in the table of both sidecars. With all of them open further ones are made, and then policy ends every one, while the server's sidecar
- * is asked whether it lives. Prints what a sidecar holds for each, how long it takes to end all, and the slowest answer meanwhile, as JSON; exit status 1 when anything is not so.
+ * is asked whether it lives. Prints what a sidecar holds for each, how long it takes to end all, the slowest answer meanwhile, and the CPU time of the longest turn of each event loop since
+ * both were ready, as JSON; exit status 1 when anything is not so.
  */
-import { readFileSync } from 'node:fs';
+import { copyFileSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { flagsOf } from './flags.ts';
@@ -13,6 +15,7 @@ import { parseSmaps } from './memory.ts';
 import { Place } from './place.ts';
 import { POLICIES } from './sidecar-variants.ts';
 import { Sidecars } from './sidecars.ts';
+import { longestTurn } from './turns.ts';
 
 const FIRST_PORT = 9000;
 /** Applications and callers: a process may have some 20,000 descriptors in many containers. */
@@ -28,7 +31,11 @@ flagsOf('bench/many-flows.ts', '100,000 open connections of NFQUEUE mode, and th
 
 const place = new Place();
 const { cluster } = place;
-const sidecars = new Sidecars(place, 'source', undefined, MEMORY);
+const turns = join(cluster.program, 'turns.ts');
+copyFileSync(join(import.meta.dirname, 'turns.ts'), turns);
+const sidecars = new Sidecars(place, 'source', undefined, MEMORY, [
+  `--import=file://${turns}?to=${place.writable}`,
+]);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => {
     process.stderr.write(`\n${signal}: cleaning up\n`);
@@ -105,6 +112,10 @@ async function run(): Promise<void> {
   const secondsForHealthz = await slowest;
   for (const holder of holders) holder.kill('SIGKILL');
   await becomes('over', 0);
+  const [client, server] = ['client', 'server'].map((pod) =>
+    longestTurn(place.writable, sidecars.pid(pod), begin),
+  );
+  if (wrong.length > 0) for (const pod of ['client', 'server']) await tellDenials(pod);
   const figures = {
     connections: WANTED,
     seconds,
@@ -112,8 +123,15 @@ async function run(): Promise<void> {
   };
   const beside = { connections: report.connections, p50: report.p50, p99: report.p99 };
   process.stdout.write(
-    `${JSON.stringify({ ...figures, beside, secondsToCutAll: cut, cpuSecondsToCutAll: cpuOfCut, secondsForHealthz, wrong })}\n`,
+    `${JSON.stringify({ ...figures, beside, secondsToCutAll: cut, cpuSecondsToCutAll: cpuOfCut, secondsForHealthz, longestTurnCpuMs: { client, server }, wrong })}\n`,
   );
+}
+
+/** Why a connection may have failed: what its sidecar denied, by reason. */
+async function tellDenials(pod: string): Promise<void> {
+  const text = await sidecars.metrics(pod);
+  for (const [line] of text.matchAll(/^countersign_connections_total\{[^}]*verdict="deny".*$/gm))
+    process.stderr.write(`${pod}: ${line}\n`);
 }
 
 /** User and system time of a sidecar (proc(5), in hundredths). */

@@ -1,10 +1,24 @@
+import { KubeProxyRules } from '../test/support/kube-proxy-rules.ts';
 import type { Place } from './place.ts';
 import type { Mode, Sidecars } from './sidecars.ts';
 import type { Variant } from './variant.ts';
 
 const PORT = 9000;
-const SERVICE_ADDRESS = '10.96.0.10';
 const REPLICAS = 3;
+
+/** Replicas behind a Service: in redirect mode the sidecar picks one, in NFQUEUE mode the network does, as kube-proxy would. */
+interface ServiceKind {
+  readonly id: string;
+  readonly carrier: Mode['carrier'];
+  /** Of its pods' names; short, since devices bear them. */
+  readonly short: string;
+  readonly address: string;
+}
+
+const SERVICES: readonly ServiceKind[] = [
+  { id: 'countersign-service', carrier: 'redirect', short: 'cs', address: '10.96.0.10' },
+  { id: 'countersign-nfqueue-service', carrier: 'nfqueue', short: 'csq', address: '10.96.0.11' },
+];
 
 /** Default deny in both directions, and what the load needs: every connection is decided by a rule, at both ends. */
 export const POLICIES = `
@@ -62,7 +76,7 @@ const KINDS: readonly Kind[] = [
 ];
 
 /**
- * The variants with sidecars, each between two pods of its own, and one behind a Service. `onProblem` hears of one that does not start;
+ * The variants with sidecars, each between two pods of its own, and those behind Services. `onProblem` hears of one that does not start;
  * `wanted` says which to make.
  */
 export async function sidecarVariants(
@@ -81,12 +95,11 @@ export async function sidecarVariants(
       onProblem(kind.id, error);
     }
   }
-  const id = 'countersign-service';
-  if (wanted(id)) {
+  for (const kind of SERVICES.filter(({ id }) => wanted(id))) {
     try {
-      variants.push(await behindService(place, sidecars, id));
+      variants.push(await behindService(place, sidecars, kind));
     } catch (error) {
-      onProblem(id, error);
+      onProblem(kind.id, error);
     }
   }
   return variants;
@@ -112,21 +125,30 @@ export async function betweenTwoPods(place: Place, sidecars: Sidecars, kind: Kin
   };
 }
 
-async function behindService(place: Place, sidecars: Sidecars, id: string): Promise<Variant> {
-  const client = 'cs-service-c';
-  const servers = Array.from({ length: REPLICAS }, (_, at) => `cs-replica-${at + 1}`);
-  const kind: Kind = { id, title: '', mode: { carrier: 'redirect' } };
-  pod(place, client, 'client', kind);
+async function behindService(
+  place: Place,
+  sidecars: Sidecars,
+  { id, carrier, short, address }: ServiceKind,
+): Promise<Variant> {
+  const client = `${short}-service-c`;
+  const servers = Array.from({ length: REPLICAS }, (_, at) => `${short}-replica-${at + 1}`);
+  const kind: Kind = { id, title: '', mode: { carrier } };
+  const own = pod(place, client, 'client', kind);
   const addresses = servers.map((name) => pod(place, name, 'server', kind));
-  place.cluster.write('service.yaml', serviceOf(addresses));
+  place.cluster.write(`service-${carrier}.yaml`, serviceOf(`replicas-${carrier}`, address, addresses));
+  if (carrier === 'nfqueue') {
+    const rules = await KubeProxyRules.open(place.cluster.network, carrier, address, 80);
+    const pods = servers.map((host, at) => ({ host, address: addresses[at]!, port: PORT }));
+    await rules.leadTo(pods, [own]);
+  }
   const application = await Promise.all(servers.map((name) => place.serve(name, PORT)));
-  await Promise.all([...servers, client].map((name) => sidecars.start(name)));
+  await Promise.all([...servers, client].map((name) => sidecars.start(name, kind.mode)));
   return {
     id,
-    title: '**Countersign, redirect, 3 replicas behind a Service**',
+    title: `**Countersign, ${carrier}, ${REPLICAS} replicas behind a Service**`,
     client,
     servers,
-    target: { address: SERVICE_ADDRESS, port: 80 },
+    target: { address, port: 80 },
     proxies: [client, ...servers].map((name) => sidecars.pid(name)),
     application,
     proves: true,
@@ -142,16 +164,16 @@ function pod(place: Place, name: string, role: string, { mode, fastOpen = false 
   return four;
 }
 
-function serviceOf(addresses: readonly string[]): string {
-  const endpoints = addresses.map((address) => `- {addresses: [${address}], conditions: {ready: true}}`);
+function serviceOf(name: string, address: string, addresses: readonly string[]): string {
+  const endpoints = addresses.map((one) => `- {addresses: [${one}], conditions: {ready: true}}`);
   return `apiVersion: v1
 kind: Service
-metadata: {name: replicas, namespace: demo}
-spec: {clusterIP: ${SERVICE_ADDRESS}, clusterIPs: [${SERVICE_ADDRESS}], ports: [{name: load, port: 80, targetPort: ${PORT}, protocol: TCP}]}
+metadata: {name: ${name}, namespace: demo}
+spec: {clusterIP: ${address}, clusterIPs: [${address}], ports: [{name: load, port: 80, targetPort: ${PORT}, protocol: TCP}]}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
-metadata: {name: replicas-1, namespace: demo, labels: {kubernetes.io/service-name: replicas}}
+metadata: {name: ${name}-1, namespace: demo, labels: {kubernetes.io/service-name: ${name}}}
 addressType: IPv4
 ports: [{name: load, port: ${PORT}, protocol: TCP}]
 endpoints:

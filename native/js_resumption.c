@@ -1,14 +1,15 @@
 /* Sessions and passes: what TypeScript gives in advance, and takes back. */
 #define _GNU_SOURCE
 #include "js.h"
-#include "passes.h"
+#include "resumed_frames.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { KEY_BYTES = 32 };
+/* What an offer takes of a Hello: session id, counter and binder. */
+enum { KEY_BYTES = 32, OFFER_BYTES = SESSION_ID_BYTES + 8 + MAC_BYTES };
 
 static int64_t monotonic_ms(void) {
   struct timespec time;
@@ -94,6 +95,12 @@ static bool copy_bytes(napi_env env, napi_value value, size_t shortest, size_t l
 }
 
 static napi_value refuse(napi_env env, struct pass *pass) {
+  if (pass->others != NULL) explicit_bzero(pass->others, pass->other_count * sizeof *pass->others);
+  free(pass->others);
+  free(pass->offered);
+  free(pass->hello);
+  free(pass->token);
+  free(pass->candidates);
   explicit_bzero(pass, sizeof *pass);
   free(pass);
   napi_throw_type_error(env, NULL, "a pass with a field that is no such thing");
@@ -112,18 +119,49 @@ static void set_carrier(napi_env env, napi_value value, struct pass *pass) {
   place_of_carrier(pass->carrier, pass->place);
 }
 
+/* [number, session id, client key, server key, first counter, number, ...]: the sessions that the Hello offers behind the first one. */
+static bool read_others(napi_env env, napi_value value, uint64_t first_counter, struct pass *pass) {
+  enum { FIELDS = 5 };
+  uint32_t items = 0;
+  if (napi_get_array_length(env, value, &items) != napi_ok || items % FIELDS != 0 || items / FIELDS >= MOST_OFFERS)
+    return false;
+  uint32_t count = items / FIELDS;
+  /* From the end of the Hello back to its first offer, whose place TypeScript has filled. */
+  if (pass->hello_length < SHORTEST_HELLO + count * OFFER_BYTES) return false;
+  if (count == 0) return true;
+  pass->others = calloc(count, sizeof *pass->others);
+  if (pass->others == NULL) return false;
+  pass->other_count = count;
+  for (uint32_t i = 0; i < count; i++) {
+    struct other_offer *other = &pass->others[i];
+    napi_value field[FIELDS];
+    for (uint32_t at = 0; at < FIELDS; at++) {
+      if (napi_get_element(env, value, i * FIELDS + at, &field[at]) != napi_ok) return false;
+    }
+    size_t length;
+    const uint8_t *id = view_bytes(env, field[1], &length);
+    other->number = number(env, field[0]);
+    if (other->number == 0 || length != SESSION_ID_BYTES) return false;
+    memcpy(other->session_id, id, length);
+    if (!read_key(env, field[2], &other->client_key) || !read_key(env, field[3], &other->server_key)) return false;
+    other->counter_ahead = (uint64_t)number(env, field[4]) - first_counter;
+  }
+  return true;
+}
+
 /* passOutbound(handle, number, lifetime, session id, client key, server key, admission key,
- *   dialled address, port, target address, port, hello, first counter, counters, fast open, syn data, of several, carrier) -> whether there was room */
+ *   dialled address, port, target address, port, hello, first counter, counters, fast open, syn data, of several, carrier, others) -> whether there was room */
 static napi_value do_pass_outbound(napi_env env, napi_callback_info info) {
-  napi_value values[18];
+  napi_value values[19];
   struct handle *handle;
-  if (!arguments(env, info, 18, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  if (!arguments(env, info, 19, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
   struct pass *pass = calloc(1, sizeof *pass);
   if (pass == NULL) return throw_errno(env, ENOMEM);
   struct sockaddr_storage dialled;
   if (!read_common(env, values + 1, pass) || pass->admission_count != 1 ||
       !endpoint(env, values[7], values[8], &dialled) || !endpoint(env, values[9], values[10], &pass->target) ||
-      !copy_bytes(env, values[11], 128, 5120, &pass->hello, &pass->hello_length))
+      !copy_bytes(env, values[11], SHORTEST_HELLO, MOST_FRAME_BYTES, &pass->hello, &pass->hello_length) ||
+      !read_others(env, values[18], number(env, values[12]), pass))
     return refuse(env, pass);
   if (truth(env, values[16])) candidate_place(&dialled, &pass->target, pass->place);
   else outbound_place(&dialled, pass->place);
@@ -155,20 +193,27 @@ static napi_value do_choice_outbound(napi_env env, napi_callback_info info) {
            napi_get_element(env, values[4], i + 1, &item[1]) == napi_ok &&
            endpoint(env, item[0], item[1], &choice->candidates[i / 2]);
   }
-  if (!read) {
-    free(choice->candidates);
-    return refuse(env, choice);
-  }
+  if (!read) return refuse(env, choice);
   outbound_place(&dialled, choice->place);
   return give(env, data_path_passes(handle->path), choice);
 }
 
+static bool read_offered(napi_env env, napi_value ids, napi_value own, struct pass *pass) {
+  size_t length;
+  if (!copy_bytes(env, ids, SESSION_ID_BYTES, MOST_OFFERS * SESSION_ID_BYTES, &pass->offered, &length)) return false;
+  uint64_t place = number(env, own);
+  pass->offer_count = (uint32_t)(length / SESSION_ID_BYTES);
+  if (length % SESSION_ID_BYTES != 0 || place >= pass->offer_count) return false;
+  pass->own_offer = (uint32_t)place;
+  return memcmp(pass->offered + pass->own_offer * SESSION_ID_BYTES, pass->session_id, SESSION_ID_BYTES) == 0;
+}
+
 /* passInbound(handle, number, lifetime, session id, client key, server key, admission keys,
- *   session, peer address, reached address, port, target address, port, meant address, port, token, keep source, carrier) -> whether there was room */
+ *   session, peer address, reached address, port, target address, port, meant address, port, token, keep source, carrier, ids of all sessions in the Hello, which is its own) -> whether there was room */
 static napi_value do_pass_inbound(napi_env env, napi_callback_info info) {
-  napi_value values[18];
+  napi_value values[20];
   struct handle *handle;
-  if (!arguments(env, info, 18, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
+  if (!arguments(env, info, 20, values) || (handle = handle_of(env, values[0])) == NULL) return NULL;
   struct pass *pass = calloc(1, sizeof *pass);
   if (pass == NULL) return throw_errno(env, ENOMEM);
   struct sockaddr_storage peer, reached, meant;
@@ -177,7 +222,8 @@ static napi_value do_pass_inbound(napi_env env, napi_callback_info info) {
   if (!read_common(env, values + 1, pass) || !endpoint(env, values[8], no_port, &peer) ||
       !endpoint(env, values[9], values[10], &reached) || !endpoint(env, values[11], values[12], &pass->target) ||
       !endpoint(env, values[13], values[14], &meant) ||
-      !copy_bytes(env, values[15], 1, 4096, &pass->token, &pass->token_length))
+      !copy_bytes(env, values[15], 1, 4096, &pass->token, &pass->token_length) ||
+      !read_offered(env, values[18], values[19], pass))
     return refuse(env, pass);
   inbound_place(&peer, &reached, pass->place);
   set_carrier(env, values[17], pass);
@@ -188,10 +234,7 @@ static napi_value do_pass_inbound(napi_env env, napi_callback_info info) {
   struct session *session = session_find(&passes->sessions, number(env, values[7]));
   if (session != NULL) session->references++;
   pthread_mutex_unlock(&passes->lock);
-  if (session == NULL) {
-    free(pass->token);
-    return refuse(env, pass);
-  }
+  if (session == NULL) return refuse(env, pass);
   pass->session = session;
   return give(env, passes, pass);
 }

@@ -58,6 +58,7 @@ static void wipe(struct pass *pass) {
   explicit_bzero(&pass->client_key, sizeof pass->client_key);
   explicit_bzero(&pass->server_key, sizeof pass->server_key);
   explicit_bzero(pass->admission_keys, sizeof pass->admission_keys);
+  if (pass->others != NULL) explicit_bzero(pass->others, pass->other_count * sizeof *pass->others);
 }
 
 void pass_release(struct passes *passes, struct pass *pass) {
@@ -72,6 +73,8 @@ void pass_release(struct passes *passes, struct pass *pass) {
   free(pass->hello);
   free(pass->token);
   free(pass->candidates);
+  free(pass->others);
+  free(pass->offered);
   free(pass);
 }
 

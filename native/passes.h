@@ -13,6 +13,7 @@
 
 enum {
   SESSION_ID_BYTES = 16,
+  MOST_OFFERS = 8, /* in one Hello */
   PLACE_BYTES = 19, /* family, port, and an address of 16 bytes */
   ADMISSION_KEYS = 8,
   PASS_BUCKETS = 1024,
@@ -28,6 +29,14 @@ enum {
 
 /* As a Hello names them (docs/protocol.md section 1). */
 enum carrier { CARRIER_STREAM = 1, CARRIER_SYN = 2 };
+
+/* A session that an outbound pass offers behind its first one: of another pod that may answer at the same address. */
+struct other_offer {
+  uint64_t number;        /* TypeScript's name for what it means that this one answers */
+  uint64_t counter_ahead; /* of the counter that the first one offers in the same Hello, modulo 2^64 */
+  uint8_t session_id[SESSION_ID_BYTES];
+  struct mac_key client_key, server_key;
+};
 
 struct pass {
   uint64_t number; /* TypeScript's name for it */
@@ -47,6 +56,8 @@ struct pass {
   uint8_t *hello;
   size_t hello_length;
   uint64_t next_counter, counter_end;
+  struct other_offer *others;
+  uint32_t other_count;
   uint64_t renew_at, renew_step; /* the counter from which on TypeScript is asked for the next pass, by one connection in so many */
   bool fast_open, syn_data; /* the SYN is marked; the Hello may go in it */
   /* Outbound, of a Service: it has no session, and only says between whom is picked. The pass of each lies at its candidate_place. */
@@ -59,6 +70,9 @@ struct pass {
   uint8_t *token;
   size_t token_length;
   struct session *session;
+  /* The ids of all sessions in its Hellos, one behind the other, and the place of its own among them. */
+  uint8_t *offered;
+  uint32_t offer_count, own_offer;
   struct pass *next;
 };
 

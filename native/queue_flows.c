@@ -73,8 +73,8 @@ static struct queue_flow *flow_at(struct queue_flows *flows, const struct flow_k
   return flow;
 }
 
-static void free_begun(struct begun *begun) {
-  explicit_bzero(&begun->server_key, sizeof begun->server_key);
+void begun_free(struct begun *begun) {
+  explicit_bzero(begun, sizeof *begun);
   free(begun);
 }
 
@@ -200,7 +200,7 @@ void flow_tell(struct queue_flows *flows, struct queue_flow *flow, bool establis
   if (hello_length > 0) memcpy(at + sizeof record, begun->hello, hello_length);
   if (reply_length > 0) memcpy(at + sizeof record + hello_length, begun->reply, reply_length);
   flow->waiting = begun->calling && !established;
-  free_begun(begun);
+  begun_free(begun);
 }
 
 void flows_tell_kept_back(struct queue_flows *flows, int64_t before) {
@@ -257,7 +257,7 @@ void flows_destroy(struct queue_flows *flows) {
     while (flows->buckets[i] != NULL) {
       struct queue_flow *flow = flows->buckets[i];
       flows->buckets[i] = flow->next;
-      if (flow->begun != NULL) free_begun(flow->begun);
+      if (flow->begun != NULL) begun_free(flow->begun);
       free(flow->untold);
       limit_leave(flows->limit, flow->source);
       free(flow);

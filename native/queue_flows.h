@@ -15,6 +15,13 @@ enum {
   FLOW_BUCKETS = 16384,
 };
 
+/* A session that was offered: whoever answers by it is who this pass is about. */
+struct answerer {
+  uint64_t pass;
+  uint8_t session_id[SESSION_ID_BYTES];
+  struct mac_key server_key;
+};
+
 /* A connection between its SYN and its SYN-ACK. */
 struct begun {
   uint64_t pass, revocations; /* by which pass; how often passes were taken back by then */
@@ -23,8 +30,8 @@ struct begun {
   uint32_t device;
   uint16_t window, maximum_segment; /* of the SYN */
   uint8_t window_shift;
-  uint8_t session_id[SESSION_ID_BYTES];
-  struct mac_key server_key; /* of a caller */
+  struct answerer answerers[MOST_OFFERS]; /* of a caller */
+  uint32_t answerer_count;
   uint8_t reply[REPLY_BYTES]; /* of who was called */
   size_t hello_length;
   uint8_t hello[];
@@ -86,6 +93,8 @@ struct queue_flow *flow_find(const struct queue_flows *flows, const struct flow_
 bool flows_admit(struct queue_flows *flows, const struct flow_key *key, bool outgoing);
 /* Counts one that was refused because of that. */
 void flows_refused(struct queue_flows *flows, const struct flow_key *key, bool outgoing);
+/* Its keys are gone, too. */
+void begun_free(struct begun *begun);
 /* Whether there is room for one more. */
 bool flows_may_begin(const struct queue_flows *flows);
 /* A pass has answered the SYN; takes `begun` over, and what was known of these ports goes. False without memory: nothing has changed. */

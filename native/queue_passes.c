@@ -124,6 +124,19 @@ static struct begun *new_begun(const struct queued_packet *packet, size_t hello_
   return begun;
 }
 
+static void offer_all(struct begun *begun, const struct pass *pass) {
+  begun->answerers[0].pass = pass->number;
+  begun->answerers[0].server_key = pass->server_key;
+  memcpy(begun->answerers[0].session_id, pass->session_id, SESSION_ID_BYTES);
+  for (uint32_t i = 0; i < pass->other_count; i++) {
+    struct answerer *answerer = &begun->answerers[i + 1];
+    answerer->pass = pass->others[i].number;
+    answerer->server_key = pass->others[i].server_key;
+    memcpy(answerer->session_id, pass->others[i].session_id, SESSION_ID_BYTES);
+  }
+  begun->answerer_count = 1 + pass->other_count;
+}
+
 /* The application's SYN leaves with a Hello. */
 static bool call(struct queue_passes *queues, struct passes *passes, const struct queued_packet *packet,
                  struct orders *orders) {
@@ -139,16 +152,14 @@ static bool call(struct queue_passes *queues, struct passes *passes, const struc
   if (begun != NULL) {
     begun->pass = pass->number;
     begun->revocations = passes->revocations;
-    begun->server_key = pass->server_key;
-    memcpy(begun->session_id, pass->session_id, sizeof begun->session_id);
+    offer_all(begun, pass);
     memcpy(begun->hello, pass->hello, pass->hello_length);
     complete_hello(pass, begun->hello, nonce, pass->next_counter++);
   }
   pthread_mutex_unlock(&passes->lock);
   if (begun == NULL) return false;
   if (!flow_begin(&queues->flows, &packet->key, packet->sequence, begun)) {
-    explicit_bzero(&begun->server_key, sizeof begun->server_key);
-    free(begun);
+    begun_free(begun);
     return false;
   }
   accept_with(queues, packet, begun->hello, begun->hello_length, orders);
@@ -211,15 +222,26 @@ static bool stands(const struct queue_flow *flow, struct passes *passes, const s
   return same && now - begun->since < ANSWER_US && packet->acknowledgement == flow->initial + 1;
 }
 
+/* Who has answered with the Reply that resumes; NULL: nobody who is foreseen. */
+static const struct answerer *answerer_of(const struct begun *begun, const struct queued_packet *packet) {
+  for (uint32_t i = 0; i < begun->answerer_count; i++) {
+    const struct answerer *one = &begun->answerers[i];
+    if (reply_matches(one->session_id, &one->server_key, begun->hello, begun->hello_length, packet->payload,
+                      packet->payload_length))
+      return one;
+  }
+  return NULL;
+}
+
 static bool finish(struct queue_passes *queues, struct passes *passes, struct queue_flow *flow,
                    const struct queued_packet *packet, struct orders *orders) {
-  const struct begun *begun = flow->begun;
+  struct begun *begun = flow->begun;
   int64_t now = queue_passes_now();
   if (begun->calling == packet->outgoing || !stands(flow, passes, packet, now)) return false;
   if (begun->calling) {
-    if (!packet_checksum_right(packet) || !reply_matches(begun->session_id, &begun->server_key, begun->hello,
-                                                         begun->hello_length, packet->payload, packet->payload_length))
-      return false;
+    const struct answerer *answerer = packet_checksum_right(packet) ? answerer_of(begun, packet) : NULL;
+    if (answerer == NULL) return false;
+    begun->pass = answerer->pass;
     mark_verified(queues, &flow->key, true, orders);
     accept_with(queues, packet, NULL, 0, orders);
   } else {

@@ -10,10 +10,8 @@ enum {
   HELLO_NONCE_AT = HEADER + 2,
   DESTINATION_AT = HELLO_NONCE_AT + NONCE_BYTES + 32,
   OFFER = SESSION_ID_BYTES + 8,
-  /* From the end of a Hello with one offer. */
+  /* From the end of a Hello. */
   ADMISSION_FROM_END = MAC_BYTES,
-  BINDER_FROM_END = 2 * MAC_BYTES,
-  COUNTER_FROM_END = BINDER_FROM_END + 8,
   REPLY_ID_AT = HEADER + 2 + NONCE_BYTES,
   REPLY_MAC_AT = REPLY_ID_AT + SESSION_ID_BYTES,
 };
@@ -50,12 +48,26 @@ static void mac_of(const struct mac_key *key, const char *context, const uint8_t
   mac(key, context, &part, 1, out);
 }
 
+static void write_counter(uint8_t *out, uint64_t counter) {
+  for (int i = 0; i < 8; i++) out[i] = (uint8_t)(counter >> (56 - 8 * i));
+}
+
+static uint64_t read_counter(const uint8_t *bytes) {
+  uint64_t counter = 0;
+  for (int i = 0; i < 8; i++) counter = counter << 8 | bytes[i];
+  return counter;
+}
+
 void complete_hello(const struct pass *pass, uint8_t *hello, const uint8_t nonce[NONCE_BYTES], uint64_t counter) {
-  size_t length = pass->hello_length;
+  size_t length = pass->hello_length, offers = 1 + pass->other_count;
+  size_t binders_at = length - (offers + 1) * MAC_BYTES, offers_at = binders_at - offers * OFFER;
   memcpy(hello + HELLO_NONCE_AT, nonce, NONCE_BYTES);
-  for (int i = 0; i < 8; i++) hello[length - COUNTER_FROM_END + (size_t)i] = (uint8_t)(counter >> (56 - 8 * i));
-  mac_of(&pass->client_key, "countersign/1 resumption binder", hello, length - BINDER_FROM_END,
-         hello + length - BINDER_FROM_END);
+  write_counter(hello + offers_at + SESSION_ID_BYTES, counter);
+  for (size_t i = 1; i < offers; i++)
+    write_counter(hello + offers_at + i * OFFER + SESSION_ID_BYTES, counter + pass->others[i - 1].counter_ahead);
+  for (size_t i = 0; i < offers; i++)
+    mac_of(i == 0 ? &pass->client_key : &pass->others[i - 1].client_key, "countersign/1 resumption binder", hello,
+           binders_at, hello + binders_at + i * MAC_BYTES);
   mac_of(&pass->admission_keys[0], "countersign/1 admission", hello, length - ADMISSION_FROM_END,
          hello + length - ADMISSION_FROM_END);
 }
@@ -72,21 +84,25 @@ bool hello_is_admitted(const struct mac_key *keys, size_t count, const uint8_t *
 
 bool hello_matches(const struct pass *pass, const uint8_t *hello, size_t length, uint64_t *counter) {
   size_t cookie_at = DESTINATION_AT + pass->meant_length, token_at = cookie_at + 3;
-  size_t count_at = token_at + pass->token_length, id_at = count_at + 1;
-  if (length != id_at + OFFER + 2 * MAC_BYTES || !has_header(hello, 1, length)) return false;
-  if (memcmp(hello + id_at, pass->session_id, SESSION_ID_BYTES) != 0) return false;
+  size_t count_at = token_at + pass->token_length, offers_at = count_at + 1;
+  size_t binders_at = offers_at + pass->offer_count * OFFER, own_at = offers_at + pass->own_offer * OFFER;
+  if (length != binders_at + (pass->offer_count + 1) * MAC_BYTES || !has_header(hello, 1, length)) return false;
+  /* All of them: which of several offers counts is for TypeScript to say, and it has said so of exactly these in this order. */
+  for (size_t i = 0; i < pass->offer_count; i++) {
+    if (memcmp(hello + offers_at + i * OFFER, pass->offered + i * SESSION_ID_BYTES, SESSION_ID_BYTES) != 0) return false;
+  }
   if (hello[WISHES_AT] != 0 || hello[CARRIER_AT] != (uint8_t)pass->carrier) return false;
   if (memcmp(hello + DESTINATION_AT, pass->meant, pass->meant_length) != 0) return false;
   if (hello[cookie_at] != 0 || hello[cookie_at + 1] != (uint8_t)(pass->token_length >> 8) ||
       hello[cookie_at + 2] != (uint8_t)pass->token_length)
     return false;
-  if (memcmp(hello + token_at, pass->token, pass->token_length) != 0 || hello[count_at] != 1) return false;
+  if (memcmp(hello + token_at, pass->token, pass->token_length) != 0 || hello[count_at] != pass->offer_count)
+    return false;
 
   uint8_t expected[MAC_BYTES];
-  mac_of(&pass->client_key, "countersign/1 resumption binder", hello, length - BINDER_FROM_END, expected);
-  if (!mac_equals(expected, hello + length - BINDER_FROM_END)) return false;
-  *counter = 0;
-  for (int i = 0; i < 8; i++) *counter = *counter << 8 | hello[length - COUNTER_FROM_END + (size_t)i];
+  mac_of(&pass->client_key, "countersign/1 resumption binder", hello, binders_at, expected);
+  if (!mac_equals(expected, hello + binders_at + pass->own_offer * MAC_BYTES)) return false;
+  *counter = read_counter(hello + own_at + SESSION_ID_BYTES);
   return hello_is_admitted(pass->admission_keys, pass->admission_count, hello, length);
 }
 

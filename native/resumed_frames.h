@@ -11,10 +11,11 @@ enum look { LOOK_WAIT, LOOK_FRAME, LOOK_NO_FRAME };
 /* Whether this begins with a whole frame, and how long that is. */
 enum look measure_frame(const uint8_t *bytes, size_t got, size_t *length);
 
-/* Fills the blanks of an outbound pass's Hello: nonce, counter, binder, admission. */
+/* Fills the blanks of an outbound pass's Hello: nonce, admission, and of each session counter and binder. @param counter of the first one */
 void complete_hello(const struct pass *pass, uint8_t *hello, const uint8_t nonce[NONCE_BYTES], uint64_t counter);
 
-/* Whether a whole frame is the Hello that an inbound pass is for, MACs included. @param counter gets what it offers */
+/* Whether a whole frame is the Hello that an inbound pass is for, with its own binder and the admission MAC. @param counter gets what it offers of the
+ * pass's session */
 bool hello_matches(const struct pass *pass, const uint8_t *hello, size_t length, uint64_t *counter);
 
 /* Whether this has the header of a Hello, and its last bytes are the admission MAC under one of these keys. */

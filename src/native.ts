@@ -103,13 +103,22 @@ export type NativeEvent =
   | readonly [type: typeof EVENT.closed, id: number, cause: number, bytesIn: number, bytesOut: number]
   | readonly [type: typeof EVENT.stopped, id: number];
 
+/** `more`: other events are left, of which nothing is told until {@link NativeAddon.deliver}. */
+export type OnEvents = (
+  batch: readonly NativeEvent[],
+  reports: Float64Array | undefined,
+  more: boolean,
+) => void;
+
 /** Of native/passes.h. */
 export const MOST_CANDIDATES = 1024;
 export const COUNTER_STATES = ['fresh', 'seen', 'too-old'] as const;
 
 /** What the js_*.c files of native/ export. Errors carry the system's name in `code`. */
 export interface NativeAddon extends NativeLimit {
-  start(onEvents: (batch: readonly NativeEvent[], reports: Float64Array | undefined) => void): NativeDataPath;
+  start(onEvents: OnEvents): NativeDataPath;
+  /** Has `onEvents` called with more, in another turn of the event loop. */
+  deliver(path: NativeDataPath): void;
   listen(path: NativeDataPath, address: string, port: number, role: number): [listener: number, port: number];
   dial(
     path: NativeDataPath,
@@ -161,6 +170,8 @@ export interface NativeAddon extends NativeLimit {
     synData: boolean,
     ofSeveral: boolean,
     carrier: number,
+    /** Of each session behind the first one: number, session id, client key, server key, first counter. */
+    others: readonly (number | Uint8Array)[],
   ): boolean;
   /** @param candidates address, port, address, port and so on; at most {@link MOST_CANDIDATES} of both */
   choiceOutbound(
@@ -189,6 +200,9 @@ export interface NativeAddon extends NativeLimit {
     token: Uint8Array,
     keepSource: boolean,
     carrier: number,
+    /** Ids of all sessions in the Hello, one behind the other, and the place of the pass's own. */
+    offered: Uint8Array,
+    ownOffer: number,
   ): boolean;
   revokePasses(path: NativeDataPath): void;
   /** The reports that would be delivered soon. */

@@ -3,18 +3,9 @@
  * fail by their assertions. A patch that survives is a property without a test. Arguments: parts of patch names, to run only those.
  */
 import { execFileSync, spawn } from 'node:child_process';
-import {
-  cpSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeRunFolder, sweepLeftovers } from '../test/support/leftovers.ts';
 import { applyTo, type Patch, parsePatch } from './sabotage-patch.ts';
 
 const WORKERS = 2;
@@ -50,9 +41,11 @@ async function main(wanted: readonly string[]): Promise<number> {
     say('no such patch in test/sabotage');
     return 1;
   }
-  const folder = mkdtempSync(join(tmpdir(), 'countersign-sabotage-'));
+  await sweepLeftovers();
+  const folder = makeRunFolder();
   const remove = (): void => rmSync(folder, { recursive: true, force: true });
-  process.once('SIGINT', () => process.exit(130));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.once(signal, () => process.exit(130));
   process.once('exit', remove);
   const trees = Array.from({ length: WORKERS }, (_, index) => copyTree(join(folder, String(index))));
 
@@ -158,8 +151,10 @@ async function runTest(tree: string, file: string, names: readonly string[]): Pr
 
 function runOnce(tree: string, file: string, names: readonly string[], bail: boolean): Promise<TestRun> {
   const pattern = names.map((name) => name.replaceAll(/[^\w ]/g, '\\$&')).join('|');
-  const settings = [`TAP_GREP=/${pattern}/`, `TAP_BAIL=${Number(bail)}`];
-  const child = spawn('env', [...settings, process.execPath, file], {
+  // What is ended in the middle leaves its files in the folder of the run, and ends what it has started.
+  const places = [`TMPDIR=${join(tree, '..')}`, `NODE_COMPILE_CACHE=${join(tree, '..', 'compiled')}`];
+  const settings = [`TAP_GREP=/${pattern}/`, `TAP_BAIL=${Number(bail)}`, ...places];
+  const child = spawn('setpriv', ['--pdeathsig=KILL', 'env', ...settings, process.execPath, file], {
     cwd: tree,
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -6,9 +6,9 @@
  * detect_leaks=0: the leak sanitizer would tell of Node.js, which frees nothing at its end; test/relay/native-leaks.test.ts and valgrind look for ours.
  */
 import { execFileSync, spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeRunFolder, sweepLeftovers } from '../test/support/leftovers.ts';
 
 const FUZZ = 'test/relay/native-fuzz.test.ts';
 const TESTS = [
@@ -27,10 +27,13 @@ const TESTS = [
   'test/nfqueue/gate.test.ts',
   'test/nfqueue/pass-bounds.test.ts',
   'test/nfqueue/pass-frames.test.ts',
+  'test/nfqueue/pass-offers.test.ts',
   'test/lib/curves.test.ts',
 ];
 /** Real queues, conntrack and sockets, in a namespace (root); nothing in it happens on two threads. */
 const KERNEL = 'test/system/kernel-packet-path.test.ts';
+/** The same, in memory; half a minute. */
+const SERVICE = 'test/nfqueue/service-passes-fuzz.test.ts';
 /** A part of it runs out of descriptors, which the thread sanitizer does not survive. */
 const DESCRIPTORS = 'test/relay/native-connection-limit.test.ts';
 interface Sanitizer {
@@ -56,7 +59,7 @@ const SANITIZERS: readonly Sanitizer[] = [
     },
     before: [],
     long: true,
-    tests: [...TESTS, DESCRIPTORS, KERNEL],
+    tests: [...TESTS, SERVICE, DESCRIPTORS, KERNEL],
   },
   {
     // Of Node.js, which is built without it, only locks and memory functions are seen; both sides of a race are looked for in the addon.
@@ -75,9 +78,10 @@ const TIMEOUT_MS = { sanitizers: 240_000, valgrind: 1_800_000 };
 const FINDING = /ERROR: AddressSanitizer|runtime error:|DEADLYSIGNAL|ThreadSanitizer:/;
 
 const root = join(import.meta.dirname, '..');
-const tree = mkdtempSync(join(tmpdir(), 'countersign-sanitize-'));
+await sweepLeftovers();
+const tree = makeRunFolder();
 process.once('exit', () => rmSync(tree, { recursive: true, force: true }));
-process.once('SIGINT', () => process.exit(130));
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));
 
 for (const part of ['src', 'test', 'native', 'package.json', 'tsconfig.json']) {
   cpSync(join(root, part), join(tree, part), { recursive: true });
@@ -168,8 +172,13 @@ function run(
   environment: Readonly<Record<string, string>>,
   timeoutMs: number,
 ): Promise<{ code: number | null; output: string }> {
-  const assignments = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
-  const child = spawn('env', [...assignments, ...command], { cwd: tree, stdio: ['ignore', 'pipe', 'pipe'] });
+  const assignments = Object.entries({ ...environment, TMPDIR: tree }).map(
+    ([name, value]) => `${name}=${value}`,
+  );
+  const child = spawn('setpriv', ['--pdeathsig=KILL', 'env', ...assignments, ...command], {
+    cwd: tree,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
   child.stderr.setEncoding('utf8').on('data', (text: string) => (output += text));

@@ -3,13 +3,15 @@
  * skipped and why, and a closing count. Arguments are tap's; `--no-skip` makes a skipped test a failure.
  *
  * A few files that failed are run once more, each alone (docs/decisions/0008): what passes then is called unsteady, by name, at the end.
- * Told to end (SIGINT, SIGTERM, SIGHUP) it ends every test first, and takes away what they leave.
+ * Told to end (SIGINT, SIGTERM, SIGHUP) it ends every test first, and takes away what they leave; where it is killed they end with it, and the next run takes it
+ * away. Temporary files of all tests are in a folder of this run.
  */
 import { spawn } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { sweepLeftovers } from '../test/support/leftovers.ts';
+import { makeRunFolder, sweepLeftovers } from '../test/support/leftovers.ts';
 import { TapReport } from './tap-report.ts';
 
 /** More than these cannot be blamed on the machine's load. */
@@ -18,16 +20,24 @@ const AGAIN_AT_MOST = 3;
 /** For tests that tidy up when they are told to end. */
 const GRACE_MS = 3_000;
 
+/** The first process of the tests' group: ends all of them when this one has died. */
+const UNDERTAKER = `trap 'trap "" TERM; kill -TERM 0; sleep ${GRACE_MS / 1_000}; kill -KILL 0' TERM; "$@" & wait $!`;
+
 const root = join(import.meta.dirname, '..');
 const given = process.argv.slice(2);
 const noSkip = given.includes('--no-skip');
 const started = performance.now();
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
+await sweepLeftovers();
+const folder = makeRunFolder();
+
 let ending = false;
 let endTests = (_signal: NodeJS.Signals): void => {};
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void end(signal));
 
+// What a killed test leaves there goes with it. Programs that the tests start a thousand times are compiled once.
+const environment = ['env', `TMPDIR=${folder}`, `NODE_COMPILE_CACHE=${join(folder, 'compiled')}`];
 const tapFlags = given.filter((one) => one !== '--no-skip');
 const { report, code } = await run(tapFlags);
 const unsteady: string[] = [];
@@ -36,7 +46,7 @@ if (!good && report.failedFiles.length > 0 && report.failedFiles.length <= AGAIN
   good = await runAgain();
 }
 
-await sweepLeftovers();
+await removeLeftovers();
 print(`in ${((performance.now() - started) / 1000).toFixed(1)} s`);
 for (const file of unsteady)
   print(`UNSTEADY  ${file}: failed, then passed alone. That is a defect, of the test or worse.`);
@@ -67,13 +77,19 @@ async function end(signal: NodeJS.Signals): Promise<void> {
   endTests('SIGTERM');
   await sleep(GRACE_MS);
   endTests('SIGKILL');
-  await sweepLeftovers();
+  await removeLeftovers();
   process.exit(1);
+}
+
+async function removeLeftovers(): Promise<void> {
+  await sweepLeftovers();
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 }
 
 async function run(flags: readonly string[]): Promise<{ report: TapReport; code: number }> {
   const tap = join(root, 'node_modules', '.bin', 'tap');
-  const child = spawn(process.execPath, [tap, '--reporter=tap', ...flags], {
+  const command = [...environment, process.execPath, tap, '--reporter=tap', ...flags];
+  const child = spawn('setpriv', ['--pdeathsig=TERM', 'sh', '-c', UNDERTAKER, 'tests', ...command], {
     cwd: root,
     stdio: ['ignore', 'pipe', 'inherit'],
     // The leader of a process group, which all the tests are in: tap that is killed would leave them running.

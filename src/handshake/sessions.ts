@@ -177,6 +177,29 @@ export class ClientSessions<I extends PeerIdentity> {
     return { session: entry.session, first };
   }
 
+  /**
+   * {@link reserve} for all live sessions of a destination, in the order in which {@link offer} has them.
+   * @param most of them, the newest
+   */
+  reserveAll(
+    destination: string,
+    monotonic: number,
+    counters: number,
+    most: number,
+  ): { session: Session<I>; first: bigint }[] {
+    const live = this.#byDestination.get(destination)?.filter((entry) => entry.session.expiresAt > monotonic);
+    return (live ?? []).slice(0, most).map((entry) => {
+      const first = entry.counter;
+      entry.counter += BigInt(counters);
+      return { session: entry.session, first };
+    });
+  }
+
+  /** How many sessions there are for a destination, live or not. */
+  count(destination: string): number {
+    return this.#byDestination.get(destination)?.length ?? 0;
+  }
+
   dropPeers(gone: (peer: I) => boolean): void {
     for (const [destination, sessions] of this.#byDestination) {
       const kept = sessions.filter((entry) => !gone(entry.session.peer));

@@ -13,8 +13,10 @@ import type { QueuedFlow } from './queued-flow.ts';
 const SOON_MS = 20;
 /** So many in {@link SOON_MS} are a burst: they are kept back, and most of them are over when they are told. */
 const FEW = 8;
-/** Of a burst what is older is told with the next tick. */
-const KEPT_BACK_MS = 500;
+/** Of a burst what is older is told: until then a crash of this process would lose it, and most are over by then. */
+const KEPT_BACK_MS = 200;
+/** So often in a burst, so that it is not much at a time. */
+const LOOK_MS = 50;
 /** What a pass has begun, and what was not answered so long, is TypeScript's: the application may give up, or say its SYN again. */
 const UNANSWERED_MS = 500;
 /** Nothing is handed over that is not over; nothing that is kept back is told. */
@@ -36,6 +38,7 @@ export class ByPass implements PassUser {
   readonly #forget: (one: QueuedFlow) => void;
   #soon: NodeJS.Timeout | undefined;
   #atOnce: NodeJS.Immediate | undefined;
+  #later: NodeJS.Timeout | undefined;
   #toldAt = 0;
   #count = 0;
   readonly #facts = new PassingFacts();
@@ -62,7 +65,7 @@ export class ByPass implements PassUser {
 
   /**
    * There is something to be told. At once after the packets of this turn, so that the file of flows knows nearly as early as the kernel; where much is told,
-   * with what comes in the next milliseconds; in a burst, with a later tick. Asked again before that: now, there is much.
+   * with what comes in the next milliseconds; in a burst, a little later. Asked again before that: now, there is much.
    */
   soon(): void {
     if (this.#soon !== undefined || this.#atOnce !== undefined) return this.#take(NOTHING, 0, true);
@@ -73,9 +76,25 @@ export class ByPass implements PassUser {
   }
 
   #tellFew(): void {
-    const burst = (this.#owner.path.passing?.keptBack ?? 0) > FEW;
-    if (burst) this.#toldAt = performance.now();
-    this.#take(NOTHING, burst ? NOTHING : 0);
+    if (this.#keptBack <= FEW) return this.#take(NOTHING, 0);
+    this.#toldAt = performance.now();
+    this.news();
+    this.#tellLater();
+  }
+
+  get #keptBack(): number {
+    return this.#owner.path.passing?.keptBack ?? 0;
+  }
+
+  /** As long as a burst leaves something to be told. */
+  #tellLater(): void {
+    if (this.#later !== undefined || this.#keptBack === 0) return;
+    this.#later = setTimeout(() => {
+      this.#later = undefined;
+      this.#take(NOTHING, KEPT_BACK_MS, true);
+      this.#tellLater();
+    }, LOOK_MS);
+    this.#later.unref();
   }
 
   /** The connection with this key, where it was kept back. */

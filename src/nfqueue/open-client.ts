@@ -72,10 +72,8 @@ export function openClient(
   const handshake = clientContext(destination, around, 'syn');
   if (handshake === undefined) return stream;
   const { nonce } = handshake.randomness;
-  const offers = handshake.offers.slice(
-    0,
-    offersThatFit(handshake.credentials.token.length, tuple.family, roomOf(packet, options)),
-  );
+  const fitting = offersThatFit(handshake.credentials.token.length, tuple.family, roomOf(packet, options));
+  const offers = handshake.offers.slice(0, fitting);
   if (offers.length === 0 && !firstCalls.admits(destination.address, now.monotonic)) return { kind: 'drop' };
   const randomness =
     offers.length === 0
@@ -104,7 +102,7 @@ export function openClient(
     };
   }
   one.initial = packet.sequence;
-  one.givePass = () => passForCalls(one, destination, around);
+  one.givePass = () => passForCalls(one, destination, fitting, around);
   one.machine = { role: 'client', state: opened.state, context };
   return { kind: 'opened', one, effects: opened.effects };
 }

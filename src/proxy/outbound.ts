@@ -281,16 +281,15 @@ function givePass(
   const judgement = rejudge();
   if (context === undefined || judgement.verdict === 'deny') return;
   const { client } = around.sessions;
-  const reserve = (counters: number) => client.reserve(endpoint.address, performance.now(), counters);
   const { namespace, name: pod } = view.snapshot.self;
+  const { destination } = flow.facts;
+  const told = { peer, judgement, rejudge, destination, sourceName: { namespace, pod } };
+  const reserve = (counters: number) => {
+    const reserved = client.reserve(endpoint.address, performance.now(), counters);
+    return reserved?.session.peer.podUid === peer.podUid ? [{ ...reserved, told }] : [];
+  };
   const target = { endpoint, candidates };
-  around.passes.giveOutbound(original, target, context, synFor(endpoint, around.fastOpen), reserve, {
-    peer,
-    judgement,
-    rejudge,
-    destination: flow.facts.destination,
-    sourceName: { namespace, pod },
-  });
+  around.passes.giveOutbound(original, target, context, synFor(endpoint, around.fastOpen), reserve);
 }
 
 /** What the client's machine needs to call `endpoint`; undefined while there is no own identity. @param offering whether sessions take part */

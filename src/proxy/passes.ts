@@ -56,7 +56,15 @@ export interface PassUser {
   takeBack(): void;
 }
 
-type Told = Omit<GivenPass, 'number' | 'revision' | 'direction' | 'endsAt' | 'noteDial'>;
+export type Told = Omit<GivenPass, 'number' | 'revision' | 'direction' | 'endsAt' | 'noteDial'>;
+
+/** A session that is offered by a pass, and what it means that it is answered by. */
+export interface Offered {
+  readonly session: Session<ProvenPeer>;
+  /** The first of the counters that were set aside. */
+  readonly first: bigint;
+  readonly told: Told;
+}
 
 /** The passes that the data path has, and what they stand for. Given when a connection was judged; taken back with every change. */
 export class Passes {
@@ -166,14 +174,17 @@ export class Passes {
   /**
    * Whether {@link giveOutbound} would give one now: what it wants to know takes a look at policy and a context, and of a burst of handshakes with one
    * place the first alone needs them.
+   * @param sessions how many it would offer; one more is another pass
    */
-  isDueOutbound(carrier: Carrier, dialled: Endpoint, target: Endpoint): boolean {
-    return this.#isDue(keyOf(carrier, dialled, target), this.#now());
+  isDueOutbound(carrier: Carrier, dialled: Endpoint, target: Endpoint, sessions = 1): boolean {
+    return this.#isDue(keyOf(carrier, dialled, target, sessions), this.#now());
   }
 
   /**
-   * Lets connections of the application to `dialled` resume this session with `target`. `counters` of it are set aside by `reserve`.
+   * Lets connections of the application to `dialled` resume one of these sessions with `target`.
    * @param target with the candidates that connections there are spread between; it is one of them
+   * @param reserve sets so many counters aside of each session that is to be offered; several alone where the network picks who answers
+   * @param sessions as for {@link isDueOutbound}
    */
   giveOutbound(
     dialled: Endpoint,
@@ -183,22 +194,19 @@ export class Passes {
     }: { readonly endpoint: Endpoint; readonly candidates: readonly Endpoint[] },
     context: ClientContext<ProvenPeer>,
     syn: PassSyn,
-    reserve: (counters: number) => { session: Session<ProvenPeer>; first: bigint } | undefined,
-    told: Told,
+    reserve: (counters: number) => readonly Offered[],
+    sessions = 1,
   ): void {
     const now = this.#now();
     const { carrier } = context;
-    const key = keyOf(carrier, dialled, target);
+    const key = keyOf(carrier, dialled, target, sessions);
     if (!this.#isDue(key, now)) return;
     if (this.#lastGiven.size >= REMEMBERED) this.#lastGiven.clear();
     this.#lastGiven.set(key, now);
     const reserved = reserve(COUNTERS);
-    if (reserved === undefined) return;
-    const { session, first } = reserved;
-    if (session.peer !== told.peer && session.peer.podUid !== told.peer.podUid) return;
-    const lifetimeMs = lifetimeOf(session, now);
-    if (lifetimeMs <= 0) return;
-    const offers = [{ session, counter: first }];
+    const lifetimeMs = Math.min(...reserved.map(({ session }) => lifetimeOf(session, now)));
+    if (reserved.length === 0 || lifetimeMs <= 0) return;
+    const offers = reserved.map(({ session, first }) => ({ session, counter: first }));
     const hello = buildHello({
       wishes: context.wishes,
       carrier: context.carrier,
@@ -211,7 +219,11 @@ export class Passes {
       admissionKey: context.admissionKey,
     });
     const { note: noteDial, ...options } = syn;
-    const number = this.#remember({ ...told, direction: 'outbound', endsAt: now + lifetimeMs, noteDial });
+    const given = reserved.map(({ told, ...offer }) => {
+      const number = this.#remember({ ...told, direction: 'outbound', endsAt: now + lifetimeMs, noteDial });
+      return { ...offer, number };
+    });
+    const [{ number, session, first }, ...others] = given as [(typeof given)[0], ...typeof given];
     this.#contexts.set(number, { ...context, offers });
     const ofSeveral = candidates.length > 1;
     if (ofSeveral) this.#resumption?.choiceOutbound({ lifetimeMs: LIFETIME_MS, dialled, candidates });
@@ -227,6 +239,7 @@ export class Passes {
       hello,
       admissionKey: context.admissionKey,
       counters: { first, count: COUNTERS },
+      others,
     });
   }
 
@@ -237,7 +250,17 @@ export class Passes {
     meant: Endpoint,
     admissionKeys: readonly Uint8Array[],
     found: { session: Session<ProvenPeer>; window: CounterWindow },
-    { keepSource, carrier, ...told }: Told & { readonly keepSource: boolean; readonly carrier: Carrier },
+    {
+      keepSource,
+      carrier,
+      offered,
+      ...told
+    }: Told & {
+      readonly keepSource: boolean;
+      readonly carrier: Carrier;
+      /** The ids of all sessions in the Hello, where it may be several. */
+      readonly offered?: readonly Uint8Array[];
+    },
   ): void {
     const now = this.#now();
     const { session, window } = found;
@@ -259,6 +282,7 @@ export class Passes {
       token,
       keepSource,
       admissionKeys,
+      ...(offered === undefined ? {} : { offered }),
     });
   }
 
@@ -297,8 +321,8 @@ export class Passes {
 /** The data thread keeps no more for a pass; an installation has as many as its trust bundle has keys. */
 const MAX_ADMISSION_KEYS = 8;
 
-function keyOf(carrier: Carrier, dialled: Endpoint, target: Endpoint): string {
-  return `${carrier} ${dialled.address} ${dialled.port} ${target.address} ${target.port}`;
+function keyOf(carrier: Carrier, dialled: Endpoint, target: Endpoint, sessions: number): string {
+  return `${carrier} ${dialled.address} ${dialled.port} ${target.address} ${target.port} ${sessions}`;
 }
 
 function rethrow(error: unknown): never {

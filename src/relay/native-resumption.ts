@@ -85,6 +85,13 @@ export class NativeResumption implements Resumption {
       pass.synData,
       pass.ofSeveral,
       carrierNumber(pass),
+      (pass.others ?? []).flatMap(({ number, session: { id, clientKey, serverKey }, first }) => [
+        number,
+        id,
+        clientKey,
+        serverKey,
+        Number(first),
+      ]),
     );
   }
 
@@ -97,7 +104,7 @@ export class NativeResumption implements Resumption {
 
   passInbound(pass: InboundPass): boolean {
     if (this.#isClosed()) return false;
-    const { session, reached, target, meant } = pass;
+    const { session, reached, target, meant, offered = [session.id] } = pass;
     return this.#addon.passInbound(
       this.#handle,
       pass.number,
@@ -117,6 +124,8 @@ export class NativeResumption implements Resumption {
       pass.token,
       pass.keepSource,
       carrierNumber(pass),
+      Buffer.concat(offered),
+      offered.findIndex((id) => Buffer.compare(id, session.id) === 0),
     );
   }
 

@@ -96,11 +96,22 @@ export interface OutboundPass extends Pass {
   /** As {@link DialOptions} has them. A pass whose SYN had to be sent again is over. */
   readonly fastOpen: DialOptions['fastOpen'];
   readonly synData: boolean;
-  /** A whole Hello for the target with the session as its one offer; nonce, counter, binder and admission are filled in. */
+  /** A whole Hello for the target that offers the session, and {@link others} behind it; nonce, counters, binders and admission are filled in. */
   readonly hello: Uint8Array;
+  /** Of the carrier `syn` alone: sessions with other servers that may answer at the same address, in the order of their offers; seven at most. */
+  readonly others?: readonly OtherOffer[];
   readonly admissionKey: Uint8Array;
   /** Counters that are offered by this pass alone: so many from the first one on. */
   readonly counters: { readonly first: bigint; readonly count: number };
+}
+
+/** A session behind the first one of an {@link OutboundPass}. Each Hello spends one counter of every session in it. */
+export interface OtherOffer {
+  /** What is reported of a connection that was answered by this session. */
+  readonly number: number;
+  readonly session: Pass['session'];
+  /** As many counters from here on belong to the pass as it has of its own. */
+  readonly first: bigint;
 }
 
 /** The servers behind one destination: the brain has said of each that it may be picked now. */
@@ -111,7 +122,7 @@ export interface OutboundChoice {
   readonly candidates: readonly Endpoint[];
 }
 
-/** Connections from `peer` to `reached` with a Hello that offers the session alone, for `meant`, and with this token. */
+/** Connections from `peer` to `reached` with a Hello that offers the session, for `meant`, and with this token. */
 export interface InboundPass extends Pass {
   readonly window: OwnedWindow;
   readonly peer: string;
@@ -121,6 +132,8 @@ export interface InboundPass extends Pass {
   readonly target: Endpoint;
   readonly meant: Endpoint;
   readonly token: Uint8Array;
+  /** The ids of all that the Hello offers, in their order. Left out: the session alone. */
+  readonly offered?: readonly Uint8Array[];
   /** The target is dialled from the client's address, as by {@link DialOptions.source}. */
   readonly keepSource: boolean;
   readonly admissionKeys: readonly Uint8Array[];

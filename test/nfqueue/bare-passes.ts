@@ -10,6 +10,7 @@ import { passSettings } from '../../src/nfqueue/pass-settings.ts';
 import { withPayload } from '../../src/nfqueue/packets-build.ts';
 import { finishPacket } from '../../src/nfqueue/packets-checksum.ts';
 import { NativeDataPath } from '../../src/relay/native-data-path.ts';
+import type { OtherOffer } from '../../src/relay/resumption.ts';
 import { NO_EVENTS } from '../support/no-events.ts';
 import { MiniTcp } from './mini-tcp.ts';
 import { encodeQueued, readOrders } from './queue-messages.ts';
@@ -50,7 +51,7 @@ export class BarePasses {
   }
 
   /** The peer may call the own port. @returns whether there was room */
-  passInbound(changes: { lifetimeMs?: number; peer?: string } = {}): boolean {
+  passInbound(changes: { lifetimeMs?: number; peer?: string; offered?: Uint8Array[] } = {}): boolean {
     return this.dataPath.resumption.passInbound({
       number: ++this.#passes,
       carrier: 'syn',
@@ -69,8 +70,11 @@ export class BarePasses {
   }
 
   /** The own application may call the peer. */
-  passOutbound(changes: { lifetimeMs?: number; first?: bigint; count?: number } = {}): void {
-    const { lifetimeMs = 60_000, first = 1_000n, count = 10_000 } = changes;
+  passOutbound(
+    changes: { lifetimeMs?: number; first?: bigint; count?: number; others?: OtherOffer[] } = {},
+  ): void {
+    const { lifetimeMs = 60_000, first = 1_000n, count = 10_000, others = [] } = changes;
+    const offers = [this.session, ...others.map(({ session }) => session)];
     this.dataPath.resumption.passOutbound({
       number: ++this.#passes,
       carrier: 'syn',
@@ -81,9 +85,13 @@ export class BarePasses {
       ofSeveral: false,
       fastOpen: false,
       synData: false,
-      hello: this.hello({ destination: this.peer }),
+      hello: this.hello({
+        destination: this.peer,
+        offers: offers.map((session) => ({ session, counter: 0n })),
+      }),
       admissionKey: this.admissionKey,
       counters: { first, count },
+      others,
     });
   }
 
@@ -128,11 +136,11 @@ export class BarePasses {
   }
 
   /** The Reply that resumes. */
-  reply(hello: Uint8Array, edit: (reply: Uint8Array) => void = () => {}): Uint8Array {
+  reply(hello: Uint8Array, edit: (reply: Uint8Array) => void = () => {}, session = this.session): Uint8Array {
     const magic = [0x9c, 0x43, 0x54, 0x53, 0x47, 0x4e, 0x0d, 0x0a];
-    const reply = Uint8Array.from([...magic, 1, 2, 0, 66, 2, 0, ...randomBytes(32), ...this.session.id]);
+    const reply = Uint8Array.from([...magic, 1, 2, 0, 66, 2, 0, ...randomBytes(32), ...session.id]);
     edit(reply);
-    return new Uint8Array([...reply, ...mac(this.session.serverKey, CONTEXT.resumed, [hello, reply])]);
+    return new Uint8Array([...reply, ...mac(session.serverKey, CONTEXT.resumed, [hello, reply])]);
   }
 
   /** Nobody's ports so far. */

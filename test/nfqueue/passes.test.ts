@@ -5,6 +5,7 @@ import { finishPacket } from '../../src/nfqueue/packets-checksum.ts';
 import { allowFrom } from './policies.ts';
 import { formatFlags, frameTypes, packetOf } from './wire-reading.ts';
 import { type PassingPods, passingPods, saidOf } from './passing-pods.ts';
+import { until } from '../support/until.ts';
 
 function pods(
   t: { teardown: (end: () => Promise<unknown>) => unknown },
@@ -363,6 +364,17 @@ t.test('nfqueue passes: of a burst a connection whose socket lives is told as op
   await ticking(one, () => one.server.path.passing!.keptBack === 0);
   t.equal(one.server.proxy.flows.size, 5);
   t.equal(one.server.kept.size, 5, 'they outlive a crash');
+  t.equal(one.server.pod.records.length, 0);
+});
+
+t.test('nfqueue passes: what a burst leaves open is in the file soon, without a tick', async (t) => {
+  const one = pods(t);
+  burst(one, 20);
+  const { path, proxy, kept } = one.server;
+  t.equal(path.passing!.keptBack, 20);
+  proxy.passed();
+  await until('none is kept back', () => path.passing!.keptBack === 0);
+  await until('in the file', () => kept.size === 22);
   t.equal(one.server.pod.records.length, 0);
 });
 

@@ -44,15 +44,16 @@ function passesInTestTime() {
     };
     const dialled = { ...server.address, port };
     const target = { endpoint: server.address, candidates: [server.address] };
-    const reserve = (counters: number) => ({ session, first: (counter += BigInt(counters)) });
-    const syn = { fastOpen: true, synData: true, note: () => {} };
-    passes.giveOutbound(dialled, target, context, syn, reserve, {
+    const told = {
       peer,
       judgement: allowed('not-isolated'),
       rejudge: () => allowed('not-isolated'),
       destination: dialled,
       sourceName: { namespace: 'demo', pod: 'client' },
-    });
+    };
+    const reserve = (counters: number) => [{ session, first: (counter += BigInt(counters)), told }];
+    const syn = { fastOpen: true, synData: true, note: () => {} };
+    passes.giveOutbound(dialled, target, context, syn, reserve);
     return resumption.outbound.at(-1)!;
   };
   return {

@@ -1,56 +1,66 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import { abandonedNamespaces, removeNamespace } from './namespaces.ts';
 import { cgroupsNamed, removeCgroup } from './node-cgroup.ts';
+import { lifeOf } from './process-life.ts';
 
-const PREFIX = 'countersign-kube-';
+const KUBE = 'countersign-kube-';
+const RUN = 'countersign-run-';
 /** Says whose folder it is. */
 const OWNER = 'owner';
 
 /** A folder that {@link sweepLeftovers} takes away once this process is no more. */
 export function makeOwnFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), PREFIX));
-  writeFileSync(join(folder, OWNER), lifeOf(process.pid)!);
+  return ownFolder(KUBE);
+}
+
+/** Such a folder for the temporary files of a whole run of tests, whoever of its users writes them. */
+export function makeRunFolder(): string {
+  const folder = ownFolder(RUN);
+  chmodSync(folder, 0o1777);
   return folder;
 }
 
 /**
- * Takes away what control planes and clusters of test processes have left that were killed: folders and cgroups. Everything else of theirs (processes, mounts,
- * network namespaces with their rules) the kernel has ended with them. What belongs to somebody who lives stays.
+ * Takes away what test processes have left that were killed: folders of runs, control planes and clusters, cgroups, network namespaces with whoever is in them. Everything
+ * else of theirs (processes, mounts) the kernel has ended with them. What belongs to somebody who lives stays.
  */
 export async function sweepLeftovers(): Promise<void> {
-  const folders = readdirSync(tmpdir()).filter((name) => name.startsWith(PREFIX));
+  for (const name of abandonedNamespaces()) removeNamespace(name);
+  const common = commonFolder();
+  const folders = readdirSync(common).filter((name) => name.startsWith(KUBE) || name.startsWith(RUN));
   const dead = folders.filter((name) => {
     try {
-      const owner = readFileSync(join(tmpdir(), name, OWNER), 'utf8');
+      const owner = readFileSync(join(common, name, OWNER), 'utf8');
       return lifeOf(Number(owner.split(' ')[0])) !== owner;
     } catch {
       // It was made this moment, or somebody else sweeps it.
       return false;
     }
   });
-  const cgroups = cgroupsNamed(PREFIX).filter((name) => {
+  const cgroups = cgroupsNamed(KUBE).filter((name) => {
     const folder = name.slice(1);
-    return dead.includes(folder) || !readdirSync(tmpdir()).includes(folder);
+    return dead.includes(folder) || !readdirSync(common).includes(folder);
   });
   for (const name of cgroups) await removeCgroup(name);
   for (const name of dead) {
     try {
-      rmSync(join(tmpdir(), name), { recursive: true, force: true });
+      rmSync(join(common, name), { recursive: true, force: true });
     } catch {
       // Somebody else sweeps it too.
     }
   }
 }
 
-/** A process by its number and its start, since numbers come back; undefined: nobody has the number. */
-function lifeOf(id: number): string | undefined {
-  try {
-    const fields = readFileSync(`/proc/${id}/stat`, 'utf8')
-      .replace(/^.*\) /, '')
-      .split(' ');
-    return `${id} ${fields[19]}`;
-  } catch {
-    return undefined;
-  }
+function ownFolder(prefix: string): string {
+  const folder = mkdtempSync(join(commonFolder(), prefix));
+  writeFileSync(join(folder, OWNER), lifeOf(process.pid)!);
+  return folder;
+}
+
+/** Where every run sees what the others left: that of temporary files, outside of {@link makeRunFolder}'s. */
+function commonFolder(): string {
+  const own = tmpdir();
+  return basename(own).startsWith(RUN) ? dirname(own) : own;
 }

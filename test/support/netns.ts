@@ -1,5 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import type { Test } from 'tap';
+import { ownPrefix, removeNamespace } from './namespaces.ts';
 
 /** Why system tests cannot run here; false when they can. With COUNTERSIGN_TEST_NO_SKIP that is an error. */
 export function cannotNetns(): string | false {
@@ -24,7 +25,7 @@ let networks = 0;
 
 /** A switched network of namespaces, which ends with the test. Nothing of it touches the network that the test runs in. */
 export class TestNetwork {
-  readonly #prefix = `cst${process.pid}-${networks++}-`;
+  readonly #prefix = `${ownPrefix()}${networks++}-`;
   readonly #children = new Set<ChildProcess>();
   readonly #namespaces: string[] = [];
   #hosts = 0;
@@ -129,7 +130,7 @@ export class TestNetwork {
   }
 
   /**
-   * Starts a program; it is killed with the network.
+   * Starts a program; it is killed with the network, and dies with this process, whatever ends that.
    * @param seesCgroups with the mounts of this process: `ip netns exec` hides those below /sys
    */
   start(
@@ -140,10 +141,8 @@ export class TestNetwork {
     seesCgroups = false,
   ): ChildProcess {
     const granted = capabilities.map((name) => `+${name}`).join(',');
-    const as: string[] =
-      uid === undefined
-        ? []
-        : ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--no-new-privs'];
+    const as = ['setpriv', '--pdeathsig=KILL'];
+    if (uid !== undefined) as.push(`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--no-new-privs');
     if (granted !== '') as.push(`--inh-caps=${granted}`, `--ambient-caps=${granted}`);
     const mounts = seesCgroups ? ['nsenter', `--mount=/proc/${process.pid}/ns/mnt`] : [];
     const child = spawn('ip', ['netns', 'exec', this.name(host), ...mounts, ...as, ...command], {
@@ -156,15 +155,7 @@ export class TestNetwork {
 
   close(): void {
     for (const child of this.#children) child.kill('SIGKILL');
-    for (const name of this.#namespaces) {
-      try {
-        const pids = execFileSync('ip', ['netns', 'pids', name], { encoding: 'utf8' });
-        for (const pid of pids.split('\n').filter(Boolean)) process.kill(Number(pid), 'SIGKILL');
-      } catch {
-        // Whoever is gone already is gone.
-      }
-      execFileSync('ip', ['netns', 'del', name], { stdio: 'ignore' });
-    }
+    for (const name of this.#namespaces) removeNamespace(name);
     this.#namespaces.length = 0;
   }
 

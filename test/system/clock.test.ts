@@ -82,7 +82,7 @@ t.test(
         const { time } = (last === '' ? {} : JSON.parse(last)) as { time?: string };
         return time !== undefined && Date.parse(time) > Date.now() + (count - 1) * HOUR;
       };
-      // Calls of the node make records whatever has become of the sidecars' identities.
+      // A pod whose own identity is over calls nobody any more; the node has none.
       await until(`all clocks are ${count} hours on`, async () => {
         for (const { four } of cluster.addresses.values())
           await cluster.network.run('switch', ['curl', '-s', '--max-time', '5', `http://${four}:8080/`]);
