@@ -114,8 +114,8 @@ bool data_path_command(struct data_path *path, const struct command *command);
 /* No more commands follow for now. */
 void data_path_wake(struct data_path *path);
 
-/* All events so far, oldest first; the caller frees each with data_path_free_event. */
-struct event *data_path_take_events(struct data_path *path);
+/* The oldest events, so many at most; the caller frees each with data_path_free_event. @param more whether others are left, of which nobody is told again */
+struct event *data_path_take_events(struct data_path *path, size_t most, bool *more);
 void data_path_free_event(struct event *event);
 
 /* Reports, in memory that the caller frees; a connection's own in their order. @param all those of connections that are just open, too @returns how many */

@@ -5,14 +5,18 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* Of one call of JavaScript, which does all that they lead to in one turn of the event loop: a crowd of strangers shall not hold it for seconds. */
+enum { MOST_EVENTS = 128 };
+
 static void end_with_env(void *data);
 
-/* On the main thread: hands over all events that there are, in one call. */
+/* On the main thread: hands over the events that there are, in one call, and whether there are more. */
 static void deliver(napi_env env, napi_value callback, void *context, void *unused) {
   (void)unused;
   struct handle *handle = context;
   if (env == NULL || handle->path == NULL) return;
-  struct event *event = data_path_take_events(handle->path);
+  bool more;
+  struct event *event = data_path_take_events(handle->path, MOST_EVENTS, &more);
   struct report *reports = NULL;
   size_t report_count = data_path_take_reports(handle->path, false, &reports);
   if (event == NULL && report_count == 0) return;
@@ -32,10 +36,11 @@ static void deliver(napi_env env, napi_value callback, void *context, void *unus
     handle->path = NULL;
   }
   napi_get_undefined(env, &undefined);
-  napi_value arguments_of_batch[2] = {batch, undefined};
+  napi_value arguments_of_batch[3] = {batch, undefined, undefined};
   if (report_count > 0) arguments_of_batch[1] = js_reports(env, reports, report_count);
+  napi_get_boolean(env, more, &arguments_of_batch[2]);
   free(reports);
-  if (napi_call_function(env, undefined, callback, 2, arguments_of_batch, NULL) == napi_pending_exception) {
+  if (napi_call_function(env, undefined, callback, 3, arguments_of_batch, NULL) == napi_pending_exception) {
     /* Node.js would only warn (DEP0168), and the rest of the batch would be connections that nobody judges. */
     napi_value error;
     napi_get_and_clear_last_exception(env, &error);
@@ -47,6 +52,14 @@ static void deliver(napi_env env, napi_value callback, void *context, void *unus
 static void wake(void *context) {
   struct handle *handle = context;
   napi_call_threadsafe_function(handle->deliver, NULL, napi_tsfn_nonblocking);
+}
+
+/* deliver(handle): of the events that were left more are handed over in another turn of the event loop */
+static napi_value do_deliver(napi_env env, napi_callback_info info) {
+  napi_value value;
+  struct handle *handle;
+  if (arguments(env, info, 1, &value) && (handle = handle_of(env, value)) != NULL) wake(handle);
+  return NULL;
 }
 
 /*
@@ -101,5 +114,5 @@ static napi_value do_start(napi_env env, napi_callback_info info) {
   return external;
 }
 
-static const napi_property_descriptor functions[] = {JS_FUNCTION("start", do_start)};
+static const napi_property_descriptor functions[] = {JS_FUNCTION("start", do_start), JS_FUNCTION("deliver", do_deliver)};
 const struct js_exports js_start_exports = JS_EXPORTS(functions);

@@ -1,6 +1,6 @@
 /*
- * The two queues between the main thread and the data thread. Both are taken whole, so a batch costs one wake-up. Of commands the main thread says
- * itself when a batch is complete: waking somebody costs as much as what it is woken for.
+ * The two queues between the main thread and the data thread. What is in them is taken at once, so a batch costs one wake-up; of very many events some at
+ * a time. Of commands the main thread says itself when a batch is complete: waking somebody costs as much as what it is woken for.
  */
 #define _GNU_SOURCE
 #include "internal.h"
@@ -51,14 +51,22 @@ void set_bytes(struct event *event, const uint8_t *bytes, size_t length) {
   event->length = length;
 }
 
-struct event *data_path_take_events(struct data_path *path) {
+struct event *data_path_take_events(struct data_path *path, size_t most, bool *more) {
   pthread_mutex_lock(&path->events_lock);
-  struct event *first = path->first_event;
-  path->first_event = NULL;
-  path->last_event = &path->first_event;
-  path->event_count = 0;
+  struct event *first = path->first_event, **end = &path->first_event;
+  size_t taken = 0;
+  while (*end != NULL && taken < most) {
+    end = &(*end)->next;
+    taken++;
+  }
+  struct event *left = *end;
+  *end = NULL;
+  path->first_event = left;
+  if (left == NULL) path->last_event = &path->first_event;
+  path->event_count -= taken;
   pthread_mutex_unlock(&path->events_lock);
-  return first;
+  *more = left != NULL;
+  return taken == 0 ? NULL : first;
 }
 
 void data_path_free_event(struct event *event) {

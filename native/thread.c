@@ -221,7 +221,8 @@ void data_path_join(struct data_path *path) {
     if (path->commands[i].type == COMMAND_LISTEN) close(path->commands[i].fd);
     free(path->commands[i].bytes);
   }
-  for (struct event *event = data_path_take_events(path); event != NULL;) {
+  bool more;
+  for (struct event *event = data_path_take_events(path, SIZE_MAX, &more); event != NULL;) {
     struct event *next = event->next;
     data_path_free_event(event);
     event = next;

@@ -103,13 +103,22 @@ export type NativeEvent =
   | readonly [type: typeof EVENT.closed, id: number, cause: number, bytesIn: number, bytesOut: number]
   | readonly [type: typeof EVENT.stopped, id: number];
 
+/** `more`: other events are left, of which nothing is told until {@link NativeAddon.deliver}. */
+export type OnEvents = (
+  batch: readonly NativeEvent[],
+  reports: Float64Array | undefined,
+  more: boolean,
+) => void;
+
 /** Of native/passes.h. */
 export const MOST_CANDIDATES = 1024;
 export const COUNTER_STATES = ['fresh', 'seen', 'too-old'] as const;
 
 /** What the js_*.c files of native/ export. Errors carry the system's name in `code`. */
 export interface NativeAddon extends NativeLimit {
-  start(onEvents: (batch: readonly NativeEvent[], reports: Float64Array | undefined) => void): NativeDataPath;
+  start(onEvents: OnEvents): NativeDataPath;
+  /** Has `onEvents` called with more, in another turn of the event loop. */
+  deliver(path: NativeDataPath): void;
   listen(path: NativeDataPath, address: string, port: number, role: number): [listener: number, port: number];
   dial(
     path: NativeDataPath,

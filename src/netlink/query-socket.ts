@@ -13,6 +13,12 @@ const MOST_ATTEMPTS = 5;
 /** The errno of an answer by which the kernel says that it has not what was asked for. */
 export const ENOENT = 2;
 
+/** The functions of the addon that are called here. */
+export type QueryAddon = Pick<
+  NativeAddon,
+  'netlinkOpen' | 'netlinkSend' | 'netlinkReceive' | 'netlinkReceiveAll' | 'netlinkClose'
+>;
+
 /** Writes one request. */
 export type Request = (writer: MessageWriter, sequence: number) => void;
 
@@ -21,13 +27,13 @@ export type Request = (writer: MessageWriter, sequence: number) => void;
  * waited for.
  */
 export class QuerySocket {
-  readonly #addon: NativeAddon;
+  readonly #addon: QueryAddon;
   readonly #socket: NativeNetlink;
   readonly #writer = new MessageWriter();
   #sequence = 0;
 
   /** @throws Error with a `code`: EPERM, EPROTONOSUPPORT where the kernel has no such part */
-  constructor(addon: NativeAddon, protocol: number) {
+  constructor(addon: QueryAddon, protocol: number) {
     this.#addon = addon;
     this.#socket = addon.netlinkOpen(protocol, 0, RECEIVE_BYTES);
   }
@@ -105,7 +111,7 @@ export class QuerySocket {
  * @throws Error for any errno
  */
 export async function dumpAll<T>(
-  addon: NativeAddon,
+  addon: QueryAddon,
   protocol: number,
   write: Request,
   decode: (message: Message) => T | undefined,
@@ -124,7 +130,7 @@ export async function dumpAll<T>(
 
 /** @returns undefined when the dump has holes */
 async function dumpOnce<T>(
-  addon: NativeAddon,
+  addon: QueryAddon,
   socket: NativeNetlink,
   write: Request,
   decode: (message: Message) => T | undefined,

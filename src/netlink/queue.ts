@@ -116,6 +116,44 @@ export function encodeVerdict(
   writer.end();
 }
 
+/** The kernel's part of {@link decodePacket}, for who stands for it. */
+export function encodePacket(
+  writer: MessageWriter,
+  {
+    queue,
+    id,
+    hook,
+    inDevice,
+    outDevice,
+    bytes,
+  }: Omit<QueuedPacket, 'mark' | 'wholeLength' | 'checksumNotReady' | 'joined'>,
+): void {
+  writer
+    .begin(MESSAGE.packet, 0, 0)
+    .netfilter(0, queue)
+    .bytes(ATTRIBUTE.header, Uint8Array.of(...be32(id), 0, 0, hook))
+    .u32(ATTRIBUTE.inDevice, inDevice)
+    .u32(ATTRIBUTE.outDevice, outDevice)
+    .bytes(ATTRIBUTE.payload, bytes)
+    .end();
+}
+
+/** The kernel's part of {@link encodeVerdict}. @returns undefined for another order */
+export function decodeVerdict(
+  message: Message,
+): { readonly id: number; readonly verdict: number; readonly bytes: Uint8Array | undefined } | undefined {
+  if (message.type !== MESSAGE.verdict) return undefined;
+  const attributes = new AttributeReader(message.bytes, message.start + GENERIC_HEADER_BYTES, message.end);
+  let [verdict, id] = [0, -1];
+  let bytes: Uint8Array | undefined;
+  while (attributes.next()) {
+    if (attributes.type === ATTRIBUTE.verdict)
+      [verdict, id] = [attributes.u32() ?? 0, attributes.u32(4) ?? -1];
+    if (attributes.type === ATTRIBUTE.payload) bytes = attributes.bytes();
+  }
+  return { id, verdict, bytes };
+}
+
 export function isPacket(message: Message): boolean {
   return message.type === MESSAGE.packet;
 }

@@ -12,7 +12,7 @@ import {
 } from '../netlink/conntrack.ts';
 import { decodeMessages } from '../netlink/message.ts';
 import { MessageWriter } from '../netlink/message-writer.ts';
-import { dumpAll, nameOf, PROTOCOL, QuerySocket } from '../netlink/query-socket.ts';
+import { dumpAll, nameOf, PROTOCOL, type QueryAddon, QuerySocket } from '../netlink/query-socket.ts';
 import {
   BIND_ANSWERS,
   decodePacket,
@@ -38,6 +38,10 @@ import { QueueGaps } from './queue-gaps.ts';
 import type { QueuePasses } from './queue-passes.ts';
 import { queueStatistics } from './queue-statistics.ts';
 
+/** The functions of the addon that are called here. */
+export type PacketAddon = QueryAddon &
+  Pick<NativeAddon, 'netlinkListen' | 'rawOpen' | 'rawSend' | 'rawClose' | 'queuePassesEnded'>;
+
 /** Orders are handed over at the latest when there are so many bytes of them. */
 const FLUSH_BYTES = 256 * 1024;
 /** The kernel's own bound: what fits into an attribute. */
@@ -54,7 +58,7 @@ const STATISTICS_FILE = '/proc/self/net/netfilter/nfnetlink_queue';
  */
 export class KernelPacketPath implements PacketPath {
   readonly passing?: QueuePasses;
-  readonly #addon: NativeAddon;
+  readonly #addon: PacketAddon;
   readonly #marks: Marks;
   readonly #events: PacketPathEvents;
   readonly #orders = new MessageWriter();
@@ -73,7 +77,7 @@ export class KernelPacketPath implements PacketPath {
   readonly #gaps = new QueueGaps();
 
   /** @param passing decides packets before they come here */
-  constructor(addon: NativeAddon, marks: Marks, events: PacketPathEvents, passing?: QueuePasses) {
+  constructor(addon: PacketAddon, marks: Marks, events: PacketPathEvents, passing?: QueuePasses) {
     if (passing !== undefined) this.passing = passing;
     this.#addon = addon;
     this.#marks = marks;

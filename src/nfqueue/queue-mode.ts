@@ -1,9 +1,11 @@
 import type { Logger } from 'pino';
 import { messageOf } from '../errors.ts';
+import type { Curves } from '../lib/curves.ts';
 import type { NativeAddon } from '../native.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import type { Readiness } from '../observe/readiness.ts';
 import type { Proxy } from '../proxy/proxy.ts';
+import type { Stage } from '../proxy/rehearse-soon.ts';
 import { endGoneFlows } from './ended-flows.ts';
 import { EndedPace } from './ended-pace.ts';
 import { endpointsOf } from './flow-endpoints.ts';
@@ -15,6 +17,7 @@ import type { Marks } from './marks.ts';
 import { passSettings } from './pass-settings.ts';
 import { QueuePasses } from './queue-passes.ts';
 import { QueueProxy } from './queue-proxy.ts';
+import { QueueRehearsal } from './queue-rehearsal.ts';
 import type { QueuedFlow } from './queued-flow.ts';
 import { recoverFlows } from './recovery.ts';
 
@@ -42,6 +45,8 @@ export interface QueueModeOptions {
 export interface QueueMode {
   /** What the admin socket says. */
   status(): Record<string, unknown>;
+  /** What rehearses its first contacts. */
+  readonly rehearsal: (curves: Curves) => Stage;
   close(): Promise<void>;
 }
 
@@ -133,6 +138,7 @@ export async function startQueueMode(options: QueueModeOptions): Promise<QueueMo
   const limiting = setInterval(limit, GATE_MS);
   limiting.unref();
   return {
+    rehearsal: (curves) => new QueueRehearsal(curves),
     status: () => ({
       flows: queueProxy.flows.size,
       byPass: queueProxy.byPass.count,

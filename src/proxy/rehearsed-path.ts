@@ -1,4 +1,11 @@
-import { COMMAND, EVENT, type NativeDataPath as Handle, type NativeEvent, SIDES } from '../native.ts';
+import {
+  COMMAND,
+  EVENT,
+  type NativeDataPath as Handle,
+  type NativeEvent,
+  type OnEvents,
+  SIDES,
+} from '../native.ts';
 import type { DataPathAddon } from '../relay/native-data-path.ts';
 import type { Endpoint } from '../lib/address.ts';
 
@@ -17,7 +24,7 @@ MARKED_SYN.set([34, 2], 40);
 export class RehearsedPath implements DataPathAddon {
   readonly #address: string;
   #other: RehearsedPath | undefined;
-  #onEvents: (batch: readonly NativeEvent[], reports: Float64Array | undefined) => void = () => {};
+  #onEvents: OnEvents = () => {};
   #events: NativeEvent[] = [];
   #id = 0;
   /** Frames of the other one that nobody has asked for. */
@@ -46,7 +53,7 @@ export class RehearsedPath implements DataPathAddon {
     for (const one of [this, this.#other!]) one.#soon([EVENT.closed, one.#id, 0, 1, 1]);
   }
 
-  start(onEvents: (batch: readonly NativeEvent[], reports: Float64Array | undefined) => void): Handle {
+  start(onEvents: OnEvents): Handle {
     this.#onEvents = onEvents;
     return {} as Handle;
   }
@@ -116,11 +123,13 @@ export class RehearsedPath implements DataPathAddon {
     setImmediate(() => {
       const events = this.#events;
       this.#events = [];
-      this.#onEvents(events, undefined);
+      this.#onEvents(events, undefined, false);
     });
   }
 
   wake(): void {}
+
+  deliver(): void {}
 
   progress(): [bytesIn: number, bytesOut: number] {
     return [0, 0];

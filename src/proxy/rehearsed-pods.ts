@@ -35,7 +35,10 @@ export interface RehearsedPod {
 }
 
 /** Two pods of a trust domain that exists for this call alone: keys, tokens, policy that denies by default and allows the call of one by the other. */
-export function rehearsedPods(curves: Curves): readonly [client: RehearsedPod, server: RehearsedPod] {
+export function rehearsedPods(
+  curves: Curves,
+  nfqueue: boolean,
+): readonly [client: RehearsedPod, server: RehearsedPod] {
   const issuer = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const bundle: TrustBundle = {
     trustDomain: 'rehearsal.invalid',
@@ -63,7 +66,7 @@ export function rehearsedPods(curves: Curves): readonly [client: RehearsedPod, s
     const signature = signEs256(issuer.privateKey, Buffer.from(signed.join('.')));
     return toCompact([...signed, Buffer.from(signature).toString('base64url')].join('.'));
   };
-  const pods = NAMES.map((name, index) => podOf(name, `192.0.2.${index + 1}`));
+  const pods = NAMES.map((name, index) => podOf(name, `192.0.2.${index + 1}`, nfqueue));
   const directory = buildDirectory(contentsOf(pods));
   const [client, server] = pods.map((pod): RehearsedPod => {
     const key = generateOwnKey();
@@ -89,7 +92,7 @@ export function rehearsedPods(curves: Curves): readonly [client: RehearsedPod, s
   return [client!, server!];
 }
 
-function podOf(name: string, address: string): Pod {
+function podOf(name: string, address: string, nfqueue: boolean): Pod {
   return {
     namespace: NAMESPACE,
     name,
@@ -101,6 +104,7 @@ function podOf(name: string, address: string): Pod {
     ports: [{ name: 'http', port: TARGET_PORT, protocol: 'TCP' }],
     probePorts: [],
     enrolled: true,
+    nfqueue,
     hostNetwork: false,
   };
 }

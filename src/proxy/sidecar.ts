@@ -242,9 +242,10 @@ export async function runSidecar(flags: SidecarFlags): Promise<void> {
   }
   watch.start(families);
   settling = settleMemory(addon);
-  const rehearsal = rehearseSoon(curves, (error) =>
-    log.warn({ err: error }, 'no first contact could be rehearsed: the first ones take longer'),
-  );
+  const untried = (error: unknown): void =>
+    log.warn({ err: error }, 'no first contact could be rehearsed: the first ones take longer');
+  const stage = queueMode?.rehearsal;
+  const rehearsal = rehearseSoon(curves, untried, {}, stage && (() => stage(curves)));
 
   const signal = await stopped;
   log.info(`${signal}: draining for at most ${flags.drain} s`);

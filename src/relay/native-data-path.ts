@@ -31,7 +31,10 @@ import type { Begun, Resumption } from './resumption.ts';
 /** The functions of the addon that are called here. */
 export type DataPathAddon = ResumptionAddon &
   LimitAddon &
-  Pick<NativeAddon, 'start' | 'listen' | 'dial' | 'command' | 'wake' | 'progress' | 'pipesRefused'>;
+  Pick<
+    NativeAddon,
+    'start' | 'deliver' | 'listen' | 'dial' | 'command' | 'wake' | 'progress' | 'pipesRefused'
+  >;
 
 /** The data path of native/: one thread that moves bytes with recv, send and splice. */
 export class NativeDataPath implements DataPath {
@@ -43,6 +46,8 @@ export class NativeDataPath implements DataPath {
   readonly #stopped: Promise<void>;
   #onStopped: () => void = () => {};
   #closing = false;
+  #hasStopped = false;
+  #delivers = false;
   #wakes = false;
 
   constructor(addon: DataPathAddon, events: DataPathEvents) {
@@ -51,11 +56,15 @@ export class NativeDataPath implements DataPath {
     this.#stopped = new Promise((resolve) => {
       this.#onStopped = resolve;
     });
-    this.#handle = addon.start((batch, reports) => {
+    this.#handle = addon.start((batch, reports, more) => {
+      if (more) this.#deliverSoon();
       // First: what an event leads to may take newer reports.
       if (reports !== undefined) readReports(reports, events);
       for (const event of batch) this.#report(event);
-      if (batch.some(([type]) => type === EVENT.stopped)) this.#onStopped();
+      if (batch.some(([type]) => type === EVENT.stopped)) {
+        this.#hasStopped = true;
+        this.#onStopped();
+      }
     });
     this.limit = new NativeConnectionLimit(addon, this.#handle, () => this.#closing);
     this.resumption = new NativeResumption(addon, this.#handle, events, () => this.#closing);
@@ -139,6 +148,16 @@ export class NativeDataPath implements DataPath {
     if (this.#closing) return;
     this.#addon.command(this.#handle, type, id, SIDES.indexOf(side), flag, maxBytes, bytes);
     this.#wakeSoon();
+  }
+
+  /** Others of this process have their turn before: so many may come at once that all that they lead to takes seconds. */
+  #deliverSoon(): void {
+    if (this.#delivers) return;
+    this.#delivers = true;
+    setImmediate(() => {
+      this.#delivers = false;
+      if (!this.#hasStopped) this.#addon.deliver(this.#handle);
+    });
   }
 
   /** Once for all that the lives of connections say about what they have just heard: each wake-up costs both threads. */
