@@ -115,6 +115,7 @@ async function run(): Promise<void> {
   const [client, server] = ['client', 'server'].map((pod) =>
     longestTurn(place.writable, sidecars.pid(pod), begin),
   );
+  if (wrong.length > 0) for (const pod of ['client', 'server']) await tellDenials(pod);
   const figures = {
     connections: WANTED,
     seconds,
@@ -124,6 +125,13 @@ async function run(): Promise<void> {
   process.stdout.write(
     `${JSON.stringify({ ...figures, beside, secondsToCutAll: cut, cpuSecondsToCutAll: cpuOfCut, secondsForHealthz, longestTurnCpuMs: { client, server }, wrong })}\n`,
   );
+}
+
+/** Why a connection may have failed: what its sidecar denied, by reason. */
+async function tellDenials(pod: string): Promise<void> {
+  const text = await sidecars.metrics(pod);
+  for (const [line] of text.matchAll(/^countersign_connections_total\{[^}]*verdict="deny".*$/gm))
+    process.stderr.write(`${pod}: ${line}\n`);
 }
 
 /** User and system time of a sidecar (proc(5), in hundredths). */

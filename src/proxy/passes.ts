@@ -19,6 +19,8 @@ const BEFORE_SESSION_END_MS = 2_000;
 const COUNTERS = 4_096;
 /** Handshakes of one burst end at once: one pass is enough for them. */
 const AGAIN_AFTER_MS = 250;
+/** The same for a session of a caller, whatever else a Hello says: who varied that with each call would have those of others forgotten. */
+const INBOUND_AGAIN_AFTER_MS = 1_000;
 /** Passes that are remembered, so that what went by them is understood when it is told: at most so many, and so long after their end. */
 const REMEMBERED = 65_536;
 const AFTER_END_MS = 5_000;
@@ -201,8 +203,7 @@ export class Passes {
     const { carrier } = context;
     const key = keyOf(carrier, dialled, target, sessions);
     if (!this.#isDue(key, now)) return;
-    if (this.#lastGiven.size >= REMEMBERED) this.#lastGiven.clear();
-    this.#lastGiven.set(key, now);
+    this.#noteGiven(key, now);
     const reserved = reserve(COUNTERS);
     const lifetimeMs = Math.min(...reserved.map(({ session }) => lifetimeOf(session, now)));
     if (reserved.length === 0 || lifetimeMs <= 0) return;
@@ -267,6 +268,9 @@ export class Passes {
     const lifetimeMs = lifetimeOf(session, now);
     if (this.#resumption === undefined || this.#ended || lifetimeMs <= 0) return;
     if (!isOwned(window) || admissionKeys.length === 0 || admissionKeys.length > MAX_ADMISSION_KEYS) return;
+    const key = `${Buffer.from(session.id).toString('latin1')} ${peer} ${keyOf(carrier, reached, meant, offered?.length ?? 1)}`;
+    if (!this.#isDue(key, now, INBOUND_AGAIN_AFTER_MS)) return;
+    this.#noteGiven(key, now);
     const number = this.#remember({ ...told, direction: 'inbound', endsAt: now + lifetimeMs });
     const { peerToken: token } = session;
     this.#resumption.passInbound({
@@ -286,9 +290,14 @@ export class Passes {
     });
   }
 
-  #isDue(key: string, now: number): boolean {
+  #isDue(key: string, now: number, afterMs = AGAIN_AFTER_MS): boolean {
     if (this.#resumption === undefined || this.#ended) return false;
-    return now - (this.#lastGiven.get(key) ?? Number.NEGATIVE_INFINITY) >= AGAIN_AFTER_MS;
+    return now - (this.#lastGiven.get(key) ?? Number.NEGATIVE_INFINITY) >= afterMs;
+  }
+
+  #noteGiven(key: string, now: number): void {
+    if (this.#lastGiven.size >= REMEMBERED) this.#lastGiven.clear();
+    this.#lastGiven.set(key, now);
   }
 
   #remember(pass: Omit<GivenPass, 'number' | 'revision'>): number {

@@ -160,3 +160,50 @@ t.test('passes: one that is over is forgotten, after what went by it was told', 
   t.ok(passes.remembered < 70, `${passes.remembered} after 500, one each second`);
   t.end();
 });
+
+t.test(
+  'passes attack: a caller that says something else with each call has one pass a second for a session, and those of others are not forgotten',
+  (t) => {
+    const { passes, wait } = passesInTestTime();
+    const reached = { address: '10.0.0.2', port: 80 };
+    const peer = { podUid: 'uid-client', namespace: 'demo', podName: 'client' } as ProvenPeer;
+    const sessionOf = (): Session<ProvenPeer> => ({
+      id: randomBytes(16),
+      clientKey: randomBytes(32),
+      serverKey: randomBytes(32),
+      peer,
+      peerToken: randomBytes(300),
+      expiresAt: 1_000_000 + 600_000,
+    });
+    const answer = (session: Session<ProvenPeer>, meant = reached): void => {
+      const told = {
+        peer,
+        judgement: allowed('not-isolated'),
+        rejudge: () => allowed('not-isolated'),
+        destination: reached,
+        sourceName: { namespace: 'demo', pod: 'client' },
+        offered: [session.id, randomBytes(16)],
+      };
+      const found = { session, window: passes.createWindow() };
+      passes.giveInbound('10.0.0.1', reached, meant, [randomBytes(32)], found, {
+        ...told,
+        keepSource: false,
+        carrier: 'syn',
+      });
+    };
+    const [honest, hostile] = [sessionOf(), sessionOf()];
+    answer(honest);
+    for (let call = 0; call < 70_000; call++) answer(hostile);
+    t.equal(passes.remembered, 2);
+    t.ok(passes.find(1), 'what went by the pass of another is understood');
+    answer(hostile, { ...reached, port: 81 });
+    t.equal(passes.remembered, 3, 'another destination has another pass');
+    wait(1_000);
+    answer(hostile);
+    t.equal(passes.remembered, 4, 'and it has one again when that may be gone');
+    passes.revoke();
+    answer(hostile);
+    t.equal(passes.remembered, 5, 'at once after a change');
+    t.end();
+  },
+);

@@ -21,6 +21,7 @@ export class AuthorityCluster {
   readonly federationFile: string;
   readonly #answers: AsyncIterator<string>;
   readonly #input: NodeJS.WritableStream;
+  readonly #modes = new Map<string, 'redirect' | 'nfqueue'>();
 
   private constructor(cluster: Cluster, { trustDomain, outside }: AuthorityClusterOptions) {
     this.cluster = cluster;
@@ -72,11 +73,18 @@ export class AuthorityCluster {
 
   describe(name: string, labels: Record<string, string>): Promise<void> {
     const { four } = this.cluster.addresses.get(name)!;
-    return this.put(rawPod(name, { namespace: 'demo', address: four, labels }));
+    const pod = rawPod(name, { namespace: 'demo', address: four, labels }) as { metadata: object };
+    const annotations = { 'countersign.io/data-path': this.#modes.get(name)! };
+    return this.put({ ...pod, metadata: { ...pod.metadata, annotations } });
   }
 
-  async pod(name: string, labels: Record<string, string>): Promise<string> {
-    const { four } = this.cluster.pod(name);
+  async pod(
+    name: string,
+    labels: Record<string, string>,
+    mode: 'redirect' | 'nfqueue' = 'redirect',
+  ): Promise<string> {
+    this.#modes.set(name, mode);
+    const { four } = this.cluster.pod(name, { mode });
     await this.describe(name, labels);
     const token = join(this.cluster.folder, `${name}.token`);
     await this.tell({ token: { pod: name, file: token } });

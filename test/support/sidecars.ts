@@ -189,24 +189,27 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
   /** @param capabilities that the sidecar has besides those that its mode needs */
   launch(name: string, flags: readonly string[] = [], capabilities: readonly string[] = []) {
     const keys = join(this.folder, 'keys', name);
-    const isQueued = this.#specs.get(name)!.mode === 'nfqueue';
-    if (isQueued) chownSync(keys, PROXY_UID, PROXY_UID);
     return this.#launch(
       name,
       [
         ...['--manifests', this.manifests],
         ...['--token', join(keys, 'token.jwt'), '--key', join(keys, 'key.jwk')],
         ...['--trust', join(this.folder, 'trust/trust.jwks')],
-        ...(isQueued ? ['--mode', 'nfqueue', '--flow-state', join(keys, 'flows')] : []),
         ...flags,
       ],
-      [...(isQueued ? ['net_admin', 'net_raw'] : []), ...capabilities],
+      capabilities,
     );
   }
 
   #launch(name: string, flags: readonly string[], capabilities: readonly string[] = []): ChildProcess {
     writeFileSync(this.#flowFile(name), '', { flag: 'a' });
     chownSync(this.#flowFile(name), PROXY_UID, PROXY_UID);
+    const isQueued = this.#specs.get(name)!.mode === 'nfqueue';
+    const keys = join(this.folder, 'keys', name);
+    if (isQueued) {
+      mkdirSync(keys, { recursive: true });
+      chownSync(keys, PROXY_UID, PROXY_UID);
+    }
     const child = this.network.start(
       name,
       [
@@ -214,10 +217,11 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
         'proxy',
         ...['--pod', `demo/${name}`],
         ...['--flow-log', this.#flowFile(name), '--redirect-probe-interval', '0.3'],
+        ...(isQueued ? ['--mode', 'nfqueue', '--flow-state', join(keys, 'flows')] : []),
         ...flags,
       ],
       PROXY_UID,
-      capabilities,
+      [...(isQueued ? ['net_admin', 'net_raw'] : []), ...capabilities],
     );
     this.#sidecars.set(name, child);
     const log = join(this.folder, `${name}.log`);

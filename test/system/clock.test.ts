@@ -10,8 +10,9 @@ import { until } from '../support/until.ts';
 t.setTimeout(900_000);
 
 const HOUR = 3_600_000;
+const MODES = ['redirect', 'nfqueue'] as const;
 
-/** What a sidecar's process loads first: a clock that is as far ahead as a file says, milliseconds, and says in another one what it has read. */
+/** What a sidecar's process loads first: a clock that is as far ahead as a file says, milliseconds. */
 const CLOCK = (file: string): string => `
 import { readFileSync } from 'node:fs';
 const Real = Date;
@@ -32,7 +33,7 @@ globalThis.Date = class Date extends Real {
 `;
 
 t.test(
-  'clock, with real sidecars: with the authority dead three hours on refuse nobody, and five hours on everybody, with the reason',
+  'clock, with real sidecars in both modes and between them: with the authority dead three hours on refuse nobody, and five hours on everybody, with the reason',
   { skip: cannotNetns(), timeout: 240_000 },
   async (t) => {
     const world = await AuthorityCluster.start(t);
@@ -48,51 +49,72 @@ t.test(
     writeFileSync(join(cluster.program, 'clock.mjs'), CLOCK(clock));
     const main = join(cluster.program, 'src/main.ts');
     writeFileSync(main, `import '../clock.mjs';\n${readFileSync(main, 'utf8')}`);
-    const db = await world.pod('db', { app: 'db' });
-    for (const [name, role] of Object.entries({ web: 'web', guest: 'guest' }))
-      await world.pod(name, { role });
-    await cluster.app('db', HTTP_APP('db'));
-    const call = async (from: string): Promise<boolean> =>
-      (await cluster.curl(from, `http://${db}:8080/`)).out.includes('db got');
-    /** The clock of a pod's sidecar, as its records tell the time. */
+    const servers: Record<string, string> = {};
+    for (const mode of MODES) {
+      servers[mode] = await world.pod(`db-${mode}`, { app: 'db' }, mode);
+      for (const role of ['web', 'guest']) await world.pod(`${role}-${mode}`, { role }, mode);
+      await cluster.app(`db-${mode}`, HTTP_APP('db'));
+    }
+    /** Of every mode to every mode: whether each was answered. */
+    const calls = async (role: 'web' | 'guest'): Promise<readonly boolean[]> => {
+      const pairs = MODES.flatMap((from) => MODES.map((to) => [from, to] as const));
+      return Promise.all(
+        pairs.map(async ([from, to]) =>
+          (
+            await cluster.curl(`${role}-${from}`, `http://${servers[to]}:8080/`, '--max-time', '9')
+          ).out.includes('db got'),
+        ),
+      );
+    };
+    const [ALL, NONE] = [
+      [true, true, true, true],
+      [false, false, false, false],
+    ];
+    /** The clocks of the sidecars, as their records tell the time. */
     const hoursOn = async (count: number): Promise<void> => {
       writeFileSync(clock, String(count * HOUR));
-      const text = (name: string): string => readFileSync(join(cluster.folder, `${name}.flow`), 'utf8');
-      for (const name of ['web', 'guest', 'db']) {
-        await until(`the clock of ${name} is ${count} hours on`, async () => {
-          // A pod whose own identity is over calls nobody any more: who makes the server write has none.
-          if (name === 'db')
-            await cluster.network.run('switch', ['curl', '-sS', '--max-time', '5', `http://${db}:8080/`]);
-          else await call(name);
-          // The last line that is whole.
-          const last = text(name).split('\n').at(-2) ?? '';
-          const { time } = (last === '' ? {} : JSON.parse(last)) as { time?: string };
-          return time !== undefined && Date.parse(time) > Date.now() + (count - 1) * HOUR;
-        });
-      }
+      const isOn = (name: string): boolean => {
+        // The last line that is whole.
+        const last =
+          readFileSync(join(cluster.folder, `${name}.flow`), 'utf8')
+            .split('\n')
+            .at(-2) ?? '';
+        const { time } = (last === '' ? {} : JSON.parse(last)) as { time?: string };
+        return time !== undefined && Date.parse(time) > Date.now() + (count - 1) * HOUR;
+      };
+      // A pod whose own identity is over calls nobody any more; the node has none.
+      await until(`all clocks are ${count} hours on`, async () => {
+        for (const { four } of cluster.addresses.values())
+          await cluster.network.run('switch', ['curl', '-s', '--max-time', '5', `http://${four}:8080/`]);
+        return [...cluster.addresses.keys()].every(isOn);
+      });
     };
-    t.ok(await call('web'));
-    t.ok(await call('web'), 'resumed');
-    t.notOk(await call('guest'));
+    t.strictSame(await calls('web'), ALL);
+    t.strictSame(await calls('web'), ALL, 'resumed');
+    t.strictSame(await calls('guest'), NONE);
     await world.tell({ authority: 'stop' });
-    await until('the sidecars have noticed', async () =>
-      (await cluster.curl('web', 'http://127.0.0.1:14020/readyz')).out.includes('last state stays'),
-    );
+    const readyz = async (name: string): Promise<string> =>
+      (await cluster.curl(name, 'http://127.0.0.1:14020/readyz')).out;
+    for (const mode of MODES)
+      await until('the sidecars have noticed', async () =>
+        (await readyz(`web-${mode}`)).includes('last state stays'),
+      );
 
     await hoursOn(3);
-    for (const round of [1, 2, 3]) t.ok(await call('web'), `three hours on, call ${round}`);
-    t.notOk(await call('guest'), 'and whom policy refuses stays refused');
+    for (const round of [1, 2, 3]) t.strictSame(await calls('web'), ALL, `three hours on, call ${round}`);
+    t.strictSame(await calls('guest'), NONE, 'and whom policy refuses stays refused');
 
     await hoursOn(5);
-    const denials = (): number =>
-      cluster.flows('web').filter(({ reason }) => /^(identity-unavailable|token-expired)$/.test(reason))
-        .length;
     // That a clock was set is looked for once a second; one that just runs on ends sessions to the moment.
-    await until('nobody is served', async () => !(await call('web')));
-    for (const round of [1, 2, 3]) t.notOk(await call('web'), `five hours on, call ${round}`);
-    await until('its records say why', () => denials() >= 3);
-    await until('and so does its health', async () =>
-      /^identity: /m.test((await cluster.curl('web', 'http://127.0.0.1:14020/readyz')).out),
-    );
+    await until('nobody is served', async () => !(await calls('web')).includes(true));
+    for (const round of [1, 2, 3]) t.strictSame(await calls('web'), NONE, `five hours on, call ${round}`);
+    for (const mode of MODES) {
+      const denials = (): number =>
+        cluster
+          .flows(`web-${mode}`)
+          .filter(({ reason }) => /^(identity-unavailable|token-expired)$/.test(reason)).length;
+      await until('its records say why', () => denials() >= 3);
+      await until('and so does its health', async () => /^identity: /m.test(await readyz(`web-${mode}`)));
+    }
   },
 );
