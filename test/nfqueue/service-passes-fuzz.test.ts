@@ -131,11 +131,28 @@ function withoutDetail(name: string, value: unknown): unknown {
   return name === 'detail' ? undefined : value;
 }
 
-/** With passes and without it comes to the same, whatever happens. */
+/** Deadlines of handshakes count from real moments: where so much time passed besides (ms), it may have passed for one of the two alone. */
+const STALL_MS = 150;
+const MOST_AGAIN = 10;
+
+/** With passes and without it comes to the same, whatever happens. On a machine that stalled, a difference has to come again and again. */
 async function held(scenarios: readonly Scenario[], servers: number, six: boolean): Promise<void> {
+  for (let again = 0; ; again++) {
+    const { difference, tookMs } = await compared(scenarios, servers, six);
+    if (difference === undefined) return;
+    if (tookMs < STALL_MS || again === MOST_AGAIN) throw new Error(difference);
+  }
+}
+
+async function compared(
+  scenarios: readonly Scenario[],
+  servers: number,
+  six: boolean,
+): Promise<{ difference?: string; tookMs: number }> {
   const both = [new ServicePods(servers, true, six), new ServicePods(servers, false, six)];
   try {
     for (const pods of both) pods.warm();
+    const begun = performance.now();
     let port = 50_000;
     for (const [index, scenario] of scenarios.entries()) {
       // Ports between are for replays.
@@ -143,8 +160,10 @@ async function held(scenarios: readonly Scenario[], servers: number, six: boolea
       const [byPass, alone] = both.map((pods) =>
         JSON.stringify(run(pods, scenario, port, index), withoutDetail, 1),
       );
-      if (byPass !== alone) throw new Error(`by passes:\n${byPass}\nalone:\n${alone}`);
+      const tookMs = performance.now() - begun;
+      if (byPass !== alone) return { difference: `by passes:\n${byPass}\nalone:\n${alone}`, tookMs };
     }
+    return { tookMs: performance.now() - begun };
   } finally {
     await Promise.all(both.map((pods) => pods.end()));
   }

@@ -13,13 +13,27 @@ t.setTimeout(900_000);
 
 function start(...flags: string[]) {
   const child = spawn(join(ROOT, 'bin/countersign'), ['demo', '--output', 'json', ...flags]);
-  let [out, complaint] = ['', ''];
-  child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
+  let [out, complaint, said] = ['', '', 0];
+  child.stdout.on('data', (chunk: Buffer) => {
+    out += chunk.toString();
+    said = performance.now();
+  });
   child.stderr.on('data', (chunk: Buffer) => (complaint += chunk.toString()));
-  const ended = new Promise<{ status: number | null; steps: Step[]; complaint: string }>((resolve) => {
+  const ended = new Promise<{
+    status: number | null;
+    steps: Step[];
+    complaint: string;
+    /** How long it stayed behind its last word, milliseconds. */
+    lingered: number;
+  }>((resolve) => {
     child.on('close', (status) => {
       const lines = out.split('\n').filter((line) => line !== '');
-      resolve({ status, steps: lines.map((line) => JSON.parse(line) as Step), complaint });
+      resolve({
+        status,
+        steps: lines.map((line) => JSON.parse(line) as Step),
+        complaint,
+        lingered: performance.now() - said,
+      });
     });
   });
   return { child, ended };
@@ -37,7 +51,7 @@ t.test(
   'demo: every step comes out as expected, each with its reason, and nothing is left',
   { skip },
   async (t) => {
-    const { status, steps, complaint } = await start().ended;
+    const { status, steps, complaint, lingered } = await start().ended;
     for (const step of steps) t.equal(step.got, step.expected, `${step.step}: ${step.from}`);
     t.equal(status, 0, complaint);
     t.strictSame(
@@ -57,6 +71,7 @@ t.test(
       ]),
     );
     t.strictSame(leftovers(), []);
+    t.ok(lingered < 60_000, `it ended ${Math.round(lingered)} ms after its last step`);
   },
 );
 

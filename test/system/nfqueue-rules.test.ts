@@ -58,7 +58,7 @@ const EMPTIED: Record<'nft' | 'iptables', readonly Emptied[]> = {
 const REFUSED = ['ECONNREFUSED', 'ECONNRESET', 'silence'];
 
 for (const tool of TOOLS) {
-  t.test(`nfqueue rules by ${tool}`, { skip, timeout: 240_000 }, async (t) => {
+  t.test(`nfqueue rules by ${tool}`, { skip, timeout: 800_000 }, async (t) => {
     const { under, queues, inward, outward } = await underTest(t, tool);
 
     t.test('without a listener of the queues nothing passes but what is excluded', async (t) => {

@@ -14,7 +14,7 @@ t.jobs = TOOLS.length;
 const ALL_IN_FORCE = ['4outbound true', '4inbound true', '6outbound true', '6inbound true'];
 
 for (const tool of TOOLS) {
-  t.test(`redirect attacks, rules by ${tool}`, { skip, timeout: 290_000 }, async (t) => {
+  t.test(`redirect attacks, rules by ${tool}`, { skip, timeout: 800_000 }, async (t) => {
     t.test('connections that were open before apply are cut, tracked or not, both ways', async (t) => {
       for (const tracked of [false, true]) {
         const under = new PodUnderTest(t, tool);

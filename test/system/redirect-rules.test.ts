@@ -15,7 +15,7 @@ const EXCLUSIONS = [
 ].flat();
 
 for (const tool of TOOLS) {
-  t.test(`redirect rules by ${tool}`, { skip, timeout: 290_000 }, async (t) => {
+  t.test(`redirect rules by ${tool}`, { skip, timeout: 800_000 }, async (t) => {
     const under = new PodUnderTest(t, tool);
     const { pod, far } = under;
     await under.start();
