@@ -2,6 +2,7 @@ import t, { type Test } from 'tap';
 import { ImpairedLink, type Impairment } from '../support/impaired-link.ts';
 import { cannotNetns } from '../support/netns.ts';
 import { ALLOW_LABEL, Cluster } from '../support/sidecars.ts';
+import { until } from '../support/until.ts';
 
 const skip = cannotNetns();
 t.setTimeout(900_000);
@@ -22,10 +23,13 @@ s.on('data', (d) => { if (got === '') got = String(d) + ' ' + (performance.now()
 s.on('error', (e) => (got = e.code)).on('close', () => console.log(got));`;
 
 /** Two pods with sidecars on a bad path; the server is isolated, and lets in who is proven and has the label. */
-async function pods(t: Test, how: Impairment, server: { fastOpen: boolean }) {
+async function pods(t: Test, how: Impairment, server: { fastOpen: boolean; mode?: 'redirect' | 'nfqueue' }) {
   const cluster = new Cluster(t);
   const ends = {
-    server: { host: 'server', ...cluster.pod('server', { labels: { app: 'server' } }) },
+    server: {
+      host: 'server',
+      ...cluster.pod('server', { labels: { app: 'server' }, mode: server.mode ?? 'redirect' }),
+    },
     client: { host: 'client', ...cluster.pod('client', { labels: { drinks: 'beer' } }) },
   };
   if (server.fastOpen) cluster.network.sysctl('server', 'net.ipv4.tcp_fastopen', '3');
@@ -75,6 +79,23 @@ t.test('fast open: on, a connection costs no round trip more after first contact
   t.equal(first, 1);
   t.ok(taken > 0);
 });
+
+t.test(
+  'fast open: on, a server in NFQUEUE mode hears the preamble in the SYN of a redirecting client',
+  { skip },
+  async (t) => {
+    const { ask, outcomes, cluster } = await pods(t, {}, { fastOpen: true, mode: 'nfqueue' });
+    await until('a SYN has borne the preamble', async () => {
+      await ask();
+      return ((await outcomes())['taken'] ?? 0) > 0;
+    });
+    const inward = await cluster.counts('server');
+    t.notOk(
+      Object.keys(inward).some((kind) => kind.startsWith('inbound deny')),
+      JSON.stringify(inward),
+    );
+  },
+);
 
 t.test('fast open: a path that eats SYNs with data is noticed once, and then spared', { skip }, async (t) => {
   const { ask, outcomes, cluster, link } = await pods(t, { eat: 'syn-data' }, { fastOpen: true });
