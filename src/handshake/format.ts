@@ -8,4 +8,7 @@ export const FrameFormat = {
   headerBytes: 12,
   /** Offset of the 16-bit big-endian length of the body. */
   lengthOffset: 10,
+  /** Offset of the type, 1 for a Hello, and of the carrier that a Hello names, 1 for the stream. */
+  typeOffset: 9,
+  helloCarrierOffset: 13,
 } as const;

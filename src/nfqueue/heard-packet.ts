@@ -38,6 +38,17 @@ export function startsWithMagic(packet: TcpPacket): boolean {
   return true;
 }
 
+/**
+ * Whether a SYN bears the beginning of a preamble of the stream carrier: a sidecar dials our listener with Fast Open. What it says is for the listener to believe; that
+ * byte is under the signatures.
+ */
+export function hasStreamHello(packet: TcpPacket): boolean {
+  const { bytes, payloadAt } = packet;
+  const { typeOffset, helloCarrierOffset } = FrameFormat;
+  if (payloadLength(packet) <= helloCarrierOffset || !startsWithMagic(packet)) return false;
+  return bytes[payloadAt + typeOffset] === 1 && bytes[payloadAt + helloCarrierOffset] === 1;
+}
+
 /** Such an address would be read as the IPv4 address in it. */
 function hasMappedAddress(packet: TcpPacket): boolean {
   return packet.family === 6 && (isMapped(sourceAddress(packet)) || isMapped(destinationAddress(packet)));

@@ -12,7 +12,7 @@ import { type CallMemory, openClient } from './open-client.ts';
 import { openServer } from './open-server.ts';
 import type { FlowEffect } from './flow-step.ts';
 import { FlowTable } from './flow-table.ts';
-import { deviceOf, heardPacket, startsWithMagic } from './heard-packet.ts';
+import { deviceOf, hasStreamHello, heardPacket, startsWithMagic } from './heard-packet.ts';
 import type { ProvenPeer } from '../proxy/peer.ts';
 import type { QueueProxyOptions } from './queue-proxy-options.ts';
 import {
@@ -243,7 +243,8 @@ export class QueueProxy implements PacketPathEvents {
     now: Clock,
   ): void {
     // Without a preamble: the listener takes it, which knows redirecting peers, and judges the others by address.
-    if (!startsWithMagic(packet)) return this.#unowned.toListener(queued);
+    // So does one with a preamble that is meant for it, by Fast Open.
+    if (!startsWithMagic(packet) || hasStreamHello(packet)) return this.#unowned.toListener(queued);
     if (known === undefined && !this.#table.admits(key, false)) return this.path.verdict(queued, 'drop');
     const opened = openServer(key, packet, this.#around, this.strangers, this.cut, now);
     if (opened.kind === 'drop') return this.path.verdict(queued, 'drop');

@@ -9,6 +9,7 @@ import { formatFlags, frameTypes, packetOf } from './wire-reading.ts';
 import type { NetworkPolicy } from '../../src/policy/model.ts';
 import { Simulation } from '../proxy/simulation.ts';
 import { allowFrom, noCalls } from './policies.ts';
+import { MiniTcp } from './mini-tcp.ts';
 import { type Fate, QueuedNetwork } from './queued-network.ts';
 
 function world(t: Test | undefined, policies: NetworkPolicy[] = []) {
@@ -220,6 +221,42 @@ t.test('nfqueue: when both sides open at once neither is let through, and both a
   }
   t.end();
 });
+
+t.test(
+  'nfqueue: a SYN with the preamble of a sidecar that dials with Fast Open goes to the listener, as it is',
+  (t) => {
+    for (const [carrier, redirected] of [
+      [1, 1],
+      [2, 0],
+    ] as const) {
+      const { network, client, server } = world(t);
+      network.connect();
+      const { magic, typeOffset, helloCarrierOffset } = FrameFormat;
+      const preamble = Buffer.alloc(300);
+      preamble.set(magic);
+      preamble[magic.length] = 1;
+      preamble[typeOffset] = 1;
+      preamble[helloCarrierOffset] = carrier;
+      const tuple = {
+        family: 4,
+        sourceAddress: addressBytes(client.pod.address)!,
+        sourcePort: 45_000,
+        destinationAddress: addressBytes(server.pod.address)!,
+        destinationPort: 80,
+      } as const;
+      const dialer = new MiniTcp(tuple, 5_000, (bytes) => server.receive(bytes));
+      dialer.synPayload = preamble.toString('latin1');
+      dialer.connect();
+      t.equal(server.redirected.length, redirected, `carrier ${carrier}`);
+      t.equal(server.tcp.received, '', 'not to the application');
+      if (redirected === 1) {
+        t.ok(Buffer.from(server.redirected[0]!.bytes).includes(preamble));
+        t.strictSame(server.pod.counts, [], 'the listener makes the record');
+      }
+    }
+    t.end();
+  },
+);
 
 t.test('nfqueue: a new connection on the ports of an old one is judged, whatever the mark', (t) => {
   const { simulation, network, client, server } = world(t, [allowFrom('db', 'web')]);
