@@ -289,7 +289,7 @@ status: {phase: Running, podIPs: [{ip: ${four}}, {ip: "${six}"}]}
     return this.network.run(name, ['curl', '-sS', '--max-time', '5', ...flags, url]);
   }
 
-  async node(name: string, source: string, timeoutMs = 10_000): Promise<Ran> {
+  async node(name: string, source: string, timeoutMs = 60_000): Promise<Ran> {
     return this.network.run(name, [join(this.program, '.setup/node'), '-e', source], { timeoutMs });
   }
 
