@@ -16,6 +16,7 @@ import { type PassingPods, passingPods, saidOf } from './passing-pods.ts';
 import { encodeQueued } from './queue-messages.ts';
 import type { Fate } from './queued-network.ts';
 import { formatFlags, frameTypes } from './wire-reading.ts';
+import { type Comparison, demandTheSame } from './with-and-without.ts';
 
 t.setTimeout(600_000);
 
@@ -117,10 +118,14 @@ function withoutDetail(name: string, value: unknown): unknown {
   return name === 'detail' ? undefined : value;
 }
 
-/** Both come to the same, whatever happens. */
-async function held(scenarios: readonly Scenario[], six: boolean): Promise<void> {
+function held(scenarios: readonly Scenario[], six: boolean): Promise<void> {
+  return demandTheSame(() => compared(scenarios, six));
+}
+
+async function compared(scenarios: readonly Scenario[], six: boolean): Promise<Comparison> {
   const addresses = six ? { client: 'fd00::1', server: 'fd00::2' } : {};
   const pods = [passingPods(true, undefined, addresses), passingPods(false, undefined, addresses)];
+  const begun = performance.now();
   try {
     let port = 50_000;
     for (const [index, scenario] of scenarios.entries()) {
@@ -128,8 +133,10 @@ async function held(scenarios: readonly Scenario[], six: boolean): Promise<void>
       const [byPass, alone] = pods.map((one) =>
         JSON.stringify(run(one, scenario, port, index), withoutDetail, 1),
       );
-      if (byPass !== alone) throw new Error(`by passes:\n${byPass}\nalone:\n${alone}`);
+      const tookMs = performance.now() - begun;
+      if (byPass !== alone) return { difference: `by passes:\n${byPass}\nalone:\n${alone}`, tookMs };
     }
+    return { tookMs: performance.now() - begun };
   } finally {
     await Promise.all(pods.map((one) => one.end()));
   }

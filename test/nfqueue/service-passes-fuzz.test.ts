@@ -9,6 +9,7 @@ import { saidOf } from './passing-pods.ts';
 import type { Fate } from './queued-network.ts';
 import { ServicePods } from './service-pods.ts';
 import { formatFlags, frameTypes } from './wire-reading.ts';
+import { type Comparison, demandTheSame } from './with-and-without.ts';
 
 t.setTimeout(600_000);
 
@@ -131,24 +132,11 @@ function withoutDetail(name: string, value: unknown): unknown {
   return name === 'detail' ? undefined : value;
 }
 
-/** Deadlines of handshakes count from real moments: where so much time passed besides (ms), it may have passed for one of the two alone. */
-const STALL_MS = 150;
-const MOST_AGAIN = 10;
-
-/** With passes and without it comes to the same, whatever happens. On a machine that stalled, a difference has to come again and again. */
-async function held(scenarios: readonly Scenario[], servers: number, six: boolean): Promise<void> {
-  for (let again = 0; ; again++) {
-    const { difference, tookMs } = await compared(scenarios, servers, six);
-    if (difference === undefined) return;
-    if (tookMs < STALL_MS || again === MOST_AGAIN) throw new Error(difference);
-  }
+function held(scenarios: readonly Scenario[], servers: number, six: boolean): Promise<void> {
+  return demandTheSame(() => compared(scenarios, servers, six));
 }
 
-async function compared(
-  scenarios: readonly Scenario[],
-  servers: number,
-  six: boolean,
-): Promise<{ difference?: string; tookMs: number }> {
+async function compared(scenarios: readonly Scenario[], servers: number, six: boolean): Promise<Comparison> {
   const both = [new ServicePods(servers, true, six), new ServicePods(servers, false, six)];
   try {
     for (const pods of both) pods.warm();
