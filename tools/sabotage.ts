@@ -174,11 +174,14 @@ function runOnce(tree: string, file: string, names: readonly string[], bail: boo
 
 function defectOf(code: number | null, signal: string | null, output: string): string | undefined {
   if (signal !== null) return `ended by ${signal}, perhaps after ${TEST_TIMEOUT_MS / 1000} s`;
+  const withoutAssertion = `${WITHOUT_ASSERTION}: ${output.slice(-200).trim()}`;
+  // Of tests that run beside each other nothing but this is said when one fails.
+  if (/^Bail out!/m.test(output) && !/^ *not ok \d/m.test(output)) return withoutAssertion;
   if (!/^ *(not )?ok \d+ (?!.* # SKIP filter)/m.test(output)) return 'has no test of this name';
   if (code === 0) return undefined;
   const nonsense = NOT_AN_ASSERTION.exec(output);
   if (nonsense !== null) return `does not run: ${nonsense[0]}`;
-  return /^ *not ok \d/m.test(output) ? undefined : `${WITHOUT_ASSERTION}: ${output.slice(-200).trim()}`;
+  return /^ *not ok \d/m.test(output) ? undefined : withoutAssertion;
 }
 
 function readPatches(): Patch[] {
