@@ -33,7 +33,7 @@ function loads(seconds: number): Plan['loads'] {
 
 /** Twelve minutes. */
 export const FULL: Plan = {
-  rounds: 8,
+  rounds: 7,
   roundsUntilMs: 9 * 60_000,
   loads: loads(1),
   kernelRounds: 16,
