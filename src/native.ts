@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { EXIT, messageOf, UserError } from './errors.ts';
 import { installed } from './installation.ts';
 import type { NativeLimit } from './native-limit.ts';
+import type { NativeOpenssl } from './native-openssl.ts';
 
 /** An address in its text form and a port, as the addon hands it over. */
 export type RawEndpoint = readonly [address: string, port: number];
@@ -25,16 +26,6 @@ export interface NativeQueuePasses {
 /** Handle of the sockets that send whole IP packets. */
 export interface NativeRaw {
   readonly raw: unique symbol;
-}
-
-/** Handle of a private P-256 key. */
-export interface NativeEs256Key {
-  readonly es256: unique symbol;
-}
-
-/** Handle of a private X25519 key. */
-export interface NativeX25519 {
-  readonly x25519: unique symbol;
 }
 
 /** Numbers of native/data_path.h. */
@@ -115,7 +106,7 @@ export const MOST_CANDIDATES = 1024;
 export const COUNTER_STATES = ['fresh', 'seen', 'too-old'] as const;
 
 /** What the js_*.c files of native/ export. Errors carry the system's name in `code`. */
-export interface NativeAddon extends NativeLimit {
+export interface NativeAddon extends NativeLimit, NativeOpenssl {
   start(onEvents: OnEvents): NativeDataPath;
   /** Has `onEvents` called with more, in another turn of the event loop. */
   deliver(path: NativeDataPath): void;
@@ -304,27 +295,6 @@ export interface NativeAddon extends NativeLimit {
   setCapabilities(effective: number, permitted: number): void;
   /** From now on no core dump has this process's memory, and nobody but root with CAP_SYS_PTRACE looks into it, whoever runs as the same user (prctl(2), PR_SET_DUMPABLE). */
   hideMemory(): void;
-
-  /** Whether this Node.js offers the functions of OpenSSL that the following seven call; otherwise they throw. */
-  hasCurves(): boolean;
-  /** Whether x ‖ y is a point of P-256. */
-  p256IsPoint(point: Uint8Array): boolean;
-  /** @param signature r ‖ s */
-  es256Verify(point: Uint8Array, bytes: Uint8Array, signature: Uint8Array): boolean;
-  /** @param scalar of a private key that was checked, 32 bytes */
-  es256Key(scalar: Uint8Array): NativeEs256Key;
-  /** @param signature r ‖ s, is written. @returns whether it was */
-  es256Sign(own: NativeEs256Key, bytes: Uint8Array, signature: Uint8Array): boolean;
-  /** @param publicKey is written */
-  x25519Generate(publicKey: Uint8Array): NativeX25519;
-  /** @returns whether `out` was written; not for a peer's key of small order */
-  x25519Derive(
-    own: NativeX25519,
-    peer: Uint8Array,
-    salt: Uint8Array,
-    info: Uint8Array,
-    out: Uint8Array,
-  ): boolean;
 
   /** From now on large blocks of the C heap go back to the kernel when they are freed, whatever was freed before (mallopt(3)). */
   boundMallocSlack(): void;

@@ -12,6 +12,8 @@ import {
 import { join } from 'node:path';
 import { installed } from '../installation.ts';
 import { EXIT, messageOf, UserError } from '../errors.ts';
+import { lines, namespaceNames, removeNamespace } from './namespaces.ts';
+import { lifeOf } from './process-life.ts';
 
 const PREFIX = 'countersign-demo-';
 /** Everything that the demo writes. */
@@ -71,7 +73,7 @@ export class World {
     mkdirSync(STATE, { recursive: true });
     chmodSync(STATE, 0o755);
     mkdirSync(join(STATE, 'checkout'));
-    writeFileSync(join(STATE, 'pid'), `${process.pid} ${startTime(process.pid) ?? ''}`);
+    writeFileSync(join(STATE, 'pid'), lifeOf(process.pid)!);
     this.#add(SWITCH);
     inNamespace(SWITCH, 'link', 'add', 'br0', 'type', 'bridge');
     inNamespace(SWITCH, 'addr', 'add', '10.244.255.254/16', 'dev', 'br0');
@@ -145,16 +147,7 @@ export class World {
   /** Ends everything and removes everything. */
   close(): void {
     for (const child of this.#children) child.kill('SIGKILL');
-    for (const name of namespaces()) {
-      for (const pid of lines('ip', 'netns', 'pids', name)) {
-        try {
-          process.kill(Number(pid), 'SIGKILL');
-        } catch {
-          // It has ended by itself.
-        }
-      }
-      lines('ip', 'netns', 'del', name);
-    }
+    for (const name of namespaceNames()) if (name.startsWith(PREFIX)) removeNamespace(name);
     rmSync(STATE, { recursive: true, force: true });
   }
 
@@ -185,12 +178,6 @@ export function byHand(pod: string): string {
   return `ip netns exec ${PREFIX}${pod}`;
 }
 
-function namespaces(): string[] {
-  return lines('ip', 'netns', 'list')
-    .map((line) => line.split(' ', 1)[0]!)
-    .filter((name) => name.startsWith(PREFIX));
-}
-
 /** Sidecars and applications run as users of their own, which have to be able to read what they run. */
 function checkReadable(): void {
   for (const path of ['', 'src/main.ts', 'node_modules', 'native/build']) {
@@ -207,18 +194,9 @@ function checkReadable(): void {
 /** The process of a demo that is alive; a number that somebody else has by now is none. */
 function runningDemo(): number | undefined {
   if (!existsSync(join(STATE, 'pid'))) return undefined;
-  const [pid = '', since = ''] = readFileSync(join(STATE, 'pid'), 'utf8').split(' ');
-  return pid !== '' && since !== '' && startTime(Number(pid)) === since ? Number(pid) : undefined;
-}
-
-/** When a process was started, in the kernel's ticks; undefined when there is none. proc(5), stat, field 22. */
-function startTime(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-  } catch {
-    return undefined;
-  }
+  const life = readFileSync(join(STATE, 'pid'), 'utf8');
+  const pid = Number.parseInt(life, 10);
+  return lifeOf(pid) === life ? pid : undefined;
 }
 
 /** Throws a `UserError` that names every program that is missing, before anything is made. */
@@ -235,16 +213,4 @@ function checkTools(): void {
 
 function inNamespace(pod: string, ...command: string[]): void {
   execFileSync('ip', ['-n', PREFIX + pod, ...command], { stdio: ['ignore', 'ignore', 'pipe'] });
-}
-
-function lines(...command: string[]): string[] {
-  try {
-    const text = execFileSync(command[0]!, command.slice(1), {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    });
-    return text.split('\n').filter((line) => line !== '');
-  } catch {
-    return [];
-  }
 }

@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import type { NativeAddon, NativeEs256Key, NativeX25519 } from '../native.ts';
+import type { NativeEs256Key, NativeOpenssl, NativeX25519 } from '../native-openssl.ts';
 import type { AgreementKey, Curves, SigningKey, VerifyingKey } from './curves.ts';
 import { carvedBytes } from './carved-bytes.ts';
 import { ES256_BYTES } from './es256.ts';
@@ -16,21 +16,15 @@ const GENERATED = new Uint8Array(new ArrayBuffer(X25519_BYTES));
 /** The same for a signature. */
 const SIGNED = new Uint8Array(new ArrayBuffer(ES256_BYTES));
 
-/** The functions of the addon that are called here. */
-export type CurvesAddon = Pick<
-  NativeAddon,
-  'hasCurves' | 'p256IsPoint' | 'es256Verify' | 'es256Key' | 'es256Sign' | 'x25519Generate' | 'x25519Derive'
->;
-
 /**
  * The curves by the OpenSSL of the running Node.js, without the objects that `node:crypto` makes for each key, each job and each result: those cost as much as
  * a third of the cryptography of a first contact. @returns undefined where Node.js does not offer its OpenSSL, or another one than is expected
  */
-export function nativeCurves(addon: CurvesAddon): Curves | undefined {
+export function nativeCurves(addon: NativeOpenssl): Curves | undefined {
   return addon.hasCurves() && worksAsExpected(addon) ? curvesOf(addon) : undefined;
 }
 
-function curvesOf(addon: CurvesAddon): Curves {
+function curvesOf(addon: NativeOpenssl): Curves {
   const verifyingKey = (x: string, y: string): VerifyingKey => {
     const point = pointOf(x, y);
     if (!addon.p256IsPoint(point)) throw new TypeError('no point of P-256');
@@ -54,10 +48,10 @@ function curvesOf(addon: CurvesAddon): Curves {
 }
 
 class NativeVerifyingKey implements VerifyingKey {
-  readonly #addon: CurvesAddon;
+  readonly #addon: NativeOpenssl;
   readonly #point: Uint8Array;
 
-  constructor(addon: CurvesAddon, point: Uint8Array) {
+  constructor(addon: NativeOpenssl, point: Uint8Array) {
     this.#addon = addon;
     this.#point = point;
   }
@@ -68,11 +62,11 @@ class NativeVerifyingKey implements VerifyingKey {
 }
 
 class NativeSigningKey implements SigningKey {
-  readonly #addon: CurvesAddon;
+  readonly #addon: NativeOpenssl;
   readonly #key: NativeEs256Key;
 
   /** @param d the private number, as a JWK has it */
-  constructor(addon: CurvesAddon, d: string) {
+  constructor(addon: NativeOpenssl, d: string) {
     this.#addon = addon;
     const scalar = new Uint8Array(SCALAR_BYTES);
     scalar.set(Buffer.from(d, 'base64url'));
@@ -89,10 +83,10 @@ class NativeSigningKey implements SigningKey {
 }
 
 class NativeAgreementKey implements AgreementKey {
-  readonly #addon: CurvesAddon;
+  readonly #addon: NativeOpenssl;
   readonly #key: NativeX25519;
 
-  constructor(addon: CurvesAddon, key: NativeX25519) {
+  constructor(addon: NativeOpenssl, key: NativeX25519) {
     this.#addon = addon;
     this.#key = key;
   }
@@ -125,7 +119,7 @@ const KNOWN = {
 };
 
 /** Another library under the same names would be found out here: one right signature, two wrong ones, two of its own that share no random number, and a key that agrees with one of `node:crypto`. */
-function worksAsExpected(addon: CurvesAddon): boolean {
+function worksAsExpected(addon: NativeOpenssl): boolean {
   try {
     return answersAsExpected(addon);
   } catch {
@@ -133,7 +127,7 @@ function worksAsExpected(addon: CurvesAddon): boolean {
   }
 }
 
-function answersAsExpected(addon: CurvesAddon): boolean {
+function answersAsExpected(addon: NativeOpenssl): boolean {
   const [point, text, signature] = [hex(KNOWN.point), Buffer.from(KNOWN.text), hex(KNOWN.signature)];
   const isSigned = (what: Uint8Array, by: Uint8Array): boolean => addon.es256Verify(point, what, by);
   const other = Uint8Array.from(signature);

@@ -2,7 +2,8 @@ import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import fc from 'fast-check';
 import t from 'tap';
 import type { Curves } from '../../src/lib/curves.ts';
-import { type CurvesAddon, nativeCurves } from '../../src/lib/native-curves.ts';
+import { nativeCurves } from '../../src/lib/native-curves.ts';
+import type { NativeOpenssl } from '../../src/native-openssl.ts';
 import { NODE_CURVES } from '../../src/lib/node-curves.ts';
 import { loadAddon } from '../../src/native.ts';
 
@@ -195,7 +196,7 @@ t.test('curves: the two implementations give the same answer to any signature', 
 });
 
 t.test('curves: the addon is not taken where its OpenSSL is missing or not what it should be', (t) => {
-  const real: CurvesAddon = { ...addon };
+  const real: NativeOpenssl = { ...addon };
   t.ok(nativeCurves(real));
   t.equal(nativeCurves({ ...real, hasCurves: () => false }), undefined);
   t.equal(nativeCurves({ ...real, es256Verify: () => true }), undefined, 'one that believes anything');
@@ -207,17 +208,17 @@ t.test('curves: the addon is not taken where its OpenSSL is missing or not what 
     'one that only says that it has signed',
   );
   let made: Uint8Array | undefined;
-  const same: CurvesAddon['es256Sign'] = (own, data, out) => {
+  const same: NativeOpenssl['es256Sign'] = (own, data, out) => {
     if (made !== undefined) out.set(made);
     else if (real.es256Sign(own, data, out)) made = out.slice();
     return true;
   };
   t.equal(nativeCurves({ ...real, es256Sign: same }), undefined, 'one whose random number is no such thing');
   t.equal(nativeCurves({ ...real, x25519Derive: () => false }), undefined);
-  const random: CurvesAddon['x25519Derive'] = (_own, _peer, _salt, _info, out) =>
+  const random: NativeOpenssl['x25519Derive'] = (_own, _peer, _salt, _info, out) =>
     out.set(randomBytes(out.length)) === undefined;
   t.equal(nativeCurves({ ...real, x25519Derive: random }), undefined);
-  const constant: CurvesAddon['x25519Derive'] = (_own, _peer, _salt, _info, out) => out.fill(7) === out;
+  const constant: NativeOpenssl['x25519Derive'] = (_own, _peer, _salt, _info, out) => out.fill(7) === out;
   t.equal(nativeCurves({ ...real, x25519Derive: constant }), undefined, 'one that agrees with everybody');
   const forbidden = (): never => {
     throw new Error('ENOMEM');

@@ -6,18 +6,8 @@ import fc from 'fast-check';
 import t from 'tap';
 import { flowId, type KeptFlow } from '../../src/nfqueue/flow-record-lines.ts';
 import { FlowStore } from '../../src/nfqueue/flow-store.ts';
+import { WEB } from './web-identity.ts';
 
-const peer = {
-  publicKey: { verify: () => true },
-  expiresAt: 1_800_000_100,
-  podUid: 'uid-web',
-  namespace: 'demo',
-  podName: 'web',
-  labels: { app: 'web' },
-  namespaceLabels: {},
-  issuerKeyId: 'issuer',
-  issuedAt: 1_800_000_000,
-};
 /** So that a few thousand flows are some megabytes. */
 const LONG = 'x'.repeat(500);
 
@@ -30,7 +20,7 @@ function flow(number: number, since = 0): KeptFlow {
     handshake: 'full',
     since,
     judgement: { verdict: 'allow', reason: 'policy-allowed', policy: 'networkpolicy/demo/db', rule: 1 },
-    peer,
+    peer: WEB,
   };
 }
 

@@ -11,8 +11,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { flowId, type KeptFlow } from '../../src/nfqueue/flow-record-lines.ts';
 import { FlowStore } from '../../src/nfqueue/flow-store.ts';
-
-const publicKey = { verify: () => true };
+import { WEB } from './web-identity.ts';
 
 function flow(port: number): KeptFlow {
   return {
@@ -22,17 +21,7 @@ function flow(port: number): KeptFlow {
     handshake: 'full',
     since: 1_800_000_000_000,
     judgement: { verdict: 'allow', reason: 'policy-allowed', policy: 'networkpolicy/demo/db', rule: 1 },
-    peer: {
-      publicKey,
-      expiresAt: 1_800_000_100,
-      podUid: 'uid-web',
-      namespace: 'demo',
-      podName: 'web',
-      labels: { app: 'web' },
-      namespaceLabels: {},
-      issuerKeyId: 'issuer',
-      issuedAt: 1_800_000_000,
-    },
+    peer: WEB,
   };
 }
 

@@ -16,7 +16,7 @@ import { type PassingPods, passingPods, saidOf } from './passing-pods.ts';
 import { encodeQueued } from './queue-messages.ts';
 import type { Fate } from './queued-network.ts';
 import { formatFlags, frameTypes } from './wire-reading.ts';
-import { type Comparison, demandTheSame } from './with-and-without.ts';
+import { demandTheSame } from './with-and-without.ts';
 
 t.setTimeout(600_000);
 
@@ -113,33 +113,10 @@ function changed(bytes: Uint8Array, { at, by, mended }: NonNullable<Scenario['ch
   return result;
 }
 
-/** Details of denials name counters, of which passes have others, and what random bytes read like. */
-function withoutDetail(name: string, value: unknown): unknown {
-  return name === 'detail' ? undefined : value;
-}
-
 function held(scenarios: readonly Scenario[], six: boolean): Promise<void> {
-  return demandTheSame(() => compared(scenarios, six));
-}
-
-async function compared(scenarios: readonly Scenario[], six: boolean): Promise<Comparison> {
   const addresses = six ? { client: 'fd00::1', server: 'fd00::2' } : {};
-  const pods = [passingPods(true, undefined, addresses), passingPods(false, undefined, addresses)];
-  const begun = performance.now();
-  try {
-    let port = 50_000;
-    for (const [index, scenario] of scenarios.entries()) {
-      if (!scenario.reused) port++;
-      const [byPass, alone] = pods.map((one) =>
-        JSON.stringify(run(one, scenario, port, index), withoutDetail, 1),
-      );
-      const tookMs = performance.now() - begun;
-      if (byPass !== alone) return { difference: `by passes:\n${byPass}\nalone:\n${alone}`, tookMs };
-    }
-    return { tookMs: performance.now() - begun };
-  } finally {
-    await Promise.all(pods.map((one) => one.end()));
-  }
+  const world = (byPass: boolean): PassingPods => passingPods(byPass, undefined, addresses);
+  return demandTheSame(() => [world(true), world(false)], scenarios, 1, run);
 }
 
 const fate = fc.constantFrom<Fate>(0, 1, 1, 1, 1, 2, 3);

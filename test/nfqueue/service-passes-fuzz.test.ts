@@ -9,7 +9,7 @@ import { saidOf } from './passing-pods.ts';
 import type { Fate } from './queued-network.ts';
 import { ServicePods } from './service-pods.ts';
 import { formatFlags, frameTypes } from './wire-reading.ts';
-import { type Comparison, demandTheSame } from './with-and-without.ts';
+import { demandTheSame } from './with-and-without.ts';
 
 t.setTimeout(600_000);
 
@@ -127,34 +127,16 @@ function tcpAt(bytes: Uint8Array): number {
   return bytes[0]! >> 4 === 6 ? 40 : 20;
 }
 
-/** Details of denials name counters, of which passes have others, and what random bytes read like. */
-function withoutDetail(name: string, value: unknown): unknown {
-  return name === 'detail' ? undefined : value;
-}
+/** Ports between are for replays. */
+const PORTS_BETWEEN = 4;
 
 function held(scenarios: readonly Scenario[], servers: number, six: boolean): Promise<void> {
-  return demandTheSame(() => compared(scenarios, servers, six));
-}
-
-async function compared(scenarios: readonly Scenario[], servers: number, six: boolean): Promise<Comparison> {
-  const both = [new ServicePods(servers, true, six), new ServicePods(servers, false, six)];
-  try {
-    for (const pods of both) pods.warm();
-    const begun = performance.now();
-    let port = 50_000;
-    for (const [index, scenario] of scenarios.entries()) {
-      // Ports between are for replays.
-      if (!scenario.reused) port += 4;
-      const [byPass, alone] = both.map((pods) =>
-        JSON.stringify(run(pods, scenario, port, index), withoutDetail, 1),
-      );
-      const tookMs = performance.now() - begun;
-      if (byPass !== alone) return { difference: `by passes:\n${byPass}\nalone:\n${alone}`, tookMs };
-    }
-    return { tookMs: performance.now() - begun };
-  } finally {
-    await Promise.all(both.map((pods) => pods.end()));
-  }
+  const world = (byPass: boolean): ServicePods => {
+    const pods = new ServicePods(servers, byPass, six);
+    pods.warm();
+    return pods;
+  };
+  return demandTheSame(() => [world(true), world(false)], scenarios, PORTS_BETWEEN, run);
 }
 
 const fate = fc.constantFrom<Fate>(0, 1, 1, 1, 1, 2, 3);

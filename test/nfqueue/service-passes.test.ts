@@ -1,4 +1,4 @@
-/** Calls to a Service of several pods go by passes: who answers is proven, judged, counted and cut as any other. */
+/** Calls to a Service of several pods go by passes: who answers is proven, judged, counted and cut like any other. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import t from 'tap';
 import { decodeFrame } from '../../src/handshake/frames.ts';

@@ -1,9 +1,10 @@
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { abandonedNamespaces, removeNamespace } from './namespaces.ts';
+import { removeNamespace } from '../../src/demo/namespaces.ts';
+import { lifeOf } from '../../src/demo/process-life.ts';
+import { abandonedNamespaces } from './namespaces.ts';
 import { cgroupsNamed, removeCgroup } from './node-cgroup.ts';
-import { lifeOf } from './process-life.ts';
 
 const KUBE = 'countersign-kube-';
 const RUN = 'countersign-run-';

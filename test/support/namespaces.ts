@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process';
-import { lifeOf } from './process-life.ts';
+import { namespaceNames } from '../../src/demo/namespaces.ts';
+import { lifeOf } from '../../src/demo/process-life.ts';
 
 const NAME = /^cst(\d+)\.(\d+)-/;
 
@@ -10,35 +10,8 @@ export function ownPrefix(): string {
 
 /** Network namespaces of test processes that are no more. */
 export function abandonedNamespaces(): string[] {
-  return lines('ip', 'netns', 'list')
-    .map((line) => line.split(' ', 1)[0]!)
-    .filter((name) => {
-      const [, id, start] = NAME.exec(name) ?? [];
-      return id !== undefined && lifeOf(Number(id)) !== `${id} ${start}`;
-    });
-}
-
-/** Takes a network namespace away and kills whoever is in it. */
-export function removeNamespace(name: string): void {
-  for (const id of lines('ip', 'netns', 'pids', name)) {
-    try {
-      process.kill(Number(id), 'SIGKILL');
-    } catch {
-      // Whoever is gone already is gone.
-    }
-  }
-  lines('ip', 'netns', 'del', name);
-}
-
-function lines(...command: string[]): string[] {
-  try {
-    const text = execFileSync(command[0]!, command.slice(1), {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    });
-    return text.split('\n').filter((line) => line !== '');
-  } catch {
-    // There is no such namespace (any more), or no such program.
-    return [];
-  }
+  return namespaceNames().filter((name) => {
+    const [, id, start] = NAME.exec(name) ?? [];
+    return id !== undefined && lifeOf(Number(id)) !== `${id} ${start}`;
+  });
 }

@@ -1,6 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import type { Test } from 'tap';
-import { ownPrefix, removeNamespace } from './namespaces.ts';
+import { removeNamespace } from '../../src/demo/namespaces.ts';
+import { ownPrefix } from './namespaces.ts';
 
 /** Why system tests cannot run here; false when they can. With COUNTERSIGN_TEST_NO_SKIP that is an error. */
 export function cannotNetns(): string | false {
